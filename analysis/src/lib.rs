@@ -1,0 +1,1 @@
+//! Conditions, arguments, assessment and planning of analysis runs: all pure.

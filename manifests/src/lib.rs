@@ -1,0 +1,1 @@
+//! YAML and JSON manifests with the place of every value.

@@ -1,0 +1,1 @@
+//! kubectl tidegate: promote, abort, watch, explain, lint, demo.

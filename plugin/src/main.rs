@@ -1,0 +1,2 @@
+//! The `kubectl tidegate` binary.
+fn main() {}

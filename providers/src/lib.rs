@@ -1,0 +1,1 @@
+//! Asking metric providers for a measurement: Prometheus, web, Job.

@@ -1,0 +1,1 @@
+//! Traffic routers as pure functions: intended traffic and live objects in, patches out.
