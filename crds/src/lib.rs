@@ -1,1 +1,20 @@
 //! The argoproj.io/v1alpha1 API, field for field, and the hashes that name its versions.
+//!
+//! Types have upstream's Go names and document meaning and default of each field; "F12" and "contract 2.5" name
+//! the rules of the behaviour contract. Whatever Kubernetes itself judges (pod templates, Job specs) is kept as it
+//! is. A missing field is read as the zero value, as Go does; [`decode::tolerant`] also survives wrong ones.
+
+mod analysis;
+pub mod decode;
+mod experiment;
+mod kind;
+pub mod labels;
+mod meta;
+mod rollout;
+mod scalars;
+#[cfg(feature = "schema")]
+pub mod schema;
+mod text_enum;
+
+pub(crate) use self::text_enum::text_enum;
+pub use self::{analysis::*, experiment::*, kind::*, meta::*, rollout::*, scalars::*};
