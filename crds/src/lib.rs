@@ -14,6 +14,7 @@ mod rollout;
 mod scalars;
 #[cfg(feature = "schema")]
 pub mod schema;
+pub mod template;
 mod text_enum;
 
 pub(crate) use self::text_enum::text_enum;
