@@ -16,8 +16,9 @@ use crate::{PodTemplateMetadata, labels::POD_TEMPLATE_HASH_LABEL};
 const HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// A 128-bit digest (FNV-1a) of a template's meaning. Equal digests are equal templates; it is not a signature:
-/// whoever can write a template could craft a collision, and would fool nobody but themselves.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// whoever can write a template could craft a collision, and would fool nobody but themselves. The default is that of
+/// no template.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(u128);
 
 impl fmt::Debug for Digest {

@@ -40,15 +40,18 @@ pub(super) fn write_pod_template(sink: &mut impl Sink, form: Form, template: &Va
     Writer { sink, form, schema }.value(&schema.pod_template, Some(template));
 }
 
-/// Writes a list of `CanaryStep`; `null` for a list that is not there.
-pub(super) fn write_canary_steps(sink: &mut impl Sink, steps: &Value) {
+/// Writes a list of `CanaryStep`. Without any it is `null`: `omitempty` has made it nil on the way.
+pub(super) fn write_canary_steps(sink: &mut impl Sink, steps: &[Value]) {
+    if steps.is_empty() {
+        return sink.put(b"null");
+    }
     let schema = Schema::get();
-    Writer {
+    let mut writer = Writer {
         sink,
         form: Form::Go,
         schema,
-    }
-    .value(&schema.canary_steps, Some(steps));
+    };
+    writer.list(&schema.canary_step, steps);
 }
 
 struct Writer<'a, S> {

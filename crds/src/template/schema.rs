@@ -48,7 +48,7 @@ pub(super) struct Field {
 pub(super) struct Schema {
     structs: Vec<Vec<Field>>,
     pub(super) pod_template: Kind,
-    pub(super) canary_steps: Kind,
+    pub(super) canary_step: Kind,
 }
 
 impl Schema {
@@ -101,7 +101,7 @@ impl Schema {
                 .collect(),
             pod_template: kind("PodTemplateSpec", &index)
                 .expect("invariant: the field table has pod templates"),
-            canary_steps: kind("[]CanaryStep", &index).expect("invariant: the field table has canary steps"),
+            canary_step: kind("CanaryStep", &index).expect("invariant: the field table has canary steps"),
         }
     }
 }
