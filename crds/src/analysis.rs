@@ -16,13 +16,10 @@ use crate::{GoDuration, IntOrString, ObjectMeta};
 #[serde(default, rename_all = "camelCase")]
 pub struct AnalysisTemplate {
     /// `argoproj.io/v1alpha1`.
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
     pub api_version: String,
     /// `AnalysisTemplate`.
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
     pub kind: String,
     /// Name, labels and the rest.
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
     pub metadata: ObjectMeta,
     /// What to measure.
     pub spec: AnalysisTemplateSpec,
@@ -34,13 +31,10 @@ pub struct AnalysisTemplate {
 #[serde(default, rename_all = "camelCase")]
 pub struct ClusterAnalysisTemplate {
     /// `argoproj.io/v1alpha1`.
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
     pub api_version: String,
     /// `ClusterAnalysisTemplate`.
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
     pub kind: String,
     /// Name, labels and the rest.
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
     pub metadata: ObjectMeta,
     /// What to measure.
     pub spec: AnalysisTemplateSpec,

@@ -77,3 +77,150 @@ fn remove(value: &mut Value, path: &Path) -> (String, Option<Value>) {
             .and_then(|object| object.remove(key)),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{AnalysisTemplate, CanaryStep, Rollout};
+
+    /// A Rollout of 3 pods with two steps, and the given changes at JSON pointers.
+    fn rollout(changes: &[(&str, Value)]) -> Value {
+        let mut rollout = json!({
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Rollout",
+            "metadata": { "name": "web", "labels": { "team": "a" } },
+            "spec": {
+                "replicas": 3,
+                "minReadySeconds": 1,
+                "paused": false,
+                "strategy": { "canary": { "steps": [{ "setWeight": 20 }, { "pause": {} }] } },
+                "template": { "spec": { "containers": [{ "name": "web", "resources": {} }] } },
+            },
+            "status": { "phase": "Healthy", "replicas": 3 },
+        });
+        for (pointer, value) in changes {
+            *rollout.pointer_mut(pointer).unwrap() = value.clone();
+        }
+        rollout
+    }
+
+    fn paths(value: Value) -> (Rollout, Vec<String>) {
+        let (rollout, dropped) = tolerant(value);
+        (rollout, dropped.into_iter().map(|dropped| dropped.path).collect())
+    }
+
+    /// Contract 2.1: upstream's own tests have `memory: invalid`, and the Rollout becomes healthy.
+    #[test]
+    fn bad_quantities_stay_in_the_template() {
+        let resources = "/spec/template/spec/containers/0/resources";
+        let before = rollout(&[(resources, json!({ "limits": { "memory": "invalid", "cpu": 7 } }))]);
+        let (after, dropped) = paths(before.clone());
+        assert_eq!(
+            (after.spec.template.as_ref(), dropped),
+            (Some(&before["spec"]["template"]), vec![])
+        );
+    }
+
+    #[test]
+    fn each_bad_field_goes_alone() {
+        let good: Rollout = tolerant(rollout(&[])).0;
+        let (read, dropped) = paths(rollout(&[
+            ("/spec/replicas", json!("three")),
+            ("/spec/minReadySeconds", json!(3_000_000_000_u64)),
+            ("/spec/paused", json!({})),
+            ("/metadata/labels/team", json!(7)),
+            ("/status/replicas", json!([1])),
+        ]));
+        let mut expected = good;
+        expected.spec.replicas = None;
+        expected.spec.min_ready_seconds = None;
+        expected.spec.paused = None;
+        expected.metadata.labels.clear();
+        expected.status.replicas = None;
+        assert_eq!(read, expected);
+        assert_eq!(
+            dropped,
+            [
+                "metadata.labels.team",
+                "spec.minReadySeconds",
+                "spec.paused",
+                "spec.replicas",
+                "status.replicas"
+            ]
+        );
+    }
+
+    /// A step without its weight is an empty step, which validation rejects; without the list it would be a rolling
+    /// update.
+    #[test]
+    fn a_bad_field_of_an_element_leaves_the_element() {
+        let (read, dropped) = paths(rollout(&[(
+            "/spec/strategy/canary/steps/0/setWeight",
+            json!("20"),
+        )]));
+        let steps = read.spec.strategy.unwrap().canary.unwrap().steps;
+        assert_eq!(steps.first(), Some(&CanaryStep::default()));
+        assert_eq!(
+            (steps.len(), dropped),
+            (2, vec!["spec.strategy.canary.steps[0].setWeight".to_owned()])
+        );
+    }
+
+    #[test]
+    fn a_bad_element_takes_its_list_along() {
+        let (read, dropped) = paths(rollout(&[("/spec/strategy/canary/steps/1", json!("pause"))]));
+        assert_eq!(read.spec.strategy.unwrap().canary.unwrap().steps, []);
+        assert_eq!(dropped, ["spec.strategy.canary.steps"]);
+    }
+
+    #[test]
+    fn messages_say_what_is_wrong() {
+        let (_, dropped) = tolerant::<Rollout>(rollout(&[("/spec/replicas", json!("three"))]));
+        let message = "invalid type: string \"three\", expected i32".to_owned();
+        assert_eq!(
+            dropped,
+            [Dropped {
+                path: "spec.replicas".to_owned(),
+                message
+            }]
+        );
+    }
+
+    #[test]
+    fn null_is_absent_and_missing_is_zero() {
+        let nulls = [
+            ("/spec/replicas", Value::Null),
+            ("/spec/strategy/canary/steps", Value::Null),
+        ];
+        let (read, dropped) = paths(rollout(&nulls));
+        assert_eq!(
+            (
+                read.spec.replicas,
+                read.spec.strategy.unwrap().canary.unwrap().steps,
+                dropped
+            ),
+            (None, vec![], vec![])
+        );
+        let template = json!({ "spec": { "metrics": [{ "provider": null, "interval": "5m" }] } });
+        let (read, dropped) = tolerant::<AnalysisTemplate>(template);
+        assert_eq!(
+            read.spec.metrics.first().map(|metric| metric.name.as_str()),
+            Some("")
+        );
+        assert_eq!((read.kind.as_str(), dropped), ("AnalysisTemplate", vec![]));
+    }
+
+    #[test]
+    fn what_is_no_object_at_all_is_an_empty_one() {
+        let (read, dropped) = tolerant::<Rollout>(json!([1]));
+        assert_eq!((read, dropped.len()), (Rollout::default(), 1));
+        let labels: Value = (0..200)
+            .map(|n| (format!("l{n}"), json!(n)))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+        let (read, dropped) = tolerant::<Rollout>(rollout(&[("/metadata/labels", labels)]));
+        assert_eq!((read, dropped.len()), (Rollout::default(), MAX_DROPPED));
+    }
+}

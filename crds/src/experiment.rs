@@ -18,19 +18,15 @@ use crate::{
 #[serde(default, rename_all = "camelCase")]
 pub struct Experiment {
     /// `argoproj.io/v1alpha1`.
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
     pub api_version: String,
     /// `Experiment`.
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
     pub kind: String,
     /// Name, labels and the rest.
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
     pub metadata: ObjectMeta,
     /// What to run.
     pub spec: ExperimentSpec,
     /// What was observed. There is no status subresource (contract 2.1).
     #[serde(skip_serializing_if = "is_default")]
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
     pub status: ExperimentStatus,
 }
 

@@ -14,23 +14,18 @@ use crate::Time;
 pub struct ObjectMeta {
     /// Name, unique for the kind within a namespace. Empty: not given.
     #[serde(skip_serializing_if = "String::is_empty")]
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
     pub name: String,
     /// Prefix of a name that the server completes. Empty: not given.
     #[serde(skip_serializing_if = "String::is_empty")]
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
     pub generate_name: String,
     /// Namespace; empty for cluster-scoped objects.
     #[serde(skip_serializing_if = "String::is_empty")]
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
     pub namespace: String,
     /// Identity that no later object of the same name shares. Empty: not stored yet.
     #[serde(skip_serializing_if = "String::is_empty")]
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
     pub uid: String,
     /// The stored version; opaque, compared for equality only. Empty: not stored yet.
     #[serde(skip_serializing_if = "String::is_empty")]
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
     pub resource_version: String,
     /// Counts the changes of `spec`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,6 +74,7 @@ pub struct OwnerReference {
 /// Selects objects by their labels; all requirements must hold.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-map-type" = "atomic")))]
 #[serde(default, rename_all = "camelCase")]
 pub struct LabelSelector {
     /// Labels that must be there with exactly this value.

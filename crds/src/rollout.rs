@@ -17,18 +17,14 @@ use crate::{ObjectMeta, scalars::is_default};
 #[serde(default, rename_all = "camelCase")]
 pub struct Rollout {
     /// `argoproj.io/v1alpha1`.
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
     pub api_version: String,
     /// `Rollout`.
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
     pub kind: String,
     /// Name, labels and the rest.
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
     pub metadata: ObjectMeta,
     /// What is wanted.
     pub spec: RolloutSpec,
     /// What was observed, and the requests of clients: abort, promote, step index (contract 2.9).
     #[serde(skip_serializing_if = "is_default")]
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
     pub status: RolloutStatus,
 }

@@ -16,11 +16,17 @@ pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 /// Go's `omitempty` for text.
+#[expect(clippy::ref_option, reason = "what serde passes")]
 pub(crate) fn blank(text: &Option<String>) -> bool {
     text.as_deref().is_none_or(str::is_empty)
 }
 
 /// Go's `omitempty` for a flag.
+#[expect(
+    clippy::ref_option,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "what serde passes"
+)]
 pub(crate) fn not_true(flag: &Option<bool>) -> bool {
     *flag != Some(true)
 }

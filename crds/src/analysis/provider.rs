@@ -5,7 +5,7 @@ use serde_json::Value;
 
 #[cfg(feature = "schema")]
 use crate::schema;
-use crate::{GoDuration, IntOrString, scalars::is_default, text_enum};
+use crate::{GoDuration, IntOrString, text_enum};
 
 /// Who measures; exactly one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -63,9 +63,8 @@ pub struct PrometheusMetric {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
     /// How to log in.
-    #[serde(skip_serializing_if = "is_default")]
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
-    pub authentication: Authentication,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<Authentication>,
     /// Seconds that a query may take. Default 30.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<i64>,
@@ -102,17 +101,14 @@ pub struct PrometheusRangeQueryArgs {
 #[serde(default, rename_all = "camelCase")]
 pub struct Authentication {
     /// Amazon's request signing.
-    #[serde(skip_serializing_if = "is_default")]
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
-    pub sigv4: Sigv4Config,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sigv4: Option<Sigv4Config>,
     /// OAuth 2 client credentials.
-    #[serde(skip_serializing_if = "is_default")]
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
-    pub oauth2: OAuth2Config,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oauth2: Option<OAuth2Config>,
     /// Name and password.
-    #[serde(skip_serializing_if = "is_default")]
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
-    pub basic_auth: BasicAuthConfig,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub basic_auth: Option<BasicAuthConfig>,
 }
 
 /// Amazon's request signing.
@@ -204,9 +200,8 @@ pub struct WebMetric {
     #[cfg_attr(feature = "schema", schemars(with = "schema::Opaque"))]
     pub json_body: Option<Value>,
     /// How to log in.
-    #[serde(skip_serializing_if = "is_default")]
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
-    pub authentication: Authentication,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<Authentication>,
 }
 
 /// A query to Datadog. Credentials: `secretRef`, the Secret `datadog` beside the controller, or its
@@ -237,9 +232,8 @@ pub struct DatadogMetric {
     #[cfg_attr(feature = "schema", schemars(extend("enum" = ["avg", "min", "max", "sum", "last", "percentile", "mean", "l2norm", "area"])))]
     pub aggregator: Option<String>,
     /// Secret with the credentials.
-    #[serde(skip_serializing_if = "is_default")]
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
-    pub secret_ref: SecretRef,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
     /// Time that a request may take. Default 10s.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("x-default" = "10s")))]
@@ -293,11 +287,10 @@ pub struct NewRelicMetric {
 #[serde(default, rename_all = "camelCase")]
 pub struct JobMetric {
     /// Labels and annotations of the Job.
-    #[serde(skip_serializing_if = "is_default")]
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
-    pub metadata: JobMetadata,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<JobMetadata>,
     /// Spec of the Job. Kept as it is: Kubernetes is its judge.
-    #[cfg_attr(feature = "schema", schemars(with = "schema::OpaqueObject"))]
+    #[cfg_attr(feature = "schema", schemars(with = "schema::Opaque"))]
     pub spec: Value,
 }
 
@@ -357,9 +350,8 @@ pub struct CloudWatchMetricDataQuery {
 #[serde(default, rename_all = "camelCase")]
 pub struct CloudWatchMetricStat {
     /// The metric.
-    #[serde(skip_serializing_if = "is_default")]
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
-    pub metric: CloudWatchMetricStatMetric,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metric: Option<CloudWatchMetricStatMetric>,
     /// Seconds that a point stands for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub period: Option<IntOrString>,

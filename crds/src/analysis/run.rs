@@ -12,19 +12,15 @@ use crate::{
 #[serde(default, rename_all = "camelCase")]
 pub struct AnalysisRun {
     /// `argoproj.io/v1alpha1`.
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
     pub api_version: String,
     /// `AnalysisRun`.
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
     pub kind: String,
     /// Name, labels and the rest.
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
     pub metadata: ObjectMeta,
     /// What to measure.
     pub spec: AnalysisRunSpec,
     /// What was measured. There is no status subresource (contract 2.1).
     #[serde(skip_serializing_if = "is_default")]
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
     pub status: AnalysisRunStatus,
 }
 
@@ -85,9 +81,8 @@ pub struct AnalysisRunStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
     /// Metrics with effect, counted by result.
-    #[serde(skip_serializing_if = "is_default")]
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
-    pub run_summary: RunSummary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_summary: Option<RunSummary>,
     /// Metrics in dry run, counted by result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dry_run_summary: Option<RunSummary>,

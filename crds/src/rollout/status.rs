@@ -3,7 +3,7 @@ use serde_json::Value;
 
 #[cfg(feature = "schema")]
 use crate::schema;
-use crate::{AnalysisPhase, GoDuration, Time, scalars::is_default, text_enum};
+use crate::{AnalysisPhase, GoDuration, Time, text_enum};
 
 /// What was observed of a Rollout. Clients write some fields too: `abort`, `promoteFull`, `pauseConditions`,
 /// `controllerPause`, `currentStepIndex` (contract 2.9); never overwrite those with an older value.
@@ -265,17 +265,14 @@ pub struct RolloutCondition {
 #[serde(default, rename_all = "camelCase")]
 pub struct ALBStatus {
     /// The load balancer.
-    #[serde(skip_serializing_if = "is_default")]
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
-    pub load_balancer: AwsResourceRef,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_balancer: Option<AwsResourceRef>,
     /// Target group of the canary.
-    #[serde(skip_serializing_if = "is_default")]
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
-    pub canary_target_group: AwsResourceRef,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary_target_group: Option<AwsResourceRef>,
     /// Target group of the stable version.
-    #[serde(skip_serializing_if = "is_default")]
-    #[cfg_attr(feature = "schema", schemars(extend("x-optional" = true)))]
-    pub stable_target_group: AwsResourceRef,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stable_target_group: Option<AwsResourceRef>,
     /// The Ingress.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ingress: Option<String>,

@@ -143,3 +143,95 @@ impl<'de> Deserialize<'de> for IntOrString {
         deserializer.deserialize_any(Visitor)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{IntOrString, Rounding::*, *};
+
+    /// F21, F22: text is a percentage, with its sign or without.
+    #[test]
+    fn shares_round_as_asked() {
+        for (share, total, up, down) in [
+            (IntOrString::from("25"), 10, 3, 2),
+            ("25%".into(), 10, 3, 2),
+            ("25%".into(), 4, 1, 1),
+            ("25%".into(), 0, 0, 0),
+            ("0%".into(), 10, 0, 0),
+            ("150%".into(), 3, 5, 4),
+            ("-10%".into(), 5, 0, -1),
+            (7.into(), 3, 7, 7),
+            ((-1).into(), 3, -1, -1),
+            ("9223372036854775807%".into(), 1000, i64::MAX, i64::MAX),
+        ] {
+            assert_eq!(
+                (share.scaled(total, Up), share.scaled(total, Down)),
+                (Ok(up), Ok(down)),
+                "{share} of {total}"
+            );
+        }
+        for text in ["", "%", "a quarter", "2.5%", " 25%"] {
+            assert_eq!(
+                IntOrString::from(text).scaled(10, Up),
+                Err(PercentError(text.to_owned()))
+            );
+        }
+    }
+
+    /// F27: seconds, as a number or text, or a duration.
+    #[test]
+    fn pauses_are_whole_seconds() {
+        for (pause, seconds) in [
+            (IntOrString::from(30), 30),
+            ("30".into(), 30),
+            ("-1".into(), -1),
+            ("5m".into(), 300),
+            ("1h".into(), 3600),
+            ("1500ms".into(), 1),
+            ("0".into(), 0),
+        ] {
+            assert_eq!(pause.seconds(), Ok(seconds), "{pause}");
+        }
+        for text in ["", "soon", "4294967296", "1.5"] {
+            assert!(IntOrString::from(text).seconds().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn counts_are_go_int_values() {
+        let cases = [
+            (IntOrString::from(3), 3),
+            ("3".into(), 3),
+            ("-3".into(), -3),
+            ("3%".into(), 0),
+            ("".into(), 0),
+        ];
+        for (count, value) in cases {
+            assert_eq!(count.int_value(), value, "{count}");
+        }
+    }
+
+    #[test]
+    fn json_is_a_number_or_text() {
+        for json in ["3", "-1", "\"25%\"", "\"\""] {
+            assert_eq!(
+                serde_json::to_string(&serde_json::from_str::<IntOrString>(json).unwrap()).unwrap(),
+                json
+            );
+        }
+        for json in ["3.5", "3000000000", "-3000000000", "true", "null", "{}", "[1]"] {
+            assert!(serde_json::from_str::<IntOrString>(json).is_err(), "{json}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn up_and_down_are_neighbours(percent in -1000_i32..1000, total in 0_i64..100_000) {
+            let share = IntOrString::String(format!("{percent}%"));
+            let (up, down) = (share.scaled(total, Up).unwrap(), share.scaled(total, Down).unwrap());
+            let exact = i64::from(percent) * total;
+            prop_assert!(down * 100 <= exact && exact <= up * 100 && up - down <= 1);
+        }
+    }
+}

@@ -62,3 +62,36 @@ impl<'de> Deserialize<'de> for Time {
             .map_err(|error| D::Error::custom(format_args!("not an RFC 3339 time: {error}")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn reads_rfc3339_and_writes_whole_seconds_in_utc() {
+        for (json, written) in [
+            ("2026-11-21T10:08:47Z", "2026-11-21T10:08:47Z"),
+            ("2026-11-21T12:08:47+02:00", "2026-11-21T10:08:47Z"),
+            ("2026-11-21T10:08:47.999999999Z", "2026-11-21T10:08:47Z"),
+            ("1969-12-31T23:59:58.5Z", "1969-12-31T23:59:58Z"),
+        ] {
+            let time: Time = serde_json::from_value(json.into()).unwrap();
+            assert_eq!(serde_json::to_value(time).unwrap(), written, "{json}");
+        }
+        for bad in ["", "yesterday", "2026-11-21", "2026-13-01T00:00:00Z"] {
+            assert!(serde_json::from_value::<Time>(bad.into()).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_time_survives_json(second in -62_000_000_000_i64..250_000_000_000, nanosecond in 0..1_000_000_000_i32) {
+            let time = Time::from(Timestamp::new(second, nanosecond).unwrap());
+            prop_assert_eq!(time.as_second(), second);
+            let json = serde_json::to_value(time).unwrap();
+            prop_assert_eq!(serde_json::from_value::<Time>(json).unwrap(), time);
+        }
+    }
+}
