@@ -240,6 +240,9 @@ impl JsonSchema for Opaque {
 }
 
 /// A pod template: of its metadata only labels and annotations are stored (F3), its spec is Kubernetes' to judge.
+///
+/// Of the spec, upstream's schema writes one default into the stored object, the protocol of a port. It is part of
+/// the pod template hash (contract 2.4), so the same manifest has to get it here.
 pub(crate) struct PodTemplate;
 
 impl JsonSchema for PodTemplate {
@@ -253,11 +256,31 @@ impl JsonSchema for PodTemplate {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         let texts = json!({ "type": "object", "additionalProperties": { "type": "string" } });
+        let open = |properties: Value| json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": properties });
+        let mut port = open(json!({
+            "containerPort": { "type": "integer", "format": "int32" },
+            "protocol": { "type": "string", "x-default": "TCP" },
+        }));
+        if let Some(port) = port.as_object_mut() {
+            port.insert("required".to_owned(), json!(["containerPort"]));
+        }
+        let ports = json!({
+            "type": "array",
+            "items": port,
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["containerPort", "protocol"],
+        });
+        let containers = json!({ "type": "array", "items": open(json!({ "ports": ports })) });
+        let spec = open(json!({
+            "containers": containers,
+            "initContainers": containers,
+            "ephemeralContainers": containers,
+        }));
         json_schema!({
             "type": "object",
             "properties": {
                 "metadata": { "type": "object", "properties": { "annotations": texts, "labels": texts } },
-                "spec": { "type": "object", "x-kubernetes-preserve-unknown-fields": true },
+                "spec": spec,
             },
         })
     }

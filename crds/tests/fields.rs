@@ -187,11 +187,36 @@ fn the_selector_of_a_rollout_is_immutable() {
     );
 }
 
+/// The one default of a pod template that upstream's CRDs write into stored objects.
+#[test]
+fn ports_of_pods_are_tcp_by_default() {
+    let pods = [
+        ("rollouts", "/template"),
+        ("experiments", "/templates/items/properties/template"),
+    ];
+    for (plural, template) in pods {
+        let (_, definition) = definitions()
+            .into_iter()
+            .find(|(name, _)| *name == plural)
+            .unwrap();
+        let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+        for containers in ["containers", "initContainers", "ephemeralContainers"] {
+            let ports = format!(
+                "{spec}{template}/properties/spec/properties/{containers}/items/properties/ports/items/properties"
+            );
+            let protocol = definition
+                .pointer(&ports)
+                .map(|port| &port["protocol"]["default"]);
+            assert_eq!(protocol, Some(&Value::from("TCP")), "{plural} {containers}");
+        }
+    }
+}
+
 /// Kubernetes refuses other keys, and a client-side apply more than 256 KiB.
 #[test]
 fn schemas_are_structural_and_small() {
     fn check(schema: &Value, path: &str) {
-        const KEYS: [&str; 14] = [
+        const KEYS: [&str; 16] = [
             "additionalProperties",
             "anyOf",
             "default",
@@ -203,6 +228,8 @@ fn schemas_are_structural_and_small() {
             "required",
             "type",
             "x-kubernetes-int-or-string",
+            "x-kubernetes-list-map-keys",
+            "x-kubernetes-list-type",
             "x-kubernetes-map-type",
             "x-kubernetes-preserve-unknown-fields",
             "x-kubernetes-validations",
