@@ -1,0 +1,1093 @@
+//! What is known of the cluster, kept small: Rollouts and routes as compact text, ReplicaSets and Services as the few
+//! values that a plan needs, each with an index of who depends on it.
+//!
+//! Watches and the answers to our own writes feed the same stores and the newest version wins, so no plan is made from a
+//! state that is older than our own last write.
+
+mod refs;
+mod store;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+use tidegate_analysis::templates::TemplateKey;
+use tidegate_crds::labels::INSTANCE_ID_LABEL;
+use tidegate_crds::{
+    AnalysisRun, AnalysisTemplate, AnalysisTemplateSpec, LabelSelector, ObjectMeta, Rollout, decode::tolerant,
+};
+use tidegate_engine::Observed;
+use tidegate_engine::observed::{ReplicaSetView, ServiceView};
+
+use self::refs::Ref;
+use self::store::{Entry, Store};
+use crate::object::{Kind, Object, ObjectKey, controller_of};
+use crate::slim::{self, RawMetadata, RawReplicaSet, RawService};
+
+/// How deep templates may name each other.
+const MAX_TEMPLATE_DEPTH: usize = 16;
+
+/// Who has to look, after news.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Look {
+    /// A Rollout.
+    Rollout { key: ObjectKey, urgent: bool },
+    /// An analysis run.
+    Run(ObjectKey),
+    /// A Service that may have to be let go of (contract 3.5).
+    Service(ObjectKey),
+}
+
+/// An object that could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind:?} {name} cannot be read: {message}")]
+pub(crate) struct Unreadable {
+    kind: Kind,
+    name: String,
+    message: String,
+}
+
+#[derive(Clone, Debug)]
+struct RolloutEntry {
+    text: Box<str>,
+    refs: BTreeSet<Ref>,
+    templates: BTreeSet<TemplateKey>,
+    selector: Option<LabelSelector>,
+}
+
+#[derive(Clone, Debug)]
+struct ReplicaSetEntry {
+    view: ReplicaSetView,
+    /// Labels, of one that nobody controls: it may be adopted.
+    orphan: Option<BTreeMap<String, String>>,
+}
+
+/// A Service or route object. What no Rollout refers to is only known to exist.
+#[derive(Clone, Debug)]
+enum Slot<T> {
+    Kept {
+        data: T,
+        /// Last change of what it routes.
+        since: Timestamp,
+    },
+    Dropped,
+}
+
+impl<T> Slot<T> {
+    fn data(&self) -> Option<&T> {
+        match self {
+            Self::Kept { data, .. } => Some(data),
+            Self::Dropped => None,
+        }
+    }
+
+    fn since(&self) -> Option<Timestamp> {
+        match self {
+            Self::Kept { since, .. } => Some(*since),
+            Self::Dropped => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct IngressEntry {
+    text: Box<str>,
+    owner: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+struct RunEntry {
+    text: Box<str>,
+    owner: Option<String>,
+    finished: bool,
+}
+
+#[derive(Clone, Debug)]
+struct TemplateEntry {
+    spec: Arc<AnalysisTemplateSpec>,
+}
+
+/// All that is known.
+#[derive(Clone, Debug)]
+pub(crate) struct Cache {
+    instance_id: Option<String>,
+    /// When this process started: nothing is known of routes before.
+    started: Timestamp,
+    rollouts: Store<RolloutEntry>,
+    replica_sets: Store<ReplicaSetEntry>,
+    services: Store<Slot<ServiceView>>,
+    ingresses: Store<Slot<IngressEntry>>,
+    runs: Store<RunEntry>,
+    templates: Store<TemplateEntry>,
+    cluster_templates: Store<TemplateEntry>,
+    jobs: Store<()>,
+    workloads: BTreeMap<Kind, Store<Option<Box<str>>>>,
+    /// Rollouts by uid.
+    by_uid: BTreeMap<Box<str>, ObjectKey>,
+    /// Objects by the uid of their controller.
+    owned: BTreeMap<Kind, BTreeMap<String, BTreeSet<ObjectKey>>>,
+    /// Rollouts by what they name.
+    users: BTreeMap<Ref, BTreeSet<ObjectKey>>,
+}
+
+impl Cache {
+    pub(crate) fn new(instance_id: Option<String>, started: Timestamp) -> Self {
+        Self {
+            instance_id,
+            started,
+            rollouts: Store::default(),
+            replica_sets: Store::default(),
+            services: Store::default(),
+            ingresses: Store::default(),
+            runs: Store::default(),
+            templates: Store::default(),
+            cluster_templates: Store::default(),
+            jobs: Store::default(),
+            workloads: BTreeMap::new(),
+            by_uid: BTreeMap::new(),
+            owned: BTreeMap::new(),
+            users: BTreeMap::new(),
+        }
+    }
+
+    /// Whether every kind that matters has been listed completely.
+    pub(crate) fn synced(&self) -> bool {
+        self.wanted().into_iter().all(|kind| self.kind_synced(kind))
+    }
+
+    fn kind_synced(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Rollout => self.rollouts.synced(),
+            Kind::ReplicaSet => self.replica_sets.synced(),
+            Kind::Service => self.services.synced(),
+            Kind::Ingress => self.ingresses.synced(),
+            Kind::AnalysisRun => self.runs.synced(),
+            Kind::AnalysisTemplate => self.templates.synced(),
+            Kind::ClusterAnalysisTemplate => self.cluster_templates.synced(),
+            Kind::Job => self.jobs.synced(),
+            Kind::Deployment | Kind::PodTemplate | Kind::WorkloadReplicaSet => {
+                self.workloads.get(&kind).is_some_and(Store::synced)
+            }
+        }
+    }
+
+    /// Kinds to watch: the ones that are always, and those of workloads that Rollouts name.
+    pub(crate) fn wanted(&self) -> BTreeSet<Kind> {
+        let named = self.users.keys().map(|(kind, _)| *kind);
+        Kind::ALL
+            .into_iter()
+            .filter(|kind| kind.always())
+            .chain(named)
+            .collect()
+    }
+
+    /// How many objects of each kind are known.
+    pub(crate) fn sizes(&self) -> [(Kind, usize); 5] {
+        [
+            (Kind::Rollout, self.rollouts.len()),
+            (Kind::ReplicaSet, self.replica_sets.len()),
+            (Kind::Service, self.services.len()),
+            (Kind::Ingress, self.ingresses.len()),
+            (Kind::AnalysisRun, self.runs.len()),
+        ]
+    }
+
+    pub(crate) fn list_start(&mut self, kind: Kind) {
+        match kind {
+            Kind::Rollout => self.rollouts.list_start(),
+            Kind::ReplicaSet => self.replica_sets.list_start(),
+            Kind::Service => self.services.list_start(),
+            Kind::Ingress => self.ingresses.list_start(),
+            Kind::AnalysisRun => self.runs.list_start(),
+            Kind::AnalysisTemplate => self.templates.list_start(),
+            Kind::ClusterAnalysisTemplate => self.cluster_templates.list_start(),
+            Kind::Job => self.jobs.list_start(),
+            Kind::Deployment | Kind::PodTemplate | Kind::WorkloadReplicaSet => {
+                self.workloads.entry(kind).or_default().list_start();
+            }
+        }
+    }
+
+    /// The end of a list of the given resourceVersion: what it has not shown is gone.
+    pub(crate) fn list_end(&mut self, kind: Kind, version: &str) -> Vec<Look> {
+        fn keys<T>(gone: Vec<(ObjectKey, Entry<T>)>) -> Vec<(ObjectKey, Box<str>)> {
+            gone.into_iter().map(|(key, entry)| (key, entry.uid)).collect()
+        }
+        match kind {
+            Kind::Rollout => {
+                let gone = self.rollouts.list_end(version);
+                gone.into_iter()
+                    .flat_map(|(key, entry)| self.rollout_gone(&key, &entry))
+                    .collect()
+            }
+            Kind::ReplicaSet => {
+                let gone = self.replica_sets.list_end(version);
+                gone.into_iter()
+                    .flat_map(|(key, entry)| self.replica_set_gone(&key, &entry.data))
+                    .collect()
+            }
+            Kind::Service => {
+                let gone = keys(self.services.list_end(version));
+                gone.into_iter()
+                    .flat_map(|(key, _)| self.users_of(kind, &key))
+                    .collect()
+            }
+            Kind::Ingress => {
+                let gone = self.ingresses.list_end(version);
+                gone.into_iter()
+                    .flat_map(|(key, entry)| self.ingress_gone(&key, &entry.data))
+                    .collect()
+            }
+            Kind::AnalysisRun => {
+                let gone = self.runs.list_end(version);
+                gone.into_iter()
+                    .flat_map(|(key, entry)| self.run_gone(&key, &entry.data))
+                    .collect()
+            }
+            Kind::AnalysisTemplate => {
+                let gone = keys(self.templates.list_end(version));
+                gone.into_iter()
+                    .flat_map(|(key, _)| self.template_users(false, &key))
+                    .collect()
+            }
+            Kind::ClusterAnalysisTemplate => {
+                let gone = keys(self.cluster_templates.list_end(version));
+                gone.into_iter()
+                    .flat_map(|(key, _)| self.template_users(true, &key))
+                    .collect()
+            }
+            Kind::Job => {
+                self.jobs.list_end(version);
+                Vec::new()
+            }
+            Kind::Deployment | Kind::PodTemplate | Kind::WorkloadReplicaSet => {
+                let gone = self.workloads.entry(kind).or_default().list_end(version);
+                gone.into_iter()
+                    .flat_map(|(key, _)| self.users_of(kind, &key))
+                    .collect()
+            }
+        }
+    }
+
+    /// Takes in an object. News answer who has to look; old versions answer nobody.
+    pub(crate) fn apply(
+        &mut self,
+        kind: Kind,
+        object: Object<'_>,
+        now: Timestamp,
+    ) -> Result<Vec<Look>, Unreadable> {
+        let unreadable = |message: serde_json::Error| Unreadable {
+            kind,
+            name: match object.decode::<RawMetadata>() {
+                Ok(raw) => format!("{}/{}", raw.metadata.namespace, raw.metadata.name),
+                Err(_) => "(no readable name)".to_owned(),
+            },
+            message: message.to_string(),
+        };
+        match kind {
+            Kind::Rollout => self.apply_rollout(object).map_err(unreadable),
+            Kind::ReplicaSet => self.apply_replica_set(object).map_err(unreadable),
+            Kind::Service => self.apply_service(object, now).map_err(unreadable),
+            Kind::Ingress => self.apply_ingress(object, now).map_err(unreadable),
+            Kind::AnalysisRun => self.apply_run(object).map_err(unreadable),
+            Kind::AnalysisTemplate => self.apply_template(false, object).map_err(unreadable),
+            Kind::ClusterAnalysisTemplate => self.apply_template(true, object).map_err(unreadable),
+            Kind::Job => self.job(object).map_err(unreadable),
+            Kind::Deployment | Kind::PodTemplate | Kind::WorkloadReplicaSet => {
+                self.apply_workload(kind, object).map_err(unreadable)
+            }
+        }
+    }
+
+    /// Takes out an object that the watch says is gone.
+    pub(crate) fn delete(&mut self, kind: Kind, object: Object<'_>) -> Vec<Look> {
+        let Ok(RawMetadata { metadata }) = object.decode() else {
+            return Vec::new();
+        };
+        let key = ObjectKey::new(metadata.namespace, metadata.name);
+        if kind == Kind::Job {
+            return self.job(object).unwrap_or_default();
+        }
+        self.gone(kind, &key, &metadata.uid, false)
+    }
+
+    /// Takes out an object that we deleted.
+    pub(crate) fn deleted_by_us(&mut self, kind: Kind, key: &ObjectKey, uid: &str) -> Vec<Look> {
+        self.gone(kind, key, uid, true)
+    }
+
+    fn gone(&mut self, kind: Kind, key: &ObjectKey, uid: &str, ours: bool) -> Vec<Look> {
+        fn take<T>(store: &mut Store<T>, key: &ObjectKey, uid: &str, ours: bool) -> Option<Entry<T>> {
+            if ours {
+                store.bury(key, uid)
+            } else {
+                store.remove(key, uid)
+            }
+        }
+        match kind {
+            Kind::Rollout => match take(&mut self.rollouts, key, uid, ours) {
+                Some(entry) => self.rollout_gone(key, &entry),
+                None => Vec::new(),
+            },
+            Kind::ReplicaSet => match take(&mut self.replica_sets, key, uid, ours) {
+                Some(entry) => self.replica_set_gone(key, &entry.data),
+                None => Vec::new(),
+            },
+            Kind::Service => match take(&mut self.services, key, uid, ours) {
+                Some(_) => self.users_of(kind, key),
+                None => Vec::new(),
+            },
+            Kind::Ingress => match take(&mut self.ingresses, key, uid, ours) {
+                Some(entry) => self.ingress_gone(key, &entry.data),
+                None => Vec::new(),
+            },
+            Kind::AnalysisRun => match take(&mut self.runs, key, uid, ours) {
+                Some(entry) => self.run_gone(key, &entry.data),
+                None => Vec::new(),
+            },
+            Kind::AnalysisTemplate => match take(&mut self.templates, key, uid, ours) {
+                Some(_) => self.template_users(false, key),
+                None => Vec::new(),
+            },
+            Kind::ClusterAnalysisTemplate => match take(&mut self.cluster_templates, key, uid, ours) {
+                Some(_) => self.template_users(true, key),
+                None => Vec::new(),
+            },
+            Kind::Job => Vec::new(),
+            Kind::Deployment | Kind::PodTemplate | Kind::WorkloadReplicaSet => {
+                match take(self.workloads.entry(kind).or_default(), key, uid, ours) {
+                    Some(_) => self.users_of(kind, key),
+                    None => Vec::new(),
+                }
+            }
+        }
+    }
+
+    // Rollouts
+
+    fn apply_rollout(&mut self, object: Object<'_>) -> Result<Vec<Look>, serde_json::Error> {
+        let RawMetadata { metadata } = object.decode()?;
+        let key = ObjectKey::new(metadata.namespace.as_str(), metadata.name.as_str());
+        if !self.is_mine(&metadata) {
+            return Ok(self.gone(Kind::Rollout, &key, &metadata.uid, false));
+        }
+        self.rollouts.list_shows(&key);
+        if !self
+            .rollouts
+            .is_news(&key, &metadata.uid, &metadata.resource_version)
+        {
+            return Ok(Vec::new());
+        }
+        let text = object.compact()?;
+        let (rollout, dropped) = tolerant::<Rollout>(serde_json::from_str(&text)?);
+        for field in &dropped {
+            tracing::warn!(rollout = %key, path = field.path, "a field that cannot be read is taken as absent");
+        }
+        let mut looks = BTreeSet::new();
+        if let Some(old) = self.rollouts.get(&key).cloned() {
+            if *old.uid != *metadata.uid {
+                looks.extend(self.rollout_gone(&key, &old));
+            }
+            self.forget_refs(&key, &old.data.refs);
+        }
+        let entry = RolloutEntry {
+            refs: refs::of(&rollout),
+            templates: refs::templates(&rollout.spec),
+            selector: rollout.spec.selector.clone(),
+            text,
+        };
+        for reference in &entry.refs {
+            self.users
+                .entry(reference.clone())
+                .or_default()
+                .insert(key.clone());
+        }
+        self.by_uid.insert(metadata.uid.as_str().into(), key.clone());
+        let named = entry.refs.clone();
+        self.rollouts.put(
+            key.clone(),
+            Entry {
+                uid: metadata.uid.into(),
+                version: metadata.resource_version.into(),
+                data: entry,
+            },
+        );
+        looks.extend(
+            self.managed_by(&key)
+                .filter(|service| !named.contains(&(Kind::Service, service.clone())))
+                .map(Look::Service),
+        );
+        let status = &rollout.status;
+        let urgent = status.abort == Some(true) && status.aborted_at.is_none();
+        looks.insert(Look::Rollout { key, urgent });
+        Ok(looks.into_iter().collect())
+    }
+
+    fn rollout_gone(&mut self, key: &ObjectKey, entry: &Entry<RolloutEntry>) -> Vec<Look> {
+        self.by_uid.remove(&entry.uid);
+        self.forget_refs(key, &entry.data.refs);
+        let services: Vec<ObjectKey> = self.managed_by(key).collect();
+        let looks = services.into_iter().map(Look::Service);
+        looks
+            .chain([Look::Rollout {
+                key: key.clone(),
+                urgent: false,
+            }])
+            .collect()
+    }
+
+    fn forget_refs(&mut self, key: &ObjectKey, refs: &BTreeSet<Ref>) {
+        for reference in refs {
+            if let Some(users) = self.users.get_mut(reference) {
+                users.remove(key);
+                if users.is_empty() {
+                    self.users.remove(reference);
+                }
+            }
+        }
+    }
+
+    /// Services that say that a Rollout manages them.
+    fn managed_by<'a>(&'a self, rollout: &'a ObjectKey) -> impl Iterator<Item = ObjectKey> + 'a {
+        let kept = self.services.within(&rollout.namespace).filter(|(_, entry)| {
+            let view = entry.data.data();
+            view.is_some_and(|view| view.managed_by.as_deref() == Some(rollout.name.as_str()))
+        });
+        kept.map(|(key, _)| key.clone())
+    }
+
+    /// Whether an object is this instance's (F19).
+    fn is_mine(&self, metadata: &ObjectMeta) -> bool {
+        metadata.labels.get(INSTANCE_ID_LABEL) == self.instance_id.as_ref()
+    }
+
+    fn users_of(&self, kind: Kind, key: &ObjectKey) -> Vec<Look> {
+        let users = self.users.get(&(kind, key.clone()));
+        users
+            .into_iter()
+            .flatten()
+            .map(|key| Look::Rollout {
+                key: key.clone(),
+                urgent: false,
+            })
+            .collect()
+    }
+
+    fn owner(&self, uid: Option<&str>) -> Option<&ObjectKey> {
+        self.by_uid.get(uid?)
+    }
+
+    fn own(&mut self, kind: Kind, key: &ObjectKey, before: Option<&str>, after: Option<&str>) {
+        if before == after {
+            return;
+        }
+        let owned = self.owned.entry(kind).or_default();
+        if let Some(keys) = before.and_then(|before| owned.get_mut(before)) {
+            keys.remove(key);
+        }
+        if let Some(before) = before
+            && owned.get(before).is_some_and(BTreeSet::is_empty)
+        {
+            owned.remove(before);
+        }
+        if let Some(after) = after {
+            owned.entry(after.to_owned()).or_default().insert(key.clone());
+        }
+    }
+
+    fn owned_by<'a>(&'a self, kind: Kind, uid: &str) -> impl Iterator<Item = &'a ObjectKey> + use<'a> {
+        self.owned
+            .get(&kind)
+            .and_then(|owned| owned.get(uid))
+            .into_iter()
+            .flatten()
+    }
+
+    // ReplicaSets
+
+    fn apply_replica_set(&mut self, object: Object<'_>) -> Result<Vec<Look>, serde_json::Error> {
+        let raw: RawReplicaSet = object.decode()?;
+        let key = ObjectKey::new(raw.metadata.namespace.as_str(), raw.metadata.name.as_str());
+        self.replica_sets.list_shows(&key);
+        if !self
+            .replica_sets
+            .is_news(&key, &raw.metadata.uid, &raw.metadata.resource_version)
+        {
+            return Ok(Vec::new());
+        }
+        let orphan = controller_of(&raw.metadata)
+            .is_none()
+            .then(|| raw.metadata.labels.clone());
+        let view = raw.view();
+        let owner = holder(&key, &view);
+        let entry = Entry {
+            uid: view.uid.as_str().into(),
+            version: view.resource_version.as_str().into(),
+            data: ReplicaSetEntry { view, orphan },
+        };
+        let mut looks: BTreeSet<Look> = self.replica_set_users(&key, &entry.data).into_iter().collect();
+        let before = self.replica_sets.put(key.clone(), entry);
+        let before_owner = before.as_ref().map(|entry| holder(&key, &entry.data.view));
+        self.own(Kind::ReplicaSet, &key, before_owner.as_deref(), Some(&owner));
+        if let Some(before) = before.filter(|_| before_owner.as_deref() != Some(&owner)) {
+            looks.extend(self.replica_set_users(&key, &before.data));
+        }
+        Ok(looks.into_iter().collect())
+    }
+
+    fn replica_set_gone(&mut self, key: &ObjectKey, entry: &ReplicaSetEntry) -> Vec<Look> {
+        self.own(Kind::ReplicaSet, key, Some(&holder(key, &entry.view)), None);
+        self.replica_set_users(key, entry)
+    }
+
+    /// The Rollout that owns it; of an orphan, the ones that select it.
+    fn replica_set_users(&self, key: &ObjectKey, entry: &ReplicaSetEntry) -> Vec<Look> {
+        let Some(labels) = &entry.orphan else {
+            let owner = self.owner(entry.view.controller_uid.as_deref());
+            return owner
+                .map(|key| Look::Rollout {
+                    key: key.clone(),
+                    urgent: false,
+                })
+                .into_iter()
+                .collect();
+        };
+        let selecting = self.rollouts.within(&key.namespace).filter(|(_, rollout)| {
+            rollout
+                .data
+                .selector
+                .as_ref()
+                .is_some_and(|selector| slim::matches(selector, labels))
+        });
+        selecting
+            .map(|(key, _)| Look::Rollout {
+                key: key.clone(),
+                urgent: false,
+            })
+            .collect()
+    }
+
+    // Services and routes
+
+    fn apply_service(&mut self, object: Object<'_>, now: Timestamp) -> Result<Vec<Look>, serde_json::Error> {
+        let raw: RawService = object.decode()?;
+        let key = ObjectKey::new(raw.metadata.namespace.as_str(), raw.metadata.name.as_str());
+        self.services.list_shows(&key);
+        if !self
+            .services
+            .is_news(&key, &raw.metadata.uid, &raw.metadata.resource_version)
+            && !self.is_dropped(Kind::Service, &key)
+        {
+            return Ok(Vec::new());
+        }
+        let view = raw.view();
+        let looks = self.users_of(Kind::Service, &key);
+        let (uid, version) = (view.uid.as_str().into(), view.resource_version.as_str().into());
+        let managed = view.managed_by.is_some();
+        let data = if looks.is_empty() && !managed {
+            Slot::Dropped
+        } else {
+            let before = self.services.get(&key);
+            let same = before
+                .and_then(|entry| entry.data.data())
+                .is_some_and(|old| old.uid == view.uid && old.selector == view.selector);
+            let since = since(before, same, self.services.synced(), self.started, now);
+            Slot::Kept { data: view, since }
+        };
+        self.services.put(key.clone(), Entry { uid, version, data });
+        Ok(looks
+            .into_iter()
+            .chain(managed.then_some(Look::Service(key)))
+            .collect())
+    }
+
+    fn apply_ingress(&mut self, object: Object<'_>, now: Timestamp) -> Result<Vec<Look>, serde_json::Error> {
+        let RawMetadata { metadata } = object.decode()?;
+        let key = ObjectKey::new(metadata.namespace.as_str(), metadata.name.as_str());
+        self.ingresses.list_shows(&key);
+        if !self
+            .ingresses
+            .is_news(&key, &metadata.uid, &metadata.resource_version)
+            && !self.is_dropped(Kind::Ingress, &key)
+        {
+            return Ok(Vec::new());
+        }
+        let owner = controller_of(&metadata)
+            .filter(|owner| owner.kind == "Rollout")
+            .map(|owner| owner.uid);
+        let users = self.users_of(Kind::Ingress, &key);
+        let before = self.ingresses.get(&key);
+        let before_owner = before
+            .and_then(|entry| entry.data.data())
+            .and_then(|entry| entry.owner.clone());
+        let data = if users.is_empty() && owner.is_none() {
+            Slot::Dropped
+        } else {
+            let text = object.compact()?;
+            let same = before
+                .and_then(|entry| entry.data.data())
+                .is_some_and(|old| routing_of(&old.text) == routing_of(&text));
+            let since = since(before, same, self.ingresses.synced(), self.started, now);
+            Slot::Kept {
+                data: IngressEntry {
+                    text,
+                    owner: owner.clone(),
+                },
+                since,
+            }
+        };
+        self.own(Kind::Ingress, &key, before_owner.as_deref(), owner.as_deref());
+        let owners = [before_owner.as_deref(), owner.as_deref()];
+        let mut looks: BTreeSet<Look> = users.into_iter().collect();
+        for owner in owners.into_iter().filter_map(|uid| self.owner(uid)) {
+            looks.insert(Look::Rollout {
+                key: owner.clone(),
+                urgent: false,
+            });
+        }
+        let entry = Entry {
+            uid: metadata.uid.into(),
+            version: metadata.resource_version.into(),
+            data,
+        };
+        self.ingresses.put(key, entry);
+        Ok(looks.into_iter().collect())
+    }
+
+    fn ingress_gone(&mut self, key: &ObjectKey, slot: &Slot<IngressEntry>) -> Vec<Look> {
+        let owner = slot.data().and_then(|entry| entry.owner.as_deref());
+        self.own(Kind::Ingress, key, owner, None);
+        let mut looks: BTreeSet<Look> = self.users_of(Kind::Ingress, key).into_iter().collect();
+        looks.extend(self.owner(owner).map(|key| Look::Rollout {
+            key: key.clone(),
+            urgent: false,
+        }));
+        looks.into_iter().collect()
+    }
+
+    /// Whether an object that a Rollout refers to is only known to exist: it has to be read.
+    fn is_dropped(&self, kind: Kind, key: &ObjectKey) -> bool {
+        if !self.users.contains_key(&(kind, key.clone())) {
+            return false;
+        }
+        match kind {
+            Kind::Service => self
+                .services
+                .get(key)
+                .is_some_and(|entry| entry.data.data().is_none()),
+            Kind::Ingress => self
+                .ingresses
+                .get(key)
+                .is_some_and(|entry| entry.data.data().is_none()),
+            Kind::Deployment | Kind::PodTemplate | Kind::WorkloadReplicaSet => {
+                let entry = self.workloads.get(&kind).and_then(|store| store.get(key));
+                entry.is_some_and(|entry| entry.data.is_none())
+            }
+            _ => false,
+        }
+    }
+
+    /// What a Rollout refers to and has to be read first, because it was not kept while nobody referred to it.
+    pub(crate) fn unread(&self, rollout: &ObjectKey) -> Vec<(Kind, ObjectKey)> {
+        let refs = self.rollouts.get(rollout).map(|entry| &entry.data.refs);
+        refs.into_iter()
+            .flatten()
+            .filter(|(kind, key)| self.is_dropped(*kind, key))
+            .cloned()
+            .collect()
+    }
+
+    fn apply_workload(&mut self, kind: Kind, object: Object<'_>) -> Result<Vec<Look>, serde_json::Error> {
+        let RawMetadata { metadata } = object.decode()?;
+        let key = ObjectKey::new(metadata.namespace.as_str(), metadata.name.as_str());
+        let dropped = self.is_dropped(kind, &key);
+        let looks = self.users_of(kind, &key);
+        let store = self.workloads.entry(kind).or_default();
+        store.list_shows(&key);
+        if !store.is_news(&key, &metadata.uid, &metadata.resource_version) && !dropped {
+            return Ok(Vec::new());
+        }
+        let data = if looks.is_empty() {
+            None
+        } else {
+            Some(object.compact()?)
+        };
+        store.put(
+            key,
+            Entry {
+                uid: metadata.uid.into(),
+                version: metadata.resource_version.into(),
+                data,
+            },
+        );
+        Ok(looks)
+    }
+
+    // Analysis
+
+    fn apply_run(&mut self, object: Object<'_>) -> Result<Vec<Look>, serde_json::Error> {
+        let RawMetadata { metadata } = object.decode()?;
+        let key = ObjectKey::new(metadata.namespace.as_str(), metadata.name.as_str());
+        if !self.is_mine(&metadata) {
+            return Ok(self.gone(Kind::AnalysisRun, &key, &metadata.uid, false));
+        }
+        self.runs.list_shows(&key);
+        if !self.runs.is_news(&key, &metadata.uid, &metadata.resource_version) {
+            return Ok(Vec::new());
+        }
+        let text = object.compact()?;
+        let (run, dropped) = tolerant::<AnalysisRun>(serde_json::from_str(&text)?);
+        for field in &dropped {
+            tracing::warn!(run = %key, path = field.path, "a field that cannot be read is taken as absent");
+        }
+        let owner = controller_of(&metadata).map(|owner| owner.uid);
+        let phase = &run.status.phase;
+        let entry = RunEntry {
+            text,
+            owner: owner.clone(),
+            finished: phase.completed(),
+        };
+        let before = self.runs.put(
+            key.clone(),
+            Entry {
+                uid: metadata.uid.into(),
+                version: metadata.resource_version.into(),
+                data: entry,
+            },
+        );
+        let before_owner = before.as_ref().and_then(|entry| entry.data.owner.as_deref());
+        self.own(Kind::AnalysisRun, &key, before_owner, owner.as_deref());
+        let was_finished = before.is_some_and(|entry| entry.data.finished);
+        let urgent = !was_finished && phase.completed() && *phase != tidegate_crds::AnalysisPhase::Successful;
+        let rollout = self.owner(owner.as_deref());
+        let looks = rollout
+            .map(|key| Look::Rollout {
+                key: key.clone(),
+                urgent,
+            })
+            .into_iter();
+        Ok(looks.chain([Look::Run(key)]).collect())
+    }
+
+    fn run_gone(&mut self, key: &ObjectKey, entry: &RunEntry) -> Vec<Look> {
+        self.own(Kind::AnalysisRun, key, entry.owner.as_deref(), None);
+        let rollout = self.owner(entry.owner.as_deref());
+        let looks = rollout
+            .map(|key| Look::Rollout {
+                key: key.clone(),
+                urgent: false,
+            })
+            .into_iter();
+        looks.chain([Look::Run(key.clone())]).collect()
+    }
+
+    /// A Job says only which run has to look.
+    fn job(&mut self, object: Object<'_>) -> Result<Vec<Look>, serde_json::Error> {
+        let RawMetadata { metadata } = object.decode()?;
+        let owner = controller_of(&metadata).filter(|owner| owner.kind == "AnalysisRun");
+        Ok(owner
+            .map(|owner| Look::Run(ObjectKey::new(metadata.namespace, owner.name)))
+            .into_iter()
+            .collect())
+    }
+
+    fn apply_template(&mut self, cluster: bool, object: Object<'_>) -> Result<Vec<Look>, serde_json::Error> {
+        let (template, dropped) = tolerant::<AnalysisTemplate>(object.decode::<Value>()?);
+        let metadata = template.metadata;
+        let key = ObjectKey::new(metadata.namespace.as_str(), metadata.name.as_str());
+        for field in &dropped {
+            tracing::warn!(template = %key, path = field.path, "a field that cannot be read is taken as absent");
+        }
+        let mine = self.is_mine(&metadata);
+        let store = if cluster {
+            &mut self.cluster_templates
+        } else {
+            &mut self.templates
+        };
+        if mine {
+            store.list_shows(&key);
+            if !store.is_news(&key, &metadata.uid, &metadata.resource_version) {
+                return Ok(Vec::new());
+            }
+            let data = TemplateEntry {
+                spec: Arc::new(template.spec),
+            };
+            store.put(
+                key.clone(),
+                Entry {
+                    uid: metadata.uid.into(),
+                    version: metadata.resource_version.into(),
+                    data,
+                },
+            );
+        } else {
+            store.remove(&key, &metadata.uid);
+        }
+        Ok(self.template_users(cluster, &key))
+    }
+
+    /// Rollouts that name a template, directly or through others. Templates change rarely, so there is no index.
+    fn template_users(&self, cluster: bool, key: &ObjectKey) -> Vec<Look> {
+        let rollouts = self
+            .rollouts
+            .iter()
+            .filter(|(rollout, _)| cluster || rollout.namespace == key.namespace);
+        let using = rollouts.filter(|(rollout, entry)| {
+            let wanted = TemplateKey {
+                cluster,
+                name: key.name.clone(),
+            };
+            self.template_names(&rollout.namespace, &entry.data.templates)
+                .contains(&wanted)
+        });
+        using
+            .map(|(key, _)| Look::Rollout {
+                key: key.clone(),
+                urgent: false,
+            })
+            .collect()
+    }
+
+    /// The names themselves, and what those templates name in turn.
+    fn template_names(&self, namespace: &str, direct: &BTreeSet<TemplateKey>) -> BTreeSet<TemplateKey> {
+        let mut names = direct.clone();
+        let mut fresh = direct.clone();
+        for _ in 0..MAX_TEMPLATE_DEPTH {
+            let named: BTreeSet<_> = fresh
+                .iter()
+                .filter_map(|key| self.template(namespace, key))
+                .flat_map(|spec| spec.templates.iter().map(TemplateKey::from))
+                .filter(|name| !names.contains(name))
+                .collect();
+            if named.is_empty() {
+                break;
+            }
+            names.extend(named.iter().cloned());
+            fresh = named;
+        }
+        names
+    }
+
+    fn template(&self, namespace: &str, key: &TemplateKey) -> Option<&Arc<AnalysisTemplateSpec>> {
+        let (store, namespace) = if key.cluster {
+            (&self.cluster_templates, "")
+        } else {
+            (&self.templates, namespace)
+        };
+        store
+            .get(&ObjectKey::new(namespace, key.name.as_str()))
+            .map(|entry| &entry.data.spec)
+    }
+
+    // What is asked of it
+
+    /// Rollouts, with their text.
+    pub(crate) fn rollouts(&self) -> impl Iterator<Item = (&ObjectKey, &str)> {
+        self.rollouts.iter().map(|(key, entry)| (key, &*entry.data.text))
+    }
+
+    /// Analysis runs, with their text.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = (&ObjectKey, &str)> {
+        self.runs.iter().map(|(key, entry)| (key, &*entry.data.text))
+    }
+
+    /// Analysis templates: cluster-scoped or not, key, spec.
+    pub(crate) fn templates(&self) -> impl Iterator<Item = (bool, &ObjectKey, &AnalysisTemplateSpec)> {
+        let own = self
+            .templates
+            .iter()
+            .map(|(key, entry)| (false, key, &*entry.data.spec));
+        own.chain(
+            self.cluster_templates
+                .iter()
+                .map(|(key, entry)| (true, key, &*entry.data.spec)),
+        )
+    }
+
+    /// The analysis run of that name.
+    pub(crate) fn run(&self, key: &ObjectKey) -> Option<AnalysisRun> {
+        let text = &self.runs.get(key)?.data.text;
+        serde_json::from_str(text)
+            .ok()
+            .map(|value| tolerant::<AnalysisRun>(value).0)
+    }
+
+    /// uids of the ReplicaSets of a Rollout with a pod template hash.
+    pub(crate) fn replica_set_uids(&self, rollout: &ObjectKey, hash: &str) -> BTreeSet<String> {
+        let Some(entry) = self.rollouts.get(rollout) else {
+            return BTreeSet::new();
+        };
+        let owned = self
+            .owned_by(Kind::ReplicaSet, &entry.uid)
+            .filter_map(|key| self.replica_sets.get(key));
+        owned
+            .map(|entry| &entry.data.view)
+            .filter(|view| view.hash == hash)
+            .map(|view| view.uid.clone())
+            .collect()
+    }
+
+    /// A Service that says that a Rollout manages it, when no Rollout of that name names it any more; only known for
+    /// certain once all Rollouts have been listed (contract 3.5).
+    pub(crate) fn abandoned(&self, key: &ObjectKey) -> Option<&ServiceView> {
+        let view = self.services.get(key)?.data.data()?;
+        let rollout = ObjectKey::new(key.namespace.as_str(), view.managed_by.as_deref()?);
+        let entry = self.rollouts.get(&rollout);
+        let named = entry.is_some_and(|entry| entry.data.refs.contains(&(Kind::Service, key.clone())));
+        (self.rollouts.synced() && !named).then_some(view)
+    }
+
+    /// Everything that a plan for a Rollout may depend on, but for pods.
+    pub(crate) fn observe(&self, key: &ObjectKey) -> Option<Observed> {
+        let entry = self.rollouts.get(key)?;
+        let (rollout, _) = tolerant::<Rollout>(serde_json::from_str(&entry.data.text).ok()?);
+        let workload = self.workload(key, &rollout);
+        let selector = rollout
+            .spec
+            .selector
+            .as_ref()
+            .or_else(|| workload.as_ref().and_then(|workload| workload.selector.as_ref()));
+        let replica_sets = self.observe_replica_sets(key, &entry.uid, selector);
+        let mut observed = Observed {
+            workload,
+            replica_sets,
+            templates: self.observe_templates(key, entry),
+            rollout,
+            ..Observed::default()
+        };
+        for (kind, named) in &entry.data.refs {
+            match kind {
+                Kind::Service => {
+                    let Some(slot) = self.services.get(named).map(|entry| &entry.data) else {
+                        continue;
+                    };
+                    if let (Some(view), Some(since)) = (slot.data(), slot.since()) {
+                        observed.services.insert(named.name.clone(), view.clone());
+                        observed
+                            .routed_since
+                            .insert(format!("Service/{}", named.name), since);
+                    }
+                }
+                Kind::Ingress => self.observe_ingress(named, &mut observed),
+                _ => {}
+            }
+        }
+        for owned in self.owned_by(Kind::Ingress, &entry.uid) {
+            self.observe_ingress(owned, &mut observed);
+        }
+        let runs = self
+            .owned_by(Kind::AnalysisRun, &entry.uid)
+            .filter_map(|key| self.run(key));
+        observed.analysis_runs = runs.map(Arc::new).collect();
+        observed.analysis_runs.sort_by(|a, b| {
+            let key = |run: &AnalysisRun| (run.metadata.creation_timestamp, run.metadata.name.clone());
+            key(a).cmp(&key(b))
+        });
+        Some(observed)
+    }
+
+    fn workload(&self, key: &ObjectKey, rollout: &Rollout) -> Option<tidegate_engine::observed::Workload> {
+        let reference = rollout.spec.workload_ref.as_ref()?;
+        let kind = reference.kind.as_deref()?;
+        let named = ObjectKey::new(key.namespace.as_str(), reference.name.as_deref()?);
+        let entry = self.workloads.get(&Kind::of_workload(kind)?)?.get(&named)?;
+        slim::workload(kind, entry.data.as_deref()?)
+    }
+
+    fn observe_replica_sets(
+        &self,
+        key: &ObjectKey,
+        uid: &str,
+        selector: Option<&LabelSelector>,
+    ) -> Vec<ReplicaSetView> {
+        let owned = self
+            .owned_by(Kind::ReplicaSet, uid)
+            .filter_map(|key| self.replica_sets.get(key));
+        let mut views: Vec<ReplicaSetView> = owned.map(|entry| entry.data.view.clone()).collect();
+        if let Some(selector) = selector {
+            let orphans = self.owned_by(Kind::ReplicaSet, &orphans_of(&key.namespace));
+            let selected = orphans
+                .filter_map(|key| self.replica_sets.get(key))
+                .filter(|entry| {
+                    entry
+                        .data
+                        .orphan
+                        .as_ref()
+                        .is_some_and(|labels| slim::matches(selector, labels))
+                });
+            views.extend(selected.map(|entry| entry.data.view.clone()));
+        }
+        views.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
+        views
+    }
+
+    fn observe_ingress(&self, key: &ObjectKey, observed: &mut Observed) {
+        let Some(slot) = self.ingresses.get(key).map(|entry| &entry.data) else {
+            return;
+        };
+        if let (Some(entry), Some(since)) = (slot.data(), slot.since())
+            && let Ok(value) = serde_json::from_str::<Value>(&entry.text)
+        {
+            observed.ingresses.insert(key.name.clone(), Arc::new(value));
+            observed
+                .routed_since
+                .insert(format!("Ingress/{}", key.name), since);
+        }
+    }
+
+    fn observe_templates(
+        &self,
+        key: &ObjectKey,
+        entry: &Entry<RolloutEntry>,
+    ) -> BTreeMap<TemplateKey, Arc<AnalysisTemplateSpec>> {
+        let names = self.template_names(&key.namespace, &entry.data.templates);
+        let found = names.into_iter().filter_map(|name| {
+            let spec = Arc::clone(self.template(&key.namespace, &name)?);
+            Some((name, spec))
+        });
+        found.collect()
+    }
+}
+
+/// What a ReplicaSet is indexed by: the uid of its controller, or that it is an orphan of its namespace.
+fn holder(key: &ObjectKey, view: &ReplicaSetView) -> String {
+    view.controller_uid
+        .clone()
+        .unwrap_or_else(|| orphans_of(&key.namespace))
+}
+
+/// No uid has a slash in it.
+fn orphans_of(namespace: &str) -> String {
+    format!("{namespace}/")
+}
+
+/// Since when an object routes as it does: unchanged when `same`; from the start of the process when it was there when we
+/// came; otherwise from now.
+fn since<T>(
+    before: Option<&Entry<Slot<T>>>,
+    same: bool,
+    synced: bool,
+    started: Timestamp,
+    now: Timestamp,
+) -> Timestamp {
+    match before.and_then(|entry| entry.data.since()) {
+        Some(since) if same => since,
+        Some(_) => now,
+        None if synced || before.is_some() => now,
+        None => started,
+    }
+}
+
+/// What of an Ingress decides where requests go.
+fn routing_of(text: &str) -> Option<(BTreeMap<String, String>, Value)> {
+    #[derive(Deserialize)]
+    struct Routing {
+        metadata: ObjectMeta,
+        #[serde(default)]
+        spec: Value,
+    }
+    let Routing { metadata, spec } = serde_json::from_str(text).ok()?;
+    Some((metadata.annotations, spec))
+}

@@ -1,0 +1,205 @@
+//! Objects of one kind, by name: the newest version wins, whichever way it came.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use crate::object::ObjectKey;
+
+/// What is known of one object.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry<T> {
+    pub(crate) uid: Box<str>,
+    pub(crate) version: Box<str>,
+    pub(crate) data: T,
+}
+
+/// Objects of one kind.
+#[derive(Clone, Debug)]
+pub(crate) struct Store<T> {
+    objects: BTreeMap<ObjectKey, Entry<T>>,
+    /// uids that we deleted and whose end the watch has not told yet.
+    deleted: BTreeSet<Box<str>>,
+    /// What a list that is under way has shown so far.
+    listed: Option<BTreeSet<ObjectKey>>,
+    synced: bool,
+}
+
+impl<T> Default for Store<T> {
+    fn default() -> Self {
+        Self {
+            objects: BTreeMap::new(),
+            deleted: BTreeSet::new(),
+            listed: None,
+            synced: false,
+        }
+    }
+}
+
+impl<T> Store<T> {
+    pub(crate) fn get(&self, key: &ObjectKey) -> Option<&Entry<T>> {
+        self.objects.get(key)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Entry<T>)> {
+        self.objects.iter()
+    }
+
+    /// Objects of one namespace.
+    pub(crate) fn within(&self, namespace: &str) -> impl Iterator<Item = (&ObjectKey, &Entry<T>)> {
+        let from = Bound::Included(ObjectKey::new(namespace, ""));
+        let objects = self.objects.range::<ObjectKey, _>((from, Bound::Unbounded));
+        objects.take_while(move |(key, _)| key.namespace == namespace)
+    }
+
+    /// Whether a version would be news: not older than what is there, and not of an object that we deleted.
+    pub(crate) fn is_news(&self, key: &ObjectKey, uid: &str, version: &str) -> bool {
+        !self.deleted.contains(uid) && self.get(key).is_none_or(|entry| newer(version, &entry.version))
+    }
+
+    /// Notes that a list has shown this object.
+    pub(crate) fn list_shows(&mut self, key: &ObjectKey) {
+        if let Some(listed) = &mut self.listed {
+            listed.insert(key.clone());
+        }
+    }
+
+    pub(crate) fn put(&mut self, key: ObjectKey, entry: Entry<T>) -> Option<Entry<T>> {
+        self.objects.insert(key, entry)
+    }
+
+    /// Takes out what the watch says is gone. A later object of the same name stays.
+    pub(crate) fn remove(&mut self, key: &ObjectKey, uid: &str) -> Option<Entry<T>> {
+        self.deleted.remove(uid);
+        let same = self
+            .objects
+            .get(key)
+            .is_some_and(|entry| uid.is_empty() || *entry.uid == *uid);
+        if same { self.objects.remove(key) } else { None }
+    }
+
+    /// Takes out what we deleted ourselves; news of it that are still under way are old.
+    pub(crate) fn bury(&mut self, key: &ObjectKey, uid: &str) -> Option<Entry<T>> {
+        let removed = self.remove(key, uid)?;
+        self.deleted.insert(removed.uid.clone());
+        Some(removed)
+    }
+
+    pub(crate) fn list_start(&mut self) {
+        self.listed = Some(BTreeSet::new());
+    }
+
+    /// Takes out what a list has not shown, but for what is newer than the list.
+    pub(crate) fn list_end(&mut self, version: &str) -> Vec<(ObjectKey, Entry<T>)> {
+        self.synced = true;
+        let Some(listed) = self.listed.take() else {
+            return Vec::new();
+        };
+        let gone: Vec<ObjectKey> = self
+            .objects
+            .iter()
+            .filter(|(key, entry)| !listed.contains(key) && !newer(&entry.version, version))
+            .map(|(key, _)| key.clone())
+            .collect();
+        self.deleted.clear();
+        gone.into_iter()
+            .filter_map(|key| self.objects.remove(&key).map(|entry| (key, entry)))
+            .collect()
+    }
+
+    /// Whether it has been listed completely once.
+    pub(crate) fn synced(&self) -> bool {
+        self.synced
+    }
+}
+
+/// Whether one resourceVersion is newer than another. They are numbers that only grow; what is no number cannot be
+/// ordered, and is taken as newer when it differs.
+fn newer(one: &str, other: &str) -> bool {
+    match (one.parse::<u128>(), other.parse::<u128>()) {
+        (Ok(one), Ok(other)) => one > other,
+        _ => one != other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey::new("ns", name)
+    }
+
+    fn put(store: &mut Store<()>, name: &str, uid: &str, version: &str) -> bool {
+        store.list_shows(&key(name));
+        let news = store.is_news(&key(name), uid, version);
+        if news {
+            store.put(
+                key(name),
+                Entry {
+                    uid: uid.into(),
+                    version: version.into(),
+                    data: (),
+                },
+            );
+        }
+        news
+    }
+
+    fn names(store: &Store<()>) -> Vec<&str> {
+        store.iter().map(|(key, _)| key.name.as_str()).collect()
+    }
+
+    #[test]
+    fn old_news_are_no_news() {
+        let mut store = Store::default();
+        assert!(put(&mut store, "a", "u", "9"));
+        assert!(!put(&mut store, "a", "u", "9"));
+        assert!(!put(&mut store, "a", "u", "8"));
+        assert!(put(&mut store, "a", "u", "10"));
+    }
+
+    #[test]
+    fn what_we_deleted_does_not_rise_again() {
+        let mut store = Store::default();
+        put(&mut store, "a", "u", "1");
+        assert!(store.bury(&key("a"), "u").is_some());
+        assert!(!put(&mut store, "a", "u", "2"));
+        // Another object of that name is another object.
+        assert!(put(&mut store, "a", "v", "3"));
+        // The end of the first one does not take the second along.
+        assert!(store.remove(&key("a"), "u").is_none());
+        assert_eq!(names(&store), ["a"]);
+    }
+
+    #[test]
+    fn a_list_takes_out_what_is_gone_but_not_what_is_newer_than_it() {
+        let mut store = Store::default();
+        put(&mut store, "old", "u1", "1");
+        put(&mut store, "kept", "u2", "2");
+        assert!(!store.synced());
+        store.list_start();
+        put(&mut store, "kept", "u2", "2");
+        // Answer to a write of ours after the list was taken.
+        store.put(
+            key("new"),
+            Entry {
+                uid: "u3".into(),
+                version: "50".into(),
+                data: (),
+            },
+        );
+        let gone: Vec<_> = store
+            .list_end("40")
+            .into_iter()
+            .map(|(key, _)| key.name)
+            .collect();
+        assert_eq!(
+            (gone, names(&store), store.synced()),
+            (vec!["old".to_owned()], vec!["kept", "new"], true)
+        );
+    }
+}

@@ -1,0 +1,645 @@
+//! The controller without IO: news come in, jobs go out. The process and the simulator drive exactly this.
+//!
+//! ```text
+//! deliver(kind, signal)          what a watch says
+//! next_job() -> Job              an object that is due
+//!   step(job) -> Step            what to send next; None: the job is over
+//!   answer(job, result)          what the API server said
+//! finish(job)                    schedules the next look
+//! next_wake()                    when something falls due by itself
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use tidegate_analysis::Reading;
+use tidegate_crds::AnalysisTemplateSpec;
+use tidegate_crds::labels::POD_TEMPLATE_HASH_LABEL;
+use tidegate_engine::observed::{Identity, PodView};
+use tidegate_engine::{Observed, Plan, Settings, Urgency};
+
+use crate::cache::{Cache, Look};
+use crate::execute::{self, Execution, Outcome, Step};
+use crate::object::{Kind, Object, ObjectKey};
+use crate::queue::{Lane, Queue};
+use crate::request::{Failure, PODS, Request, SERVICES, Verb};
+use crate::runs::{RunJob, RunMemory};
+use crate::slim;
+
+/// Longest time that one 429 keeps all work back, whatever the server says.
+const MAX_HOLD: SignedDuration = SignedDuration::from_secs(60);
+/// Delay of the next look at objects whose watch does not tell: a resync (F155).
+const RESYNC: SignedDuration = SignedDuration::from_secs(900);
+
+/// What a controller is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What decisions depend on.
+    pub settings: Settings,
+    /// Rollouts and Services that are worked on at once (F155).
+    pub rollout_threads: usize,
+    /// Analysis runs that are worked on at once (F155).
+    pub analysis_threads: usize,
+    /// An object is looked at after this long even without news (F155).
+    pub resync: SignedDuration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            settings: Settings::default(),
+            rollout_threads: 10,
+            analysis_threads: 30,
+            resync: RESYNC,
+        }
+    }
+}
+
+/// What a watch says about one kind of object.
+#[derive(Clone, Copy, Debug)]
+pub enum Signal<'a> {
+    /// A list begins; what it does not show is gone when it ends.
+    ListStart,
+    /// An object, of a list or changed.
+    Applied(Object<'a>),
+    /// An object is gone.
+    Deleted(Object<'a>),
+    /// The list is complete.
+    ListEnd {
+        /// resourceVersion of the list.
+        version: &'a str,
+    },
+}
+
+/// What is worked on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// A Rollout.
+    Rollout(ObjectKey),
+    /// An analysis run.
+    Run(ObjectKey),
+    /// A Service that may have to be let go of (contract 3.5).
+    Service(ObjectKey),
+}
+
+/// One look at one object, with what follows from it.
+#[derive(Debug)]
+pub struct Job {
+    key: Key,
+    stage: Stage,
+    waiting: Option<Request>,
+    wake: Option<Timestamp>,
+    planned: bool,
+}
+
+impl Job {
+    /// What is worked on.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Whether a plan was made: a look at what is gone makes none.
+    pub fn planned(&self) -> bool {
+        self.planned
+    }
+}
+
+#[derive(Debug)]
+enum Stage {
+    Reading(Reads),
+    Executing(Box<Execution>),
+    Cleaning(Option<Request>),
+    Run(Box<RunJob>),
+    Over(Outcome),
+}
+
+/// What the identity of a version depends on.
+#[derive(Clone, Debug, PartialEq)]
+struct Generations {
+    uid: String,
+    generation: i64,
+    collisions: Option<i32>,
+    workload: Option<(String, i64)>,
+}
+
+/// Reads that have to come before the plan.
+#[derive(Debug, Default)]
+struct Reads {
+    requests: VecDeque<Request>,
+    pods: BTreeMap<String, Vec<PodView>>,
+}
+
+/// The whole of it, for one process.
+#[derive(Debug)]
+pub struct Controller {
+    options: Options,
+    cache: Cache,
+    /// Rollouts and Services.
+    rollouts: Queue<Key>,
+    runs: Queue<Key>,
+    /// Since when the counters in the status of a Rollout differ from what is observed.
+    counters_since: BTreeMap<ObjectKey, Timestamp>,
+    /// Hashes of the version of each Rollout, for as long as neither its spec nor its workload changes.
+    identities: BTreeMap<ObjectKey, (Generations, Arc<Identity>)>,
+    /// What is remembered of analysis runs between two looks.
+    memory: BTreeMap<ObjectKey, RunMemory>,
+    /// The server asked us to wait.
+    hold_until: Option<Timestamp>,
+}
+
+impl Controller {
+    /// A controller that knows nothing yet. `started` is now.
+    pub fn new(options: Options, started: Timestamp) -> Self {
+        let cache = Cache::new(options.settings.instance_id.clone(), started);
+        Self {
+            options,
+            cache,
+            rollouts: Queue::default(),
+            runs: Queue::default(),
+            counters_since: BTreeMap::new(),
+            identities: BTreeMap::new(),
+            memory: BTreeMap::new(),
+            hold_until: None,
+        }
+    }
+
+    /// Kinds to watch. Grows when a Rollout names a workload of a kind that was not watched before.
+    pub fn wanted(&self) -> BTreeSet<Kind> {
+        self.cache.wanted()
+    }
+
+    /// Whether all kinds have been listed once; no job is given out before.
+    pub fn synced(&self) -> bool {
+        self.cache.synced()
+    }
+
+    /// Takes in what a watch says.
+    pub fn deliver(&mut self, kind: Kind, signal: Signal<'_>, now: Timestamp) {
+        let looks = match signal {
+            Signal::ListStart => {
+                self.cache.list_start(kind);
+                Vec::new()
+            }
+            Signal::Applied(object) => self.take_in(kind, object, now),
+            Signal::Deleted(object) => self.cache.delete(kind, object),
+            Signal::ListEnd { version } => self.cache.list_end(kind, version),
+        };
+        self.schedule(looks, now);
+    }
+
+    fn take_in(&mut self, kind: Kind, object: Object<'_>, now: Timestamp) -> Vec<Look> {
+        self.cache.apply(kind, object, now).unwrap_or_else(|error| {
+            // Nobody else is disturbed by it, and it is read again when it changes.
+            tracing::warn!(%error, "object ignored until it is mended");
+            Vec::new()
+        })
+    }
+
+    fn schedule(&mut self, looks: Vec<Look>, now: Timestamp) {
+        for look in looks {
+            match look {
+                Look::Rollout { key, urgent } => {
+                    let lane = if urgent { Lane::Urgent } else { Lane::Normal };
+                    self.rollouts.add(Key::Rollout(key), lane, now);
+                }
+                Look::Service(key) => self.rollouts.add(Key::Service(key), Lane::Normal, now),
+                Look::Run(key) => self.runs.add(Key::Run(key), Lane::Normal, now),
+            }
+        }
+    }
+
+    /// The next object that is due, urgent ones first. `None` when nothing is, when as many as allowed are being worked
+    /// on, before everything was listed, and while the server wants to be left alone.
+    pub fn next_job(&mut self, now: Timestamp) -> Option<Job> {
+        if self.hold_until.is_some_and(|until| now < until) || !self.cache.synced() {
+            return None;
+        }
+        self.hold_until = None;
+        if self.rollouts.running() < self.options.rollout_threads
+            && let Some(key) = self.rollouts.next(now)
+        {
+            return Some(self.start(key));
+        }
+        if self.runs.running() < self.options.analysis_threads
+            && let Some(key) = self.runs.next(now)
+        {
+            return Some(self.start(key));
+        }
+        None
+    }
+
+    fn start(&mut self, key: Key) -> Job {
+        let stage = match &key {
+            Key::Rollout(rollout) => {
+                let unread = self.cache.unread(rollout).into_iter();
+                let get =
+                    |(kind, key): (Kind, ObjectKey)| Request::get(kind.resource(), &key.namespace, &key.name);
+                Stage::Reading(Reads {
+                    requests: unread.map(get).collect(),
+                    ..Reads::default()
+                })
+            }
+            Key::Run(key) => match self.cache.run(key) {
+                Some(run) => Stage::Run(Box::new(RunJob::new(run, self.memory.get(key)))),
+                None => {
+                    self.memory.remove(key);
+                    Stage::Over(Outcome::Done)
+                }
+            },
+            Key::Service(service) => Stage::Cleaning(self.cache.abandoned(service).map(|view| {
+                let body = execute::service_patch(&view.uid, &view.resource_version, None, None);
+                Request::new(
+                    Verb::MergePatch,
+                    &SERVICES,
+                    &service.namespace,
+                    &service.name,
+                    body,
+                )
+            })),
+        };
+        Job {
+            key,
+            stage,
+            waiting: None,
+            wake: None,
+            planned: false,
+        }
+    }
+
+    /// What to do next for a job; `None` when it waits for an answer, and when it is over.
+    pub fn step(&mut self, job: &mut Job, now: Timestamp) -> Option<Step> {
+        loop {
+            if job.waiting.is_some() {
+                return None;
+            }
+            match &mut job.stage {
+                Stage::Over(_) => return None,
+                Stage::Cleaning(request) => match request.take() {
+                    Some(request) => return Some(send(&mut job.waiting, request)),
+                    None => job.stage = Stage::Over(Outcome::Done),
+                },
+                Stage::Reading(reading) => {
+                    if let Some(request) = reading.requests.pop_front() {
+                        return Some(send(&mut job.waiting, request));
+                    }
+                    let reading = std::mem::take(reading);
+                    job.stage = self.plan(&job.key, reading, &mut job.wake, now);
+                    job.planned = true;
+                }
+                Stage::Executing(execution) => match execution.next() {
+                    Some(Step::Request(request)) => return Some(send(&mut job.waiting, request)),
+                    Some(step) => return Some(step),
+                    None => {
+                        let stage = std::mem::replace(&mut job.stage, Stage::Over(Outcome::Done));
+                        if let Stage::Executing(execution) = stage {
+                            job.stage = Stage::Over(execution.outcome());
+                        }
+                    }
+                },
+                Stage::Run(run) => {
+                    job.planned = true;
+                    match run.step(now) {
+                        Some(step) => {
+                            if let Step::Request(request) = &step {
+                                job.waiting = Some(request.clone());
+                            }
+                            self.remember(&step);
+                            return Some(step);
+                        }
+                        None if run.waits() => return None,
+                        None => {
+                            job.wake = run.wake();
+                            let outcome = run.outcome();
+                            if let (Key::Run(key), used) = (&job.key, run.used_readings())
+                                && let Some(memory) = self.memory.get_mut(key)
+                            {
+                                memory.readings.drain(..used.min(memory.readings.len()));
+                            }
+                            job.stage = Stage::Over(outcome);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Remembers which questions are under way.
+    fn remember(&mut self, step: &Step) {
+        match step {
+            Step::Measure(ask) => {
+                let memory = self.memory.entry(ask.run.clone()).or_default();
+                if memory.uid != ask.uid {
+                    *memory = RunMemory {
+                        uid: ask.uid.clone(),
+                        ..RunMemory::default()
+                    };
+                }
+                memory.in_flight.insert(ask.measure.metric.clone());
+            }
+            Step::Cancel { run, metric } => {
+                if let Some(memory) = self.memory.get_mut(run) {
+                    memory.in_flight.remove(metric);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The reading of a [`Step::Measure`], for the run with that key and uid.
+    pub fn measured(&mut self, run: &ObjectKey, uid: &str, reading: Reading, now: Timestamp) {
+        let Some(memory) = self.memory.get_mut(run).filter(|memory| memory.uid == uid) else {
+            return;
+        };
+        if memory.in_flight.remove(&reading.metric) {
+            memory.readings.push(reading);
+            self.runs.add(Key::Run(run.clone()), Lane::Normal, now);
+        }
+    }
+
+    /// Looks at a Rollout. Ends in reading pods when the plan asks for them first.
+    fn plan(&mut self, key: &Key, mut reading: Reads, wake: &mut Option<Timestamp>, now: Timestamp) -> Stage {
+        let Key::Rollout(key) = key else {
+            return Stage::Over(Outcome::Done);
+        };
+        let Some(mut observed) = self.cache.observe(key) else {
+            self.counters_since.remove(key);
+            self.identities.remove(key);
+            return Stage::Over(Outcome::Done);
+        };
+        observed.identity = self.identity(key, &observed);
+        if observed.rollout.metadata.deletion_timestamp.is_some() {
+            // What it owns goes by garbage collection (contract 2.1).
+            return Stage::Over(Outcome::Done);
+        }
+        observed.pods.clone_from(&reading.pods);
+        let settings = &self.options.settings;
+        // A bug met by one Rollout must not stop the others.
+        let planned = catch_unwind(AssertUnwindSafe(|| {
+            tidegate_engine::plan(&observed, now, settings)
+        }));
+        let Ok(plan) = planned else {
+            tracing::error!(rollout = %key, "the planner panicked; the Rollout is left alone and looked at again");
+            return Stage::Over(Outcome::Failed(Failure::new(0, "Panic", "the planner panicked")));
+        };
+        let missing: Vec<String> = plan
+            .needs_pods
+            .iter()
+            .filter(|hash| !reading.pods.contains_key(*hash))
+            .cloned()
+            .collect();
+        if !missing.is_empty() {
+            for hash in missing {
+                let mut request = Request::new(Verb::List, &PODS, &key.namespace, "", Value::Null);
+                request.selector = format!("{POD_TEMPLATE_HASH_LABEL}={hash}");
+                reading.requests.push_back(request);
+                reading.pods.insert(hash, Vec::new());
+            }
+            return Stage::Reading(reading);
+        }
+        let resync = now.saturating_add(self.options.resync).unwrap_or(Timestamp::MAX);
+        *wake = Some(plan.wake.map_or(resync, |wake| wake.min(resync)));
+        let status = self.status_to_write(key, &plan, &observed, wake, now);
+        let tell = match &status {
+            Held::Write(_) | Held::Same => true,
+            Held::Later => false,
+        };
+        let patch = if let Held::Write(patch) = status {
+            Some(patch)
+        } else {
+            None
+        };
+        if patch.is_some() {
+            log_status(key, &plan, &observed);
+        }
+        Stage::Executing(Box::new(Execution::new(plan, &observed, patch, tell, now)))
+    }
+
+    /// The hashes of the current version, computed once for each generation.
+    fn identity(&mut self, key: &ObjectKey, observed: &Observed) -> Option<Arc<Identity>> {
+        let Observed {
+            rollout, workload, ..
+        } = observed;
+        let generations = Generations {
+            uid: rollout.metadata.uid.clone(),
+            generation: rollout.metadata.generation?,
+            collisions: rollout.status.collision_count,
+            workload: workload
+                .as_ref()
+                .map(|workload| (workload.uid.clone(), workload.generation)),
+        };
+        if let Some((known, identity)) = self.identities.get(key)
+            && *known == generations
+        {
+            return Some(Arc::clone(identity));
+        }
+        let template = match workload {
+            Some(workload) => Some(&*workload.template),
+            None => rollout.spec.template.as_ref(),
+        };
+        let identity = Arc::new(Identity::of(rollout, template?));
+        self.identities
+            .insert(key.clone(), (generations, Arc::clone(&identity)));
+        Some(identity)
+    }
+
+    /// The difference of the status, unless it is only counters and they are to wait.
+    fn status_to_write(
+        &mut self,
+        key: &ObjectKey,
+        plan: &Plan,
+        observed: &Observed,
+        wake: &mut Option<Timestamp>,
+        now: Timestamp,
+    ) -> Held {
+        let Some(patch) = execute::status_difference(plan, observed) else {
+            self.counters_since.remove(key);
+            return Held::Same;
+        };
+        if plan.urgency == Urgency::Soon {
+            let since = *self.counters_since.entry(key.clone()).or_insert(now);
+            let due = since
+                .saturating_add(self.options.settings.counters_delay)
+                .unwrap_or(now);
+            // A `since` of the future means that the clock was set back.
+            if now < due && since <= now {
+                *wake = Some(wake.map_or(due, |wake| wake.min(due)));
+                return Held::Later;
+            }
+        }
+        self.counters_since.remove(key);
+        Held::Write(patch)
+    }
+
+    /// The answer to the last [`Step::Request`] of a job. What was written is known from now on.
+    pub fn answer(&mut self, job: &mut Job, answer: Result<Value, Failure>, now: Timestamp) {
+        let request = job.waiting.take();
+        match (&request, &answer) {
+            (Some(request), Ok(object)) => self.learn(request, object, now),
+            (Some(request), Err(failure)) => self.notice(request, failure, now),
+            (None, _) => {}
+        }
+        match &mut job.stage {
+            Stage::Over(_) => {}
+            Stage::Cleaning(_) => {
+                job.stage = Stage::Over(match answer {
+                    Ok(_) => Outcome::Done,
+                    Err(failure) if failure.is_not_found() => Outcome::Done,
+                    Err(failure) if failure.is_conflict() => Outcome::LookAgain(failure),
+                    Err(failure) => Outcome::Failed(failure),
+                });
+            }
+            Stage::Reading(reading) => match answer {
+                Ok(list) => {
+                    let listed = request.filter(|request| request.verb == Verb::List);
+                    let (Key::Rollout(rollout), Some(request)) = (&job.key, listed) else {
+                        return;
+                    };
+                    let hash = request.selector.split_once('=').map_or("", |(_, hash)| hash);
+                    let uids = self.cache.replica_set_uids(rollout, hash);
+                    let pods = slim::pods(&list)
+                        .into_iter()
+                        .filter(|(owner, _)| uids.contains(owner));
+                    reading
+                        .pods
+                        .insert(hash.to_owned(), pods.map(|(_, pod)| pod).collect());
+                }
+                // The watch will say so, too.
+                Err(failure) if failure.is_not_found() => {}
+                Err(failure) => job.stage = Stage::Over(Outcome::Failed(failure)),
+            },
+            Stage::Executing(execution) => execution.answer(answer.as_ref().map_err(Clone::clone)),
+            Stage::Run(run) => run.answer(answer, now),
+        }
+    }
+
+    /// Takes an answer into the cache, so that the next plan is not made from an older state.
+    fn learn(&mut self, request: &Request, object: &Value, now: Timestamp) {
+        let Some(kind) = Kind::of(request.resource) else {
+            return;
+        };
+        let looks = match request.verb {
+            Verb::List => return,
+            Verb::Delete => {
+                let key = ObjectKey::new(request.namespace.as_str(), request.name.as_str());
+                if object.pointer("/metadata/deletionTimestamp").is_some() {
+                    self.take_in(kind, Object::Value(object), now)
+                } else {
+                    let uid = request
+                        .body
+                        .pointer("/preconditions/uid")
+                        .and_then(Value::as_str)
+                        .unwrap_or_default();
+                    self.cache.deleted_by_us(kind, &key, uid)
+                }
+            }
+            _ if object.pointer("/metadata/uid").is_none() => return,
+            _ => self.take_in(kind, Object::Value(object), now),
+        };
+        self.schedule(looks, now);
+    }
+
+    /// A server that asks us to wait is left alone, by everybody; a disruption budget's 429 is none.
+    fn notice(&mut self, request: &Request, failure: &Failure, now: Timestamp) {
+        if failure.code == 429 && request.subresource != Some("eviction") {
+            let wait = failure
+                .retry_after
+                .unwrap_or(SignedDuration::from_secs(1))
+                .min(MAX_HOLD);
+            let until = now.saturating_add(wait).unwrap_or(now);
+            self.hold_until = Some(self.hold_until.map_or(until, |held| held.max(until)));
+        }
+    }
+
+    /// The job is over, or given up: schedules the next look. Answers how it ended.
+    pub fn finish(&mut self, job: Job, now: Timestamp) -> Outcome {
+        let Job { key, stage, wake, .. } = job;
+        let outcome = match stage {
+            Stage::Over(outcome) => outcome,
+            _ => Outcome::Failed(Failure::no_answer("given up")),
+        };
+        let queue = if matches!(key, Key::Run(_)) {
+            &mut self.runs
+        } else {
+            &mut self.rollouts
+        };
+        match &outcome {
+            Outcome::Done => {
+                queue.done(&key);
+                if let Some(wake) = wake {
+                    queue.add_at(key, wake);
+                }
+            }
+            Outcome::LookAgain(_) => queue.conflict(&key, now),
+            Outcome::Failed(failure) => {
+                queue.failed(&key, now, failure.retry_after);
+            }
+        }
+        outcome
+    }
+
+    /// When to ask for a job again, if no news come before; `None` when nothing waits.
+    pub fn next_wake(&self) -> Option<Timestamp> {
+        let due = [self.rollouts.next_due(), self.runs.next_due()]
+            .into_iter()
+            .flatten()
+            .min()?;
+        Some(self.hold_until.map_or(due, |hold| due.max(hold)))
+    }
+
+    /// How many looks are due: at Rollouts and Services, and at analysis runs.
+    pub fn depth(&self, now: Timestamp) -> [usize; 2] {
+        [self.rollouts.depth(now), self.runs.depth(now)]
+    }
+
+    /// How many objects of each kind are known.
+    pub fn sizes(&self) -> [(Kind, usize); 5] {
+        self.cache.sizes()
+    }
+
+    /// Rollouts as text, for metrics.
+    pub fn rollouts(&self) -> impl Iterator<Item = (&ObjectKey, &str)> {
+        self.cache.rollouts()
+    }
+
+    /// Analysis runs as text, for metrics.
+    pub fn runs(&self) -> impl Iterator<Item = (&ObjectKey, &str)> {
+        self.cache.runs()
+    }
+
+    /// Analysis templates, for metrics: whether cluster-scoped, key, spec.
+    pub fn templates(&self) -> impl Iterator<Item = (bool, &ObjectKey, &AnalysisTemplateSpec)> {
+        self.cache.templates()
+    }
+}
+
+/// What happens to a difference of the status.
+enum Held {
+    Same,
+    Later,
+    Write(Value),
+}
+
+fn send(waiting: &mut Option<Request>, request: Request) -> Step {
+    *waiting = Some(request.clone());
+    Step::Request(request)
+}
+
+/// One line for each change of state.
+fn log_status(key: &ObjectKey, plan: &Plan, observed: &Observed) {
+    let (old, new) = (&observed.rollout.status, &plan.status);
+    if old.phase != new.phase
+        || old.current_step_index != new.current_step_index
+        || old.stable_rs != new.stable_rs
+    {
+        tracing::info!(
+            rollout = %key,
+            phase = ?new.phase,
+            message = new.message.as_deref().unwrap_or_default(),
+            step = new.current_step_index,
+            "status"
+        );
+    }
+}

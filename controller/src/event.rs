@@ -1,0 +1,192 @@
+//! Events as objects (contract 2.8), with names that a second attempt repeats.
+
+use std::hash::Hasher;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tidegate_engine::Event;
+
+use crate::queue::Fnv;
+use crate::request::{EVENTS, Request};
+
+/// Component in the source of every event (contract 2.8).
+const COMPONENT: &str = "rollouts-controller";
+/// Longest message that the API server takes.
+const MAX_MESSAGE: usize = 1024;
+/// Longest name of an object, less the suffix.
+const MAX_PREFIX: usize = 253 - 17;
+
+/// What an event is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// Kind.
+    pub kind: &'static str,
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// uid.
+    pub uid: String,
+    /// resourceVersion.
+    pub resource_version: String,
+}
+
+/// What an event says.
+#[derive(Clone, Copy, Debug)]
+pub struct Words<'a> {
+    /// `Warning` instead of `Normal`.
+    pub warning: bool,
+    /// Reason, as upstream's.
+    pub reason: &'a str,
+    /// Message, as upstream's.
+    pub message: &'a str,
+    /// What makes this occurrence different from another with the same words.
+    pub occurrence: &'a str,
+}
+
+impl<'a> From<&'a Event> for Words<'a> {
+    fn from(event: &'a Event) -> Self {
+        Self {
+            warning: event.warning,
+            reason: event.reason,
+            message: &event.message,
+            occurrence: &event.occurrence,
+        }
+    }
+}
+
+/// The request that records `event` about `subject`. The name follows from what it says, so that recording it again
+/// after a crash meets the first one.
+pub fn record<'a>(subject: &Subject, event: impl Into<Words<'a>>, now: Timestamp) -> Request {
+    let event = event.into();
+    let time = tidegate_crds::Time::from(now);
+    let message = cut(event.message, MAX_MESSAGE);
+    let body: Value = json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"namespace": subject.namespace, "name": name(subject, &event)},
+        "involvedObject": {
+            "apiVersion": tidegate_crds::API_VERSION,
+            "kind": subject.kind,
+            "namespace": subject.namespace,
+            "name": subject.name,
+            "uid": subject.uid,
+            "resourceVersion": subject.resource_version,
+        },
+        "type": if event.warning { "Warning" } else { "Normal" },
+        "reason": event.reason,
+        "message": message,
+        "source": {"component": COMPONENT},
+        "firstTimestamp": time,
+        "lastTimestamp": time,
+        "count": 1,
+    });
+    Request::create(&EVENTS, &subject.namespace, body)
+}
+
+fn name(subject: &Subject, event: &Words<'_>) -> String {
+    let mut digest = Fnv::default();
+    for part in [
+        subject.uid.as_str(),
+        event.reason,
+        event.message,
+        event.occurrence,
+    ] {
+        digest.write(part.as_bytes());
+        digest.write(&[0]);
+    }
+    format!(
+        "{}.{:016x}",
+        cut(&subject.name, MAX_PREFIX).trim_end_matches(['.', '-']),
+        digest.finish()
+    )
+}
+
+fn cut(text: &str, limit: usize) -> &str {
+    let mut end = text.len().min(limit);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject() -> Subject {
+        Subject {
+            kind: "Rollout",
+            namespace: "shop".into(),
+            name: "web".into(),
+            uid: "u-1".into(),
+            resource_version: "7".into(),
+        }
+    }
+
+    fn event(occurrence: &str) -> Event {
+        Event {
+            warning: false,
+            reason: "RolloutUpdated",
+            message: "Rollout updated to revision 2".into(),
+            occurrence: occurrence.into(),
+        }
+    }
+
+    #[test]
+    fn the_whole_object() {
+        let request = record(&subject(), &event("2"), Timestamp::from_second(1_000).unwrap());
+        let name = request.body["metadata"]["name"].as_str().unwrap().to_owned();
+        assert_eq!(
+            request,
+            Request::create(
+                &EVENTS,
+                "shop",
+                json!({
+                    "apiVersion": "v1", "kind": "Event",
+                    "metadata": {"namespace": "shop", "name": name},
+                    "involvedObject": {
+                        "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "namespace": "shop", "name": "web",
+                        "uid": "u-1", "resourceVersion": "7",
+                    },
+                    "type": "Normal", "reason": "RolloutUpdated", "message": "Rollout updated to revision 2",
+                    "source": {"component": "rollouts-controller"},
+                    "firstTimestamp": "1970-01-01T00:16:40Z", "lastTimestamp": "1970-01-01T00:16:40Z", "count": 1,
+                })
+            )
+        );
+    }
+
+    #[test]
+    fn the_name_follows_from_what_is_said_not_from_when() {
+        let at = |second, occurrence| {
+            let request = record(
+                &subject(),
+                &event(occurrence),
+                Timestamp::from_second(second).unwrap(),
+            );
+            request.body["metadata"]["name"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(at(1, "a"), at(2, "a"));
+        assert_ne!(at(1, "a"), at(1, "b"));
+        assert_eq!(at(1, "a").len(), "web.".len() + 16);
+    }
+
+    #[test]
+    fn limits() {
+        let long = Subject {
+            name: "é".repeat(200),
+            ..subject()
+        };
+        let request = record(
+            &long,
+            &Event {
+                message: "x".repeat(2000),
+                ..event("")
+            },
+            Timestamp::UNIX_EPOCH,
+        );
+        assert!(request.body["metadata"]["name"].as_str().unwrap().len() <= 253);
+        assert_eq!(request.body["message"].as_str().unwrap().len(), 1024);
+    }
+}

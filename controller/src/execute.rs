@@ -1,0 +1,558 @@
+//! Carries a plan out: typed changes in, guarded requests out, one at a time, in order, stopping at the first failure.
+//!
+//! Sans-IO: whoever drives it sends the requests and gives the answers. The simulator crashes it between any two.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use tidegate_crds::labels::{MANAGED_BY_ANNOTATION, POD_TEMPLATE_HASH_LABEL};
+use tidegate_engine::{Action, Change, Event, Observed, Plan, Scale};
+use tidegate_traffic::{RouteOp, RouteWrite};
+
+use crate::event::{self, Subject};
+use crate::merge;
+use crate::object::{Kind, ObjectKey};
+use crate::request::{
+    ANALYSIS_RUNS, DEPLOYMENTS, Failure, PODS, REPLICA_SETS, ROLLOUTS, Request, Resource, SERVICES, Verb,
+};
+use crate::runs::Ask;
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Send this and give the answer before the next step.
+    Request(Request),
+    /// Send this and do not wait: an event never delays a plan, nor fails it.
+    Event(Request),
+    /// Ask a provider and do not wait; [`Controller::measured`](crate::controller::Controller::measured) takes the reading.
+    Measure(Box<Ask>),
+    /// Have a provider stop, and answer [`Step::Terminate`] with `Null` or a failure before the next step.
+    Terminate(Box<Ask>),
+    /// The reading of a question that is under way will be of no use.
+    Cancel {
+        /// The run.
+        run: ObjectKey,
+        /// Its metric.
+        metric: String,
+    },
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// All is written.
+    Done,
+    /// Something else wrote first, or the cache is behind: look again.
+    LookAgain(Failure),
+    /// A request failed: look again after a while.
+    Failed(Failure),
+}
+
+/// What is being answered.
+#[derive(Debug)]
+enum Waiting {
+    Action(Action),
+    /// Whether the ReplicaSet of that name is the one that was to be created.
+    Compare {
+        body: Value,
+        event: Option<Event>,
+    },
+    /// Whether the run of that name is ours.
+    Adopt {
+        event: Option<Event>,
+    },
+    Status,
+    Collision,
+}
+
+/// A plan that is being carried out.
+#[derive(Debug)]
+pub struct Execution {
+    subject: Subject,
+    now: Timestamp,
+    actions: VecDeque<Action>,
+    /// The difference of the status, until it is written.
+    status: Option<Value>,
+    collisions: i64,
+    events: Vec<Event>,
+    /// Annotations of ReplicaSets as observed, for the guards.
+    annotations: BTreeMap<String, BTreeMap<String, String>>,
+    /// resourceVersions by plural and name: of ReplicaSets as observed, of others as our own writes left them.
+    versions: BTreeMap<(&'static str, String), String>,
+    steps: VecDeque<Step>,
+    waiting: Option<Waiting>,
+    outcome: Option<Outcome>,
+    /// An eviction that a disruption budget refused: the rest goes on, and it is tried again.
+    refused: Option<Failure>,
+}
+
+/// The merge patch for the status of a plan; `None` when it is as observed.
+pub fn status_difference(plan: &Plan, observed: &Observed) -> Option<Value> {
+    let value = |status| serde_json::to_value(status).unwrap_or_default();
+    merge::difference(&value(&observed.rollout.status), &value(&plan.status))
+}
+
+impl Execution {
+    /// Starts carrying `plan` out. `status` is the merge patch to write at the end, `None` for none; events of the plan
+    /// follow it, or are told at once if the status already is as planned (`tell`).
+    pub fn new(plan: Plan, observed: &Observed, status: Option<Value>, tell: bool, now: Timestamp) -> Self {
+        let rollout = &observed.rollout;
+        let annotations = observed
+            .replica_sets
+            .iter()
+            .map(|rs| (rs.name.clone(), rs.annotations.clone()))
+            .collect();
+        let versions = observed
+            .replica_sets
+            .iter()
+            .map(|rs| {
+                (
+                    (REPLICA_SETS.plural, rs.name.clone()),
+                    rs.resource_version.clone(),
+                )
+            })
+            .collect();
+        let events = if tell { plan.events } else { Vec::new() };
+        Self {
+            subject: Subject {
+                kind: "Rollout",
+                namespace: rollout.metadata.namespace.clone(),
+                name: rollout.metadata.name.clone(),
+                uid: rollout.metadata.uid.clone(),
+                resource_version: rollout.metadata.resource_version.clone(),
+            },
+            now,
+            actions: plan.actions.into(),
+            status,
+            collisions: rollout.status.collision_count.unwrap_or_default().into(),
+            events,
+            annotations,
+            versions,
+            steps: VecDeque::new(),
+            waiting: None,
+            outcome: None,
+            refused: None,
+        }
+    }
+
+    /// The next step; `None` while an answer is missing, and at the end.
+    pub fn next(&mut self) -> Option<Step> {
+        if let Some(step) = self.steps.pop_front() {
+            return Some(step);
+        }
+        if self.waiting.is_some() || self.outcome.is_some() {
+            return None;
+        }
+        if let Some(action) = self.actions.pop_front() {
+            let request = self.request(&action.change);
+            self.waiting = Some(Waiting::Action(action));
+            return Some(Step::Request(request));
+        }
+        if let Some(patch) = self.status.take() {
+            self.waiting = Some(Waiting::Status);
+            return Some(Step::Request(self.status_patch(&patch)));
+        }
+        let events = std::mem::take(&mut self.events);
+        self.tell(events);
+        self.outcome = Some(match self.refused.take() {
+            Some(failure) => Outcome::Failed(failure),
+            None => Outcome::Done,
+        });
+        self.steps.pop_front()
+    }
+
+    /// The answer to the last [`Step::Request`].
+    pub fn answer(&mut self, answer: Result<&Value, Failure>) {
+        let Some(waiting) = self.waiting.take() else {
+            return;
+        };
+        match (waiting, answer) {
+            (Waiting::Action(action), Ok(object)) => self.succeeded(action, object),
+            (Waiting::Action(action), Err(failure)) => self.action_failed(action, failure),
+            (Waiting::Compare { body, event }, Ok(object)) => self.compare(&body, object, event),
+            (Waiting::Adopt { event }, Ok(object)) => {
+                if self.owns(object) {
+                    self.tell(event);
+                } else {
+                    let message = "an analysis run of that name belongs to something else: delete it";
+                    self.outcome = Some(Outcome::Failed(Failure::new(409, "AlreadyExists", message)));
+                }
+            }
+            (Waiting::Status, Ok(object)) => self.remember(&ROLLOUTS, &self.subject.name.clone(), object),
+            (Waiting::Collision, Ok(_)) => {
+                self.outcome = Some(Outcome::LookAgain(Failure::new(
+                    409,
+                    "Conflict",
+                    "hash collision",
+                )));
+            }
+            (_, Err(failure)) => self.fail(failure),
+        }
+    }
+
+    /// How it ended; a plan that was given up in the middle has failed.
+    pub fn outcome(self) -> Outcome {
+        self.outcome
+            .unwrap_or_else(|| Outcome::Failed(Failure::no_answer("given up")))
+    }
+
+    fn succeeded(&mut self, action: Action, object: &Value) {
+        if let Some((resource, name)) = target(&action.change, &self.subject.name) {
+            self.remember(resource, &name, object);
+        }
+        self.tell(action.event);
+    }
+
+    fn action_failed(&mut self, action: Action, failure: Failure) {
+        let get = |resource, name: &str| Step::Request(Request::get(resource, &self.subject.namespace, name));
+        match action.change {
+            Change::CreateReplicaSet { name, body } if failure.already_exists() => {
+                self.steps.push_back(get(&REPLICA_SETS, &name));
+                self.waiting = Some(Waiting::Compare {
+                    body,
+                    event: action.event,
+                });
+            }
+            Change::CreateAnalysisRun(run) if failure.already_exists() => {
+                self.steps.push_back(get(&ANALYSIS_RUNS, &run.metadata.name));
+                self.waiting = Some(Waiting::Adopt { event: action.event });
+            }
+            // What shall not be there is not there.
+            Change::DeleteReplicaSet { .. }
+            | Change::DeleteAnalysisRun { .. }
+            | Change::TerminateAnalysisRun { .. }
+            | Change::EvictPod { .. }
+            | Change::PatchPod { .. }
+            | Change::Route(RouteWrite {
+                op: RouteOp::Delete { .. },
+                ..
+            }) if failure.is_not_found() => {
+                self.tell(action.event);
+            }
+            Change::EvictPod { .. } if failure.code == 429 => {
+                // The answer is the disruption budget's, not that of a server under load.
+                let retry_after = failure.retry_after;
+                self.refused = Some(Failure {
+                    code: 409,
+                    retry_after,
+                    ..failure
+                });
+            }
+            _ => self.fail(failure),
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        let guard = failure.is_conflict() || failure.is_test_failed() || failure.is_not_found();
+        self.outcome = Some(if guard || failure.already_exists() {
+            Outcome::LookAgain(failure)
+        } else {
+            Outcome::Failed(failure)
+        });
+    }
+
+    fn tell(&mut self, events: impl IntoIterator<Item = Event>) {
+        for event in events {
+            self.steps
+                .push_back(Step::Event(event::record(&self.subject, &event, self.now)));
+        }
+    }
+
+    /// An object of the name is there already: ours from an attempt whose answer was lost, or a hash collision.
+    fn compare(&mut self, body: &Value, object: &Value, event: Option<Event>) {
+        if object.pointer("/metadata/deletionTimestamp").is_some() {
+            self.outcome = Some(Outcome::LookAgain(Failure::new(
+                409,
+                "Conflict",
+                "the ReplicaSet is being deleted",
+            )));
+        } else if self.owns(object) && same_template(body, object) {
+            let name = object
+                .pointer("/metadata/name")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned();
+            self.remember(&REPLICA_SETS, &name, object);
+            self.tell(event);
+        } else {
+            let patch = json!({"collisionCount": self.collisions + 1});
+            self.steps.push_back(Step::Request(self.status_patch(&patch)));
+            self.waiting = Some(Waiting::Collision);
+        }
+    }
+
+    fn owns(&self, object: &Value) -> bool {
+        let owners = object
+            .pointer("/metadata/ownerReferences")
+            .and_then(Value::as_array);
+        owners.into_iter().flatten().any(|owner| {
+            owner.get("controller") == Some(&Value::Bool(true))
+                && owner.get("uid").and_then(Value::as_str) == Some(&self.subject.uid)
+        })
+    }
+
+    fn remember(&mut self, resource: &'static Resource, name: &str, object: &Value) {
+        if let Some(version) = object
+            .pointer("/metadata/resourceVersion")
+            .and_then(Value::as_str)
+        {
+            self.versions
+                .insert((resource.plural, name.to_owned()), version.to_owned());
+        }
+    }
+
+    /// The version that the next write of the object must find: as observed, or as our last write left it.
+    fn version<'a>(&'a self, resource: &Resource, name: &str, observed: &'a str) -> &'a str {
+        self.versions
+            .get(&(resource.plural, name.to_owned()))
+            .map_or(observed, String::as_str)
+    }
+
+    fn status_patch(&self, status: &Value) -> Request {
+        let guard = self.rollout_guard();
+        self.merge_patch(
+            &ROLLOUTS,
+            &self.subject.name,
+            json!({"metadata": guard, "status": status}),
+        )
+        .on("status")
+    }
+
+    fn rollout_guard(&self) -> Value {
+        let version = self.version(&ROLLOUTS, &self.subject.name, &self.subject.resource_version);
+        json!({"uid": self.subject.uid, "resourceVersion": version})
+    }
+
+    fn merge_patch(&self, resource: &'static Resource, name: &str, body: Value) -> Request {
+        Request::new(Verb::MergePatch, resource, &self.subject.namespace, name, body)
+    }
+
+    fn json_patch(&self, resource: &'static Resource, name: &str, operations: Vec<Value>) -> Request {
+        Request::new(
+            Verb::JsonPatch,
+            resource,
+            &self.subject.namespace,
+            name,
+            Value::Array(operations),
+        )
+    }
+
+    fn delete(&self, resource: &'static Resource, name: &str, preconditions: &Value) -> Request {
+        let body = json!({
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": preconditions,
+        });
+        Request::new(Verb::Delete, resource, &self.subject.namespace, name, body)
+    }
+
+    fn request(&self, change: &Change) -> Request {
+        let namespace = self.subject.namespace.as_str();
+        match change {
+            Change::CreateReplicaSet { body, .. } => Request::create(&REPLICA_SETS, namespace, body.clone()),
+            Change::PatchReplicaSet {
+                name,
+                uid,
+                scale,
+                annotations,
+                rest,
+            } => self.patch_replica_set(name, uid, *scale, annotations, rest),
+            Change::DeleteReplicaSet {
+                name,
+                uid,
+                resource_version,
+            } => {
+                let version = self.version(&REPLICA_SETS, name, resource_version);
+                self.delete(
+                    &REPLICA_SETS,
+                    name,
+                    &json!({"uid": uid, "resourceVersion": version}),
+                )
+            }
+            Change::SetServiceSelector {
+                name,
+                uid,
+                resource_version,
+                hash,
+                managed_by,
+            } => {
+                let version = self.version(&SERVICES, name, resource_version);
+                self.merge_patch(
+                    &SERVICES,
+                    name,
+                    service_patch(uid, version, hash.as_deref(), managed_by.as_deref()),
+                )
+            }
+            Change::Route(write) => self.route(write),
+            Change::CreateAnalysisRun(run) => {
+                let mut body = serde_json::to_value(run).unwrap_or_default();
+                if let Some(body) = body.as_object_mut() {
+                    // A new run has no status: that is for whoever measures to write.
+                    body.remove("status");
+                }
+                Request::create(&ANALYSIS_RUNS, namespace, body)
+            }
+            Change::TerminateAnalysisRun { name, uid } => {
+                let body = json!({"metadata": {"uid": uid}, "spec": {"terminate": true}});
+                self.merge_patch(&ANALYSIS_RUNS, name, body)
+            }
+            Change::DeleteAnalysisRun { name, uid } => {
+                self.delete(&ANALYSIS_RUNS, name, &json!({"uid": uid}))
+            }
+            Change::PatchRollout { patch } => {
+                let mut body = patch.clone();
+                merge::overlay(&mut body, json!({"metadata": self.rollout_guard()}));
+                self.merge_patch(&ROLLOUTS, &self.subject.name, body)
+            }
+            Change::ScaleWorkload { name, uid, scale } => {
+                let mut operations = vec![test("/metadata/uid", json!(uid))];
+                operations.extend(scale_operations(*scale));
+                self.json_patch(&DEPLOYMENTS, name, operations)
+            }
+            Change::EvictPod { name, uid } => {
+                let body = json!({
+                    "apiVersion": "policy/v1",
+                    "kind": "Eviction",
+                    "metadata": {"namespace": namespace, "name": name},
+                    "deleteOptions": {"preconditions": {"uid": uid}},
+                });
+                Request::new(Verb::Create, &PODS, namespace, name, body).on("eviction")
+            }
+            Change::PatchPod { name, uid, patch } => {
+                let mut body = patch.clone();
+                merge::overlay(&mut body, json!({"metadata": {"uid": uid}}));
+                self.merge_patch(&PODS, name, body)
+            }
+        }
+    }
+
+    /// A ReplicaSet changes all the time by itself, so its size and annotations are guarded by the values that they
+    /// replace. The rest, which changes rarely, is guarded by the resourceVersion.
+    fn patch_replica_set(
+        &self,
+        name: &str,
+        uid: &str,
+        scale: Option<Scale>,
+        annotations: &BTreeMap<String, Option<String>>,
+        rest: &Value,
+    ) -> Request {
+        if !rest.is_null() {
+            let mut body = rest.clone();
+            let mut metadata = json!({"uid": uid});
+            if let Some(version) = self.versions.get(&(REPLICA_SETS.plural, name.to_owned())) {
+                metadata["resourceVersion"] = json!(version);
+            }
+            if !annotations.is_empty() {
+                metadata["annotations"] = json!(annotations);
+            }
+            merge::overlay(&mut body, json!({"metadata": metadata}));
+            if let Some(scale) = scale {
+                merge::overlay(&mut body, json!({"spec": {"replicas": scale.to}}));
+            }
+            return self.merge_patch(&REPLICA_SETS, name, body);
+        }
+        let mut operations = vec![test("/metadata/uid", json!(uid))];
+        operations.extend(scale.into_iter().flat_map(scale_operations));
+        operations.extend(self.annotation_operations(name, annotations));
+        self.json_patch(&REPLICA_SETS, name, operations)
+    }
+
+    fn annotation_operations(&self, name: &str, changes: &BTreeMap<String, Option<String>>) -> Vec<Value> {
+        let none = BTreeMap::new();
+        let observed = self.annotations.get(name).unwrap_or(&none);
+        if observed.is_empty() {
+            let added: Map<String, Value> = changes
+                .iter()
+                .filter_map(|(key, value)| Some((key.clone(), json!(value.as_ref()?))))
+                .collect();
+            return if added.is_empty() {
+                Vec::new()
+            } else {
+                vec![add("/metadata/annotations", Value::Object(added))]
+            };
+        }
+        let mut operations = Vec::new();
+        for (key, value) in changes {
+            let path = format!(
+                "/metadata/annotations/{}",
+                key.replace('~', "~0").replace('/', "~1")
+            );
+            let before = observed.get(key);
+            operations.extend(before.map(|before| test(&path, json!(before))));
+            match value {
+                Some(value) => operations.push(add(&path, json!(value))),
+                None if before.is_some() => operations.push(json!({"op": "remove", "path": path})),
+                None => {}
+            }
+        }
+        operations
+    }
+
+    fn route(&self, write: &RouteWrite) -> Request {
+        let resource = Kind::of_route(write.kind).resource();
+        match &write.op {
+            RouteOp::Create(body) => Request::create(resource, &self.subject.namespace, body.clone()),
+            RouteOp::Patch {
+                uid,
+                resource_version,
+                patch,
+            } => {
+                let version = self.version(resource, &write.name, resource_version);
+                let mut body = patch.clone();
+                merge::overlay(
+                    &mut body,
+                    json!({"metadata": {"uid": uid, "resourceVersion": version}}),
+                );
+                self.merge_patch(resource, &write.name, body)
+            }
+            RouteOp::Delete { uid } => self.delete(resource, &write.name, &json!({"uid": uid})),
+        }
+    }
+}
+
+/// The patch that points a Service at a version, or away from any (contract 2.2), guarded by uid and resourceVersion.
+pub(crate) fn service_patch(uid: &str, version: &str, hash: Option<&str>, managed_by: Option<&str>) -> Value {
+    json!({
+        "metadata": {
+            "uid": uid,
+            "resourceVersion": version,
+            "annotations": {MANAGED_BY_ANNOTATION: managed_by},
+        },
+        "spec": {"selector": {POD_TEMPLATE_HASH_LABEL: hash}},
+    })
+}
+
+/// The object that a change is about, where its next version matters to later changes of the plan.
+fn target(change: &Change, rollout: &str) -> Option<(&'static Resource, String)> {
+    match change {
+        Change::CreateReplicaSet { name, .. } | Change::PatchReplicaSet { name, .. } => {
+            Some((&REPLICA_SETS, name.clone()))
+        }
+        Change::SetServiceSelector { name, .. } => Some((&SERVICES, name.clone())),
+        Change::Route(write) => Some((Kind::of_route(write.kind).resource(), write.name.clone())),
+        Change::PatchRollout { .. } => Some((&ROLLOUTS, rollout.to_owned())),
+        _ => None,
+    }
+}
+
+fn same_template(body: &Value, object: &Value) -> bool {
+    let digest = |object: &Value| crate::slim::digest_of_replica_set(object);
+    digest(body) == digest(object)
+}
+
+fn scale_operations(scale: Scale) -> [Value; 2] {
+    [
+        test("/spec/replicas", json!(scale.from)),
+        json!({"op": "replace", "path": "/spec/replicas", "value": scale.to}),
+    ]
+}
+
+fn test(path: &str, value: Value) -> Value {
+    json!({"op": "test", "path": path, "value": value})
+}
+
+fn add(path: &str, value: Value) -> Value {
+    json!({"op": "add", "path": path, "value": value})
+}

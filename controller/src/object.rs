@@ -1,0 +1,255 @@
+//! Objects as they come in, and what they are called.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tidegate_crds::labels::LAST_APPLIED_ANNOTATION;
+use tidegate_traffic::RouteKind;
+
+use crate::request::{
+    ANALYSIS_RUNS, ANALYSIS_TEMPLATES, CLUSTER_ANALYSIS_TEMPLATES, DEPLOYMENTS, INGRESSES, JOBS,
+    POD_TEMPLATES, REPLICA_SETS, ROLLOUTS, Resource, SERVICES,
+};
+
+/// Kinds of objects that are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Rollouts.
+    Rollout,
+    /// ReplicaSets with a `rollouts-pod-template-hash` label.
+    ReplicaSet,
+    /// Services.
+    Service,
+    /// Ingresses.
+    Ingress,
+    /// Analysis runs.
+    AnalysisRun,
+    /// Analysis templates.
+    AnalysisTemplate,
+    /// Cluster-scoped analysis templates.
+    ClusterAnalysisTemplate,
+    /// Jobs of analysis runs (label `analysisrun.argoproj.io/uid`); only to know when to look.
+    Job,
+    /// Deployments that `spec.workloadRef` names; only watched while there are such.
+    Deployment,
+    /// Pod templates that `spec.workloadRef` names; only watched while there are such.
+    PodTemplate,
+    /// Plain ReplicaSets that `spec.workloadRef` names; only watched while there are such.
+    WorkloadReplicaSet,
+}
+
+impl Kind {
+    /// All of them, in the order in which they should be listed: Rollouts first, because they say which Services and
+    /// Ingresses matter.
+    pub const ALL: [Self; 11] = [
+        Self::Rollout,
+        Self::ReplicaSet,
+        Self::Service,
+        Self::Ingress,
+        Self::AnalysisRun,
+        Self::AnalysisTemplate,
+        Self::ClusterAnalysisTemplate,
+        Self::Job,
+        Self::Deployment,
+        Self::PodTemplate,
+        Self::WorkloadReplicaSet,
+    ];
+
+    /// Whether it is watched always, and not only while a Rollout names such an object.
+    pub fn always(self) -> bool {
+        !matches!(
+            self,
+            Self::Deployment | Self::PodTemplate | Self::WorkloadReplicaSet
+        )
+    }
+
+    /// How the API server calls it.
+    pub fn resource(self) -> &'static Resource {
+        match self {
+            Self::Rollout => &ROLLOUTS,
+            Self::ReplicaSet | Self::WorkloadReplicaSet => &REPLICA_SETS,
+            Self::Service => &SERVICES,
+            Self::Ingress => &INGRESSES,
+            Self::AnalysisRun => &ANALYSIS_RUNS,
+            Self::AnalysisTemplate => &ANALYSIS_TEMPLATES,
+            Self::ClusterAnalysisTemplate => &CLUSTER_ANALYSIS_TEMPLATES,
+            Self::Job => &JOBS,
+            Self::Deployment => &DEPLOYMENTS,
+            Self::PodTemplate => &POD_TEMPLATES,
+        }
+    }
+
+    /// The kind that objects of a resource are kept as, if they are.
+    pub fn of(resource: &Resource) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.resource() == resource)
+    }
+
+    /// The kind of a route object.
+    pub fn of_route(route: RouteKind) -> Self {
+        match route {
+            RouteKind::Ingress => Self::Ingress,
+        }
+    }
+
+    /// The kind of the object that `spec.workloadRef` names; `None` for one that is not supported (contract 3.10).
+    pub fn of_workload(kind: &str) -> Option<Self> {
+        match kind {
+            "Deployment" => Some(Self::Deployment),
+            "PodTemplate" => Some(Self::PodTemplate),
+            "ReplicaSet" => Some(Self::WorkloadReplicaSet),
+            _ => None,
+        }
+    }
+}
+
+/// Namespace and name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// Namespace; empty for cluster-scoped objects.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl ObjectKey {
+    /// The key of an object.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// An object as it comes in: text from the wire, or a value from the simulator or from an answer.
+#[derive(Clone, Copy, Debug)]
+pub enum Object<'a> {
+    /// JSON text.
+    Text(&'a str),
+    /// A parsed value.
+    Value(&'a Value),
+}
+
+impl Object<'_> {
+    /// Reads it as `T`.
+    pub(crate) fn decode<T: DeserializeOwned>(self) -> Result<T, serde_json::Error> {
+        match self {
+            Self::Text(text) => serde_json::from_str(text),
+            Self::Value(value) => T::deserialize(value),
+        }
+    }
+
+    /// Its text without what nobody here reads and what takes up to half of it: `managedFields` and what
+    /// `kubectl apply` keeps for itself.
+    pub(crate) fn compact(self) -> Result<Box<str>, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Raw<'a>(#[serde(borrow)] BTreeMap<Cow<'a, str>, &'a RawValue>);
+
+        let text = match self {
+            Self::Text(text) => Cow::Borrowed(text),
+            Self::Value(value) => Cow::Owned(value.to_string()),
+        };
+        let Raw(mut object) = serde_json::from_str(&text)?;
+        let metadata = object
+            .get("metadata")
+            .map(|raw| serde_json::from_str::<Raw<'_>>(raw.get()))
+            .transpose()?;
+        let Some(Raw(mut metadata)) = metadata else {
+            return Ok(text.into());
+        };
+        metadata.remove("managedFields");
+        let annotations = match metadata.get("annotations") {
+            Some(raw) if raw.get().contains(LAST_APPLIED_ANNOTATION) => {
+                let Raw(mut annotations) = serde_json::from_str(raw.get())?;
+                annotations.remove(LAST_APPLIED_ANNOTATION);
+                Some(serde_json::value::to_raw_value(&annotations)?)
+            }
+            _ => None,
+        };
+        if let Some(annotations) = &annotations {
+            metadata.insert(Cow::Borrowed("annotations"), annotations);
+        }
+        let metadata = serde_json::value::to_raw_value(&metadata)?;
+        object.insert(Cow::Borrowed("metadata"), &metadata);
+        Ok(serde_json::to_string(&object)?.into())
+    }
+}
+
+/// The one owner that manages an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Controller {
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) uid: String,
+}
+
+/// The controller among the owners of an object.
+pub(crate) fn controller_of(metadata: &tidegate_crds::ObjectMeta) -> Option<Controller> {
+    let owner = metadata
+        .owner_references
+        .iter()
+        .find(|owner| owner.controller == Some(true))?;
+    Some(Controller {
+        kind: owner.kind.clone(),
+        name: owner.name.clone(),
+        uid: owner.uid.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn compact_drops_the_bookkeeping_and_nothing_else() {
+        let object = json!({
+            "kind": "Rollout",
+            "metadata": {
+                "name": "web",
+                "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "a": "\"b\""},
+                "managedFields": [{"manager": "kubectl"}],
+            },
+            "spec": {"replicas": 1},
+        });
+        let expected = json!({
+            "kind": "Rollout",
+            "metadata": {"name": "web", "annotations": {"a": "\"b\""}},
+            "spec": {"replicas": 1},
+        });
+        let text = object.to_string();
+        for object in [Object::Text(&text), Object::Value(&object)] {
+            let compact = object.compact().unwrap();
+            assert_eq!(serde_json::from_str::<Value>(&compact).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_an_error() {
+        for text in ["", "[]", "{\"metadata\":[]}", "{\"metadata\":{}"] {
+            assert!(Object::Text(text).compact().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_kind_is_found_by_its_resource() {
+        for kind in Kind::ALL
+            .into_iter()
+            .filter(|kind| *kind != Kind::WorkloadReplicaSet)
+        {
+            assert_eq!(Kind::of(kind.resource()), Some(kind));
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! What is kept of objects that are not ours: a few names and numbers, read straight from the wire.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+use tidegate_crds::labels::{
+    EPHEMERAL_METADATA_ANNOTATION, LAST_APPLIED_ANNOTATION, MANAGED_BY_ANNOTATION, POD_TEMPLATE_HASH_LABEL,
+};
+use tidegate_crds::template::{Digest, EphemeralMetadata, template_digest};
+use tidegate_crds::{LabelSelector, ObjectMeta};
+use tidegate_engine::observed::{PodView, ReplicaSetView, ServiceView, Workload};
+
+use crate::object::{Object, controller_of};
+
+/// A ReplicaSet, its labels and its digest still to be computed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct RawReplicaSet {
+    pub(crate) metadata: ObjectMeta,
+    spec: RawReplicaSetSpec,
+    status: RawReplicaSetStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct RawReplicaSetSpec {
+    replicas: Option<i32>,
+    min_ready_seconds: i32,
+    template: Value,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct RawReplicaSetStatus {
+    replicas: i32,
+    ready_replicas: i32,
+    available_replicas: i32,
+    observed_generation: i64,
+    conditions: Vec<RawCondition>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RawCondition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+    reason: String,
+    message: String,
+}
+
+impl RawReplicaSet {
+    /// What the planner needs of it.
+    pub(crate) fn view(self) -> ReplicaSetView {
+        let Self {
+            metadata,
+            spec,
+            status,
+        } = self;
+        let failure = status
+            .conditions
+            .into_iter()
+            .find(|c| c.kind == "ReplicaFailure" && c.status == "True");
+        let controller_uid = controller_of(&metadata).map(|owner| owner.uid);
+        let digest = digest(&spec.template, &metadata.annotations);
+        let mut annotations = metadata.annotations;
+        annotations.remove(LAST_APPLIED_ANNOTATION);
+        ReplicaSetView {
+            name: metadata.name,
+            uid: metadata.uid,
+            resource_version: metadata.resource_version,
+            generation: metadata.generation.unwrap_or_default(),
+            observed_generation: status.observed_generation,
+            created: metadata
+                .creation_timestamp
+                .map(Timestamp::from)
+                .unwrap_or_default(),
+            deleting: metadata.deletion_timestamp.is_some(),
+            controller_uid,
+            hash: metadata
+                .labels
+                .get(POD_TEMPLATE_HASH_LABEL)
+                .cloned()
+                .unwrap_or_default(),
+            annotations,
+            digest,
+            min_ready_seconds: spec.min_ready_seconds,
+            // The API server fills in 1 for an absent value.
+            spec_replicas: spec.replicas.unwrap_or(1),
+            replicas: status.replicas,
+            ready: status.ready_replicas,
+            available: status.available_replicas,
+            failure: failure.map(|c| (c.reason, c.message)),
+            anti_affinity: has_injected_anti_affinity(&spec.template),
+        }
+    }
+}
+
+fn digest(template: &Value, annotations: &BTreeMap<String, String>) -> Digest {
+    let ephemeral = annotations.get(EPHEMERAL_METADATA_ANNOTATION);
+    let ephemeral = ephemeral.and_then(|text| serde_json::from_str::<EphemeralMetadata>(text).ok());
+    template_digest(template, ephemeral.as_ref())
+}
+
+/// The digest of the template of a whole ReplicaSet; `None` for what is none.
+pub(crate) fn digest_of_replica_set(object: &Value) -> Option<Digest> {
+    let raw: RawReplicaSet = Object::Value(object).decode().ok()?;
+    Some(digest(&raw.spec.template, &raw.metadata.annotations))
+}
+
+/// Nobody but a Rollout controller keeps pods apart by this label (contract 3.8).
+fn has_injected_anti_affinity(template: &Value) -> bool {
+    let Some(anti) = template.pointer("/spec/affinity/podAntiAffinity") else {
+        return false;
+    };
+    let required = anti
+        .get("requiredDuringSchedulingIgnoredDuringExecution")
+        .and_then(Value::as_array);
+    let preferred = anti
+        .get("preferredDuringSchedulingIgnoredDuringExecution")
+        .and_then(Value::as_array);
+    let terms = required.into_iter().flatten();
+    let weighted = preferred
+        .into_iter()
+        .flatten()
+        .filter_map(|term| term.get("podAffinityTerm"));
+    terms.chain(weighted).any(|term| {
+        let expressions = term
+            .pointer("/labelSelector/matchExpressions")
+            .and_then(Value::as_array);
+        expressions
+            .into_iter()
+            .flatten()
+            .any(|expression| expression.get("key").and_then(Value::as_str) == Some(POD_TEMPLATE_HASH_LABEL))
+    })
+}
+
+/// A Service.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawService {
+    pub(crate) metadata: ObjectMeta,
+    spec: RawServiceSpec,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RawServiceSpec {
+    selector: BTreeMap<String, String>,
+}
+
+impl RawService {
+    /// What the planner needs of it.
+    pub(crate) fn view(mut self) -> ServiceView {
+        ServiceView {
+            name: self.metadata.name,
+            uid: self.metadata.uid,
+            resource_version: self.metadata.resource_version,
+            selector: self.spec.selector,
+            managed_by: self.metadata.annotations.remove(MANAGED_BY_ANNOTATION),
+        }
+    }
+}
+
+/// Only the metadata of an object.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawMetadata {
+    pub(crate) metadata: ObjectMeta,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RawWorkload {
+    metadata: ObjectMeta,
+    spec: RawWorkloadSpec,
+    /// A PodTemplate has it here.
+    template: Option<Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RawWorkloadSpec {
+    replicas: Option<i32>,
+    template: Option<Value>,
+    selector: Option<LabelSelector>,
+}
+
+/// The object that a `workloadRef` names, from its text.
+pub(crate) fn workload(kind: &str, text: &str) -> Option<Workload> {
+    let RawWorkload {
+        metadata,
+        spec,
+        template,
+    } = Object::Text(text).decode().ok()?;
+    let replicas = if template.is_some() {
+        0
+    } else {
+        spec.replicas.unwrap_or(1)
+    };
+    Some(Workload {
+        kind: kind.to_owned(),
+        name: metadata.name,
+        uid: metadata.uid,
+        resource_version: metadata.resource_version,
+        generation: metadata.generation.unwrap_or_default(),
+        replicas,
+        template: template.or(spec.template).unwrap_or_default().into(),
+        selector: spec.selector,
+    })
+}
+
+/// Pods of a list, by the uid of their controller.
+pub(crate) fn pods(list: &Value) -> Vec<(String, PodView)> {
+    let items = list.get("items").and_then(Value::as_array);
+    let pods = items
+        .into_iter()
+        .flatten()
+        .filter_map(|item| Object::Value(item).decode::<RawMetadata>().ok());
+    pods.filter_map(|RawMetadata { metadata }| {
+        let owner = controller_of(&metadata)?.uid;
+        let pod = PodView {
+            name: metadata.name,
+            uid: metadata.uid,
+            resource_version: metadata.resource_version,
+            created: metadata
+                .creation_timestamp
+                .map(Timestamp::from)
+                .unwrap_or_default(),
+            deleting: metadata.deletion_timestamp.is_some(),
+            labels: metadata.labels,
+            annotations: metadata.annotations,
+        };
+        Some((owner, pod))
+    })
+    .collect()
+}
+
+/// Whether labels match a selector, as Kubernetes matches them: an empty selector matches all, an operator that nobody
+/// knows matches nothing.
+pub(crate) fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
+    selector
+        .match_labels
+        .iter()
+        .all(|(key, value)| labels.get(key) == Some(value))
+        && selector.match_expressions.iter().all(|requirement| {
+            let value = labels.get(&requirement.key);
+            match requirement.operator.as_str() {
+                "In" => value.is_some_and(|value| requirement.values.contains(value)),
+                "NotIn" => value.is_none_or(|value| !requirement.values.contains(value)),
+                "Exists" => value.is_some(),
+                "DoesNotExist" => value.is_none(),
+                _ => false,
+            }
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn replica_set() -> Value {
+        json!({
+            "metadata": {
+                "name": "web-5c", "namespace": "shop", "uid": "rs-1", "resourceVersion": "12", "generation": 3,
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+                "labels": {"app": "web", "rollouts-pod-template-hash": "5c"},
+                "annotations": {"rollout.argoproj.io/revision": "2", "kubectl.kubernetes.io/last-applied-configuration": "x"},
+                "ownerReferences": [{"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "web", "uid": "ro-1", "controller": true}],
+                "managedFields": [{"manager": "m"}],
+            },
+            "spec": {
+                "replicas": 3, "minReadySeconds": 5,
+                "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}},
+            },
+            "status": {
+                "replicas": 3, "readyReplicas": 2, "availableReplicas": 1, "observedGeneration": 3,
+                "conditions": [{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "quota"}],
+            },
+        })
+    }
+
+    #[test]
+    fn a_replica_set_as_the_planner_sees_it() {
+        let object = replica_set();
+        let view = Object::Value(&object).decode::<RawReplicaSet>().unwrap().view();
+        assert_eq!(
+            view,
+            ReplicaSetView {
+                name: "web-5c".into(),
+                uid: "rs-1".into(),
+                resource_version: "12".into(),
+                generation: 3,
+                observed_generation: 3,
+                created: "2026-01-01T00:00:00Z".parse().unwrap(),
+                deleting: false,
+                controller_uid: Some("ro-1".into()),
+                hash: "5c".into(),
+                annotations: [("rollout.argoproj.io/revision".into(), "2".into())].into(),
+                digest: template_digest(&object["spec"]["template"], None),
+                min_ready_seconds: 5,
+                spec_replicas: 3,
+                replicas: 3,
+                ready: 2,
+                available: 1,
+                failure: Some(("FailedCreate".into(), "quota".into())),
+                anti_affinity: false,
+            }
+        );
+    }
+
+    #[test]
+    fn injected_anti_affinity_is_noticed() {
+        let mut object = replica_set();
+        object["spec"]["template"]["spec"]["affinity"] = json!({"podAntiAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "podAffinityTerm": {
+                "topologyKey": "kubernetes.io/hostname",
+                "labelSelector": {"matchExpressions": [
+                    {"key": "rollouts-pod-template-hash", "operator": "In", "values": ["4b"]},
+                ]},
+            }}],
+        }});
+        assert!(
+            Object::Value(&object)
+                .decode::<RawReplicaSet>()
+                .unwrap()
+                .view()
+                .anti_affinity
+        );
+    }
+
+    #[test]
+    fn selectors() {
+        let labels = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
+        let table = [
+            (json!({}), true),
+            (json!({"matchLabels": {"app": "web"}}), true),
+            (json!({"matchLabels": {"app": "api"}}), false),
+            (
+                json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["web", "api"]}]}),
+                true,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["web"]}]}),
+                false,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "tier", "operator": "NotIn", "values": ["web"]}]}),
+                true,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "app", "operator": "Exists"}]}),
+                true,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}),
+                false,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "app", "operator": "Like"}]}),
+                false,
+            ),
+        ];
+        for (selector, expected) in table {
+            let parsed: LabelSelector = serde_json::from_value(selector.clone()).unwrap();
+            assert_eq!(matches(&parsed, &labels), expected, "{selector}");
+        }
+    }
+}
