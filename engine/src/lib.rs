@@ -1,1 +1,115 @@
-//! The planner: plan(observed, now) for Rollouts. Pure: no client, no clock, no runtime.
+//! The planner: [`plan`] for Rollouts. Pure: no client, no clock, no runtime; Cargo enforces it.
+//!
+//! [`Observed`] is all that a decision may depend on, [`Plan`] is all that shall be done. A newcomer reads [`canary`] or
+//! [`bluegreen`] from the top; what they call is named after what it decides.
+
+mod bluegreen;
+mod canary;
+mod context;
+mod draft;
+mod metadata;
+pub mod observed;
+pub mod plan;
+mod promotion;
+mod replicas;
+mod restart;
+mod revision;
+mod routing;
+mod runs;
+mod services;
+mod status;
+pub mod why;
+mod workload;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tidegate_crds::Rollout;
+
+pub use observed::{Observed, Settings};
+pub use plan::{Action, Change, Event, Plan, Scale, Urgency};
+
+use crate::context::{Context, Strategy};
+use crate::draft::Draft;
+use crate::why::Reason;
+
+/// How soon an invalid Rollout is looked at again, beside every change of it and of what it names (contract 3.1).
+const INVALID_AGAIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(20);
+
+/// Plans what shall be done about one Rollout, as observed, at this moment.
+///
+/// It cannot fail: an invalid spec is a status. It is a function: the same arguments give the same plan.
+pub fn plan(seen: &Observed, now: Timestamp, settings: &Settings) -> Plan {
+    let rollout = &seen.rollout;
+    let status = rollout.status.clone();
+    let attempt = format!(
+        "{}/{}",
+        rollout.metadata.generation.unwrap_or(0),
+        status.aborted_at.map_or_else(String::new, |t| t.to_string())
+    );
+    let mut draft = Draft::new(status, attempt);
+    if rollout.metadata.deletion_timestamp.is_some() {
+        return draft.finish(Urgency::Soon);
+    }
+    if rollout.status == tidegate_crds::RolloutStatus::default() {
+        let meta = &rollout.metadata;
+        let text = format!(
+            "Rollout resource added to informer: {}/{}",
+            meta.namespace, meta.name
+        );
+        draft.tell(false, "RolloutAddedToInformer", text);
+    }
+    let template = resolved_template(seen);
+    let strategy = rollout
+        .spec
+        .strategy
+        .as_ref()
+        .and_then(|s| match (&s.canary, &s.blue_green) {
+            (Some(canary), None) => Some(Strategy::Canary(canary)),
+            (None, Some(blue_green)) => Some(Strategy::BlueGreen(blue_green)),
+            _ => None,
+        });
+    let (Some(strategy), Some(template)) = (strategy, template) else {
+        return invalid(rollout, now, draft);
+    };
+    let cx = Context::new(seen, template, strategy, now, settings);
+    if rollout.spec.replicas.is_none() {
+        draft.act(Change::PatchRollout {
+            patch: json!({ "spec": { "replicas": 1 } }),
+        });
+    }
+    workload::act(&cx, &mut draft);
+    match strategy {
+        Strategy::Canary(spec) => canary::plan(&cx, spec, &mut draft),
+        Strategy::BlueGreen(spec) => bluegreen::plan(&cx, spec, &mut draft),
+    }
+    routing::clean_up(&cx, &mut draft);
+    status::complete(&cx, &mut draft);
+    promotion::time_keeping(&cx, &mut draft);
+    let urgency = status::urgency(&rollout.status, &draft.status);
+    draft.finish(urgency)
+}
+
+/// The pod template in force: the Rollout's own, or that of the workload that it refers to.
+pub fn resolved_template(seen: &Observed) -> Option<&Value> {
+    match &seen.rollout.spec.workload_ref {
+        Some(_) => seen.workload.as_ref().map(|w| w.template.as_ref()),
+        None => seen.rollout.spec.template.as_ref(),
+    }
+}
+
+fn invalid(rollout: &Rollout, now: Timestamp, mut draft: Draft) -> Plan {
+    let (text, fix) = (
+        "the spec has no strategy".to_owned(),
+        "set spec.strategy".to_owned(),
+    );
+    let known = status::find(&rollout.status, &tidegate_crds::RolloutConditionType::InvalidSpec)
+        .is_some_and(|c| c.message == text);
+    status::invalid(&mut draft.status, now, &text);
+    draft.status.observed_generation = Some(rollout.metadata.generation.unwrap_or(0).to_string());
+    if !known {
+        draft.tell(true, "InvalidSpec", format!("{text}: {fix}"));
+    }
+    draft.because(Reason::Invalid { text, fix });
+    draft.wake_at(context::after(now, INVALID_AGAIN));
+    draft.finish(Urgency::Now)
+}

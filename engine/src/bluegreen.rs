@@ -1,0 +1,406 @@
+//! The blue-green strategy: preview, pause, switch, abort (contract 3.11).
+
+use jiff::SignedDuration;
+use tidegate_crds::{BlueGreenStrategy, PauseReason, labels};
+
+use crate::context::{Annotated, Context, after, saturated};
+use crate::draft::{Draft, selected};
+use crate::observed::{ReplicaSetView, ServiceView};
+use crate::runs::{self, Verdict};
+use crate::why::Reason;
+use crate::{promotion, revision, services, status};
+
+/// A blue-green update at one look.
+struct BlueGreen<'c, 'a> {
+    cx: &'c Context<'a>,
+    spec: &'a BlueGreenStrategy,
+    active: Option<&'a ServiceView>,
+    /// The update is being taken back.
+    aborting: bool,
+    /// Neither pause nor pre-promotion analysis stand in the way (contract F62, F64).
+    fast: bool,
+}
+
+/// Plans one look at a Rollout with the blue-green strategy.
+pub(crate) fn plan(cx: &Context<'_>, spec: &BlueGreenStrategy, draft: &mut Draft) {
+    revision::number(cx, draft);
+    if promotion::changed(cx) {
+        begin(cx, spec, draft);
+        return;
+    }
+    let verdict = runs::judge(cx);
+    let blue_green = BlueGreen {
+        cx,
+        spec,
+        active: cx.service(Some(&spec.active_service)),
+        aborting: promotion::aborting(cx, &verdict, draft),
+        fast: promotion::fast(cx) || cx.stable_hash().is_empty() || cx.fully_promoted(),
+    };
+    blue_green.act(&verdict, draft);
+    blue_green.advance(verdict, draft);
+}
+
+fn begin(cx: &Context<'_>, spec: &BlueGreenStrategy, draft: &mut Draft) {
+    promotion::reset(cx, draft, None);
+    let size = match cx.new {
+        Some(_) => 0,
+        None if cx.spec_paused() => 0,
+        None if cx.stable.is_some() => spec.preview_replica_count.unwrap_or(cx.size),
+        None => cx.size,
+    };
+    if cx.new.is_none() {
+        revision::create(cx, draft, size);
+    }
+    promotion::tell_begin(cx, draft);
+    draft.tell_scaling(revision::created_at_size(cx, size).filter(|_| cx.new.is_none()));
+}
+
+impl<'a> BlueGreen<'_, 'a> {
+    fn active_hash(&self) -> &'a str {
+        self.active.map_or("", selected)
+    }
+
+    fn is_active(&self, rs: &ReplicaSetView) -> bool {
+        !rs.hash.is_empty() && self.active_hash() == rs.hash
+    }
+
+    /// Pods that the new version shall have: the preview's number until it is about to be switched to (contract F51).
+    fn new_size(&self) -> i32 {
+        let cx = self.cx;
+        let checkpoint = cx
+            .status()
+            .blue_green
+            .as_ref()
+            .and_then(|b| b.scale_up_preview_check_point)
+            == Some(true);
+        let whole = cx.new.is_some_and(|rs| self.is_active(rs))
+            || self.fast
+            || cx.stable.is_none()
+            || checkpoint && cx.status().pause_conditions.is_empty();
+        match self.spec.preview_replica_count {
+            Some(preview) if !whole => preview.max(0),
+            _ => cx.size,
+        }
+    }
+
+    /// The new version has what it shall have now, all of it available.
+    fn new_ready(&self) -> bool {
+        self.cx.new.is_some_and(|rs| saturated(rs, self.new_size()))
+    }
+
+    /// Pause and pre-promotion analysis are over.
+    fn gates_open(&self, verdict: &Verdict<'_>) -> bool {
+        self.fast
+            || self.pause_over() && (self.spec.pre_promotion_analysis.is_none() || verdict.pre_successful())
+    }
+
+    fn pauses(&self) -> bool {
+        self.spec.auto_promotion_enabled == Some(false) || self.auto_promotion().is_some()
+    }
+
+    fn auto_promotion(&self) -> Option<SignedDuration> {
+        let seconds = self.spec.auto_promotion_seconds.filter(|s| *s > 0)?;
+        Some(SignedDuration::from_secs(i64::from(seconds)))
+    }
+
+    /// There is no pause, or it was begun and has been taken away.
+    fn pause_over(&self) -> bool {
+        !self.pauses() || self.cx.controller_pause() && !self.cx.has_pause(&PauseReason::BlueGreenPause)
+    }
+
+    fn act(&self, verdict: &Verdict<'_>, draft: &mut Draft) {
+        let cx = self.cx;
+        revision::adopt(cx.seen, draft);
+        revision::min_ready_seconds(cx, draft);
+        if cx.new.is_none() {
+            let size = if cx.halted() { 0 } else { self.new_size() };
+            revision::create(cx, draft, size);
+            draft.tell_scaling(revision::created_at_size(cx, size));
+        }
+        let repaired = self.repair(draft);
+        if let Some(preview) = cx.service(self.spec.preview_service.as_deref())
+            && let Some(new) = cx.new.filter(|_| !cx.halted() && !self.aborting)
+        {
+            // Before its pods are ready: a preview is there to be looked at (contract F50).
+            services::target(cx, preview, new, true, draft);
+        }
+        crate::metadata::act(cx, draft);
+        crate::restart::act(cx, draft);
+        let halted = cx.halted() && !self.aborting;
+        if promotion::resized(cx, draft) || !halted {
+            self.scale_up(draft);
+        }
+        if !repaired && !halted {
+            self.switch(verdict, draft);
+        }
+        runs::act(cx, verdict, &self.wanted_runs(), draft);
+        if !halted {
+            self.scale_down(draft);
+        }
+        revision::forget(cx, draft);
+    }
+
+    /// An active Service that lost its selector would send traffic to every version: it gets back what it had. That is drift,
+    /// never a reason to promote.
+    fn repair(&self, draft: &mut Draft) -> bool {
+        let cx = self.cx;
+        if !self.active_hash().is_empty() || cx.stable_hash().is_empty() {
+            return false;
+        }
+        let recorded = cx
+            .status()
+            .blue_green
+            .as_ref()
+            .and_then(|b| b.active_selector.as_deref())
+            .unwrap_or_default();
+        if recorded.is_empty() {
+            // First deployment: the Service has never been switched.
+            return false;
+        }
+        let known = cx
+            .owned()
+            .find(|rs| rs.hash == recorded && rs.available > 0)
+            .or(cx.stable);
+        let (Some(service), Some(rs)) = (self.active, known) else {
+            return false;
+        };
+        services::target(cx, service, rs, true, draft);
+        true
+    }
+
+    fn scale_up(&self, draft: &mut Draft) {
+        let cx = self.cx;
+        for rs in cx.owned() {
+            let stable = cx.stable.is_some_and(|s| s.name == rs.name);
+            let wanted = if stable || self.is_active(rs) {
+                cx.size
+            } else if cx.is_new(rs) && !self.aborting {
+                self.new_size()
+            } else {
+                continue;
+            };
+            if !(cx.is_new(rs) && self.aborting) {
+                draft.annotate(rs, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
+            }
+            // A version that came back from a larger preview shrinks here too; stable and active only grow or follow the size.
+            if rs.spec_replicas < wanted
+                || rs.spec_replicas > wanted && rs.desired_replicas() != Some(cx.size)
+            {
+                draft.scale(cx, rs, wanted);
+            }
+        }
+    }
+
+    /// The active Service: forward when the new version can carry everything and all gates are open, back at once on abort.
+    fn switch(&self, verdict: &Verdict<'_>, draft: &mut Draft) {
+        let cx = self.cx;
+        let Some(service) = self.active else { return };
+        if self.aborting {
+            // Whatever became of the new version: the old one is whole, and takes the traffic back.
+            if let Some(stable) = cx.stable.filter(|rs| rs.available > 0) {
+                services::target(cx, service, stable, true, draft);
+            }
+            return;
+        }
+        let Some(new) = cx.new else { return };
+        if self.is_active(new) {
+            return;
+        }
+        if !saturated(new, cx.size) {
+            draft.because(Reason::WaitingForPods {
+                replica_set: new.name.clone(),
+                available: new.available,
+                wanted: self.new_size(),
+            });
+            return;
+        }
+        if self.gates_open(verdict) {
+            services::target(cx, service, new, false, draft);
+        }
+    }
+
+    fn wanted_runs(&self) -> runs::Wanted<'a> {
+        let cx = self.cx;
+        let mut wanted = runs::Wanted::default();
+        let over = self.aborting || self.fast;
+        if cx.spec_paused() || over {
+            wanted.keep = cx.spec_paused() && !over;
+            return wanted;
+        }
+        let active = cx.new.is_some_and(|rs| self.is_active(rs));
+        if active {
+            // Once begun, it goes on even when a pod is lost.
+            let begun = cx
+                .status()
+                .blue_green
+                .as_ref()
+                .is_some_and(|b| b.post_promotion_analysis_run_status.is_some());
+            if begun || cx.new.is_some_and(|rs| saturated(rs, cx.size)) {
+                wanted.post = self.spec.post_promotion_analysis.as_ref();
+            }
+        } else {
+            let begun = cx
+                .status()
+                .blue_green
+                .as_ref()
+                .is_some_and(|b| b.pre_promotion_analysis_run_status.is_some());
+            if begun || self.new_ready() {
+                wanted.pre = self.spec.pre_promotion_analysis.as_ref();
+            }
+        }
+        wanted
+    }
+
+    fn scale_down(&self, draft: &mut Draft) {
+        let cx = self.cx;
+        if let Some(new) = cx
+            .new
+            .filter(|rs| self.aborting && !self.is_active(rs) && rs.spec_replicas > 0)
+            && let Some(delay) = cx.abort_delay()
+        {
+            self.lower_delayed(new, delay, draft);
+        }
+        let mut old: Vec<&ReplicaSetView> = cx
+            .older
+            .iter()
+            .filter(|rs| rs.spec_replicas > 0 && !self.is_active(rs))
+            .copied()
+            .collect();
+        old.sort_by_key(|rs| std::cmp::Reverse(rs.revision()));
+        for (position, rs) in old.into_iter().enumerate() {
+            let over = cx
+                .scale_down_revision_limit()
+                .is_some_and(|limit| position >= limit);
+            let delay = if over {
+                SignedDuration::ZERO
+            } else {
+                cx.scale_down_delay()
+            };
+            self.lower_delayed(rs, delay, draft);
+        }
+    }
+
+    /// Takes the pods of a version that no Service of users selects, once its delay has passed and the data plane knows.
+    fn lower_delayed(&self, rs: &ReplicaSetView, delay: SignedDuration, draft: &mut Draft) {
+        let cx = self.cx;
+        let due = match rs.scale_down_deadline() {
+            _ if delay.is_zero() => true,
+            None => {
+                draft.deadline(cx, rs, delay);
+                false
+            }
+            Some(deadline) => {
+                let due = draft.due(cx, deadline);
+                if !due {
+                    draft.because(Reason::ScaleDownDelayed {
+                        replica_set: rs.name.clone(),
+                        until: deadline,
+                    });
+                }
+                due
+            }
+        };
+        if due && draft.settled(cx) {
+            draft.annotate(rs, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
+            draft.scale(cx, rs, 0);
+        }
+    }
+
+    fn advance(&self, verdict: Verdict<'_>, draft: &mut Draft) {
+        let cx = self.cx;
+        let hash = |service: Option<&ServiceView>| {
+            service.map(selected).filter(|h| !h.is_empty()).map(str::to_owned)
+        };
+        let bg = draft.status.blue_green.get_or_insert_default();
+        let lost = self.active.is_some() && self.active_hash().is_empty();
+        if !lost {
+            bg.active_selector = hash(self.active);
+        }
+        bg.preview_selector = hash(cx.service(self.spec.preview_service.as_deref()));
+        runs::record(cx, &verdict, draft);
+        if let Some(reason) = self.promotable(&verdict) {
+            promotion::promote(cx, draft, reason, None);
+            return;
+        }
+        if self.aborting {
+            promotion::abort(cx, draft, None);
+            return;
+        }
+        if promotion::retried(cx) {
+            draft.status.aborted_at = None;
+            runs::clear(draft);
+            return;
+        }
+        if verdict.inconclusive() {
+            status::pause(cx, &mut draft.status, PauseReason::InconclusiveAnalysisRun);
+            return;
+        }
+        draft
+            .status
+            .pause_conditions
+            .retain(|p| p.reason != PauseReason::InconclusiveAnalysisRun);
+        if self.fast {
+            draft.status.pause_conditions.clear();
+            draft.status.controller_pause = None;
+            return;
+        }
+        self.pause(&verdict, draft);
+    }
+
+    fn pause(&self, verdict: &Verdict<'_>, draft: &mut Draft) {
+        let cx = self.cx;
+        let active = cx.new.is_some_and(|rs| self.is_active(rs));
+        let analysed = self.spec.pre_promotion_analysis.is_none() || verdict.pre_successful();
+        if active || cx.spec_paused() || !self.new_ready() || !analysed {
+            return;
+        }
+        if let Some(since) = cx.pause(&PauseReason::BlueGreenPause) {
+            let until = self.auto_promotion().map(|d| after(since.timestamp(), d));
+            draft.because(Reason::Paused {
+                reason: PauseReason::BlueGreenPause.to_string(),
+                until,
+            });
+            if until.is_some_and(|until| draft.due(cx, until)) {
+                draft
+                    .status
+                    .pause_conditions
+                    .retain(|p| p.reason != PauseReason::BlueGreenPause);
+            }
+        } else if !self.pause_over() {
+            status::pause(cx, &mut draft.status, PauseReason::BlueGreenPause);
+            if let Some(duration) = self.auto_promotion() {
+                draft.wake_at(after(cx.now, duration));
+            }
+        } else if self.spec.preview_replica_count.is_some() {
+            // Through all gates at preview size: from here on the new version grows to take the traffic.
+            draft
+                .status
+                .blue_green
+                .get_or_insert_default()
+                .scale_up_preview_check_point = Some(true);
+        }
+    }
+
+    /// Why the new version is to be fully promoted now, if it is (contract 3.7).
+    fn promotable(&self, verdict: &Verdict<'_>) -> Option<String> {
+        let cx = self.cx;
+        let new = cx.new?;
+        if cx.stable_hash().is_empty() {
+            return Some("Initial deploy".to_owned());
+        }
+        if cx.fully_promoted() {
+            return Some(String::new());
+        }
+        if !self.is_active(new) || self.aborting {
+            return None;
+        }
+        if cx.status().promote_full == Some(true) {
+            return Some("Full promotion requested".to_owned());
+        }
+        if revision::fast_rollback(cx) {
+            return Some("Fast rollback".to_owned());
+        }
+        let analysed = self.spec.post_promotion_analysis.is_none() || verdict.post_successful();
+        analysed.then(|| "Completed blue-green update".to_owned())
+    }
+}

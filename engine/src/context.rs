@@ -1,0 +1,274 @@
+//! One look at a Rollout, sorted out: which ReplicaSet is new, which is stable, what the spec says with its defaults.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use tidegate_crds::{
+    AnalysisRun, BlueGreenStrategy, CanaryStrategy, PauseReason, Rollout, RolloutStatus,
+    RolloutTrafficRouting, Time, labels,
+};
+
+use crate::observed::{Identity, Observed, ReplicaSetView, ServiceView, Settings};
+
+/// Default of `scaleDownDelaySeconds` and `abortScaleDownDelaySeconds` (contract F39, F41, F54, F56).
+const DEFAULT_SCALE_DOWN_DELAY: i32 = 30;
+
+/// The strategy of a valid Rollout.
+#[derive(Clone, Copy)]
+pub(crate) enum Strategy<'a> {
+    Canary(&'a CanaryStrategy),
+    BlueGreen(&'a BlueGreenStrategy),
+}
+
+/// What was observed, with roles given to the ReplicaSets. Nothing here decides.
+pub(crate) struct Context<'a> {
+    pub(crate) seen: &'a Observed,
+    pub(crate) now: Timestamp,
+    pub(crate) settings: &'a Settings,
+    /// Resolved pod template.
+    pub(crate) template: &'a Value,
+    /// Hash that names the new version: the label of its ReplicaSet, or the computed one before there is one.
+    pub(crate) hash: String,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) strategy: Strategy<'a>,
+    /// ReplicaSet of the pod template in the spec.
+    pub(crate) new: Option<&'a ReplicaSetView>,
+    /// ReplicaSet that `status.stableRS` names.
+    pub(crate) stable: Option<&'a ReplicaSetView>,
+    /// All others that the Rollout owns, oldest first.
+    pub(crate) older: Vec<&'a ReplicaSetView>,
+    /// `spec.replicas`, 1 when absent.
+    pub(crate) size: i32,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn new(
+        seen: &'a Observed,
+        template: &'a Value,
+        strategy: Strategy<'a>,
+        now: Timestamp,
+        settings: &'a Settings,
+    ) -> Self {
+        let rollout = &seen.rollout;
+        let identity = seen
+            .identity
+            .clone()
+            .unwrap_or_else(|| Arc::new(Identity::of(rollout, template)));
+        let owned: Vec<&ReplicaSetView> = seen
+            .replica_sets
+            .iter()
+            .filter(|rs| rs.controller_uid.as_deref() == Some(rollout.metadata.uid.as_str()) && !rs.deleting)
+            .collect();
+        // By label first, then by template: a ReplicaSet keeps the hash that it was born with (contract 2.4).
+        let new = owned
+            .iter()
+            .find(|rs| rs.hash == identity.hash && rs.digest == identity.digest)
+            .or_else(|| owned.iter().find(|rs| rs.digest == identity.digest))
+            .copied();
+        let hash = new.map_or_else(|| identity.hash.clone(), |rs| rs.hash.clone());
+        let stable_hash = rollout.status.stable_rs.as_deref().unwrap_or_default();
+        let stable = owned
+            .iter()
+            .find(|rs| !stable_hash.is_empty() && rs.hash == stable_hash)
+            .copied();
+        let is = |role: Option<&ReplicaSetView>, rs: &ReplicaSetView| role.is_some_and(|r| r.name == rs.name);
+        let older = owned
+            .iter()
+            .filter(|rs| !is(new, rs) && !is(stable, rs))
+            .copied()
+            .collect();
+        Self {
+            seen,
+            now,
+            settings,
+            template,
+            hash,
+            identity,
+            strategy,
+            new,
+            stable,
+            older,
+            size: rollout.spec.replicas.unwrap_or(1).max(0),
+        }
+    }
+
+    pub(crate) fn rollout(&self) -> &'a Rollout {
+        &self.seen.rollout
+    }
+
+    pub(crate) fn name(&self) -> &'a str {
+        &self.seen.rollout.metadata.name
+    }
+
+    pub(crate) fn uid(&self) -> &'a str {
+        &self.seen.rollout.metadata.uid
+    }
+
+    pub(crate) fn status(&self) -> &'a RolloutStatus {
+        &self.seen.rollout.status
+    }
+
+    pub(crate) fn stable_hash(&self) -> &'a str {
+        self.status().stable_rs.as_deref().unwrap_or_default()
+    }
+
+    /// All ReplicaSets that the Rollout owns, oldest first.
+    pub(crate) fn owned(&self) -> impl Iterator<Item = &'a ReplicaSetView> + '_ {
+        let roles = self
+            .new
+            .into_iter()
+            .chain(self.stable.filter(|s| !self.is_new(s)));
+        roles.chain(self.older.iter().copied())
+    }
+
+    pub(crate) fn is_new(&self, rs: &ReplicaSetView) -> bool {
+        self.new.is_some_and(|new| new.name == rs.name)
+    }
+
+    /// The version in the spec has been fully promoted (contract 3.7): stable and new are the same.
+    pub(crate) fn fully_promoted(&self) -> bool {
+        !self.stable_hash().is_empty() && self.stable_hash() == self.hash
+    }
+
+    pub(crate) fn routing(&self) -> Option<&'a RolloutTrafficRouting> {
+        match self.strategy {
+            Strategy::Canary(canary) => canary.traffic_routing.as_ref(),
+            Strategy::BlueGreen(_) => None,
+        }
+    }
+
+    /// What weights add up to (contract F47).
+    pub(crate) fn total_weight(&self) -> i32 {
+        self.routing()
+            .and_then(|r| r.max_traffic_weight)
+            .filter(|w| *w > 0)
+            .unwrap_or(100)
+    }
+
+    pub(crate) fn service(&self, name: Option<&str>) -> Option<&'a ServiceView> {
+        name.filter(|n| !n.is_empty())
+            .and_then(|n| self.seen.services.get(n))
+    }
+
+    pub(crate) fn has_pause(&self, reason: &PauseReason) -> bool {
+        self.pause(reason).is_some()
+    }
+
+    /// Since when the Rollout is paused for this reason.
+    pub(crate) fn pause(&self, reason: &PauseReason) -> Option<Time> {
+        self.status()
+            .pause_conditions
+            .iter()
+            .find(|p| p.reason == *reason)
+            .map(|p| p.start_time)
+    }
+
+    pub(crate) fn controller_pause(&self) -> bool {
+        self.status().controller_pause == Some(true)
+    }
+
+    pub(crate) fn spec_paused(&self) -> bool {
+        self.rollout().spec.paused == Some(true)
+    }
+
+    /// Progress stops: by the user, or because an analysis could not decide (contract 3.2, 3.11).
+    pub(crate) fn halted(&self) -> bool {
+        self.spec_paused()
+            || self.has_pause(&PauseReason::InconclusiveAnalysisRun)
+            || self.has_pause(&PauseReason::InconclusiveExperiment)
+    }
+
+    pub(crate) fn run(&self, name: &str) -> Option<&'a Arc<AnalysisRun>> {
+        self.seen
+            .analysis_runs
+            .iter()
+            .find(|run| run.metadata.name == name)
+    }
+
+    /// How long an old version keeps its pods after it lost its traffic; `None` when it does not wait.
+    pub(crate) fn scale_down_delay(&self) -> SignedDuration {
+        let seconds = match self.strategy {
+            Strategy::BlueGreen(bg) => bg.scale_down_delay_seconds.unwrap_or(DEFAULT_SCALE_DOWN_DELAY),
+            Strategy::Canary(c) if c.traffic_routing.is_none() => 0,
+            Strategy::Canary(c) => c.scale_down_delay_seconds.unwrap_or(DEFAULT_SCALE_DOWN_DELAY),
+        };
+        SignedDuration::from_secs(i64::from(seconds.max(0)))
+    }
+
+    pub(crate) fn scale_down_revision_limit(&self) -> Option<usize> {
+        let limit = match self.strategy {
+            Strategy::BlueGreen(bg) => bg.scale_down_delay_revision_limit,
+            Strategy::Canary(c) => c.scale_down_delay_revision_limit,
+        };
+        limit.map(|limit| usize::try_from(limit).unwrap_or(0))
+    }
+
+    /// How long the rejected version keeps its pods after an abort; `None` means for ever (contract F41, F56).
+    pub(crate) fn abort_delay(&self) -> Option<SignedDuration> {
+        let seconds = match self.strategy {
+            Strategy::BlueGreen(bg) => bg.abort_scale_down_delay_seconds,
+            Strategy::Canary(c) => c.abort_scale_down_delay_seconds,
+        };
+        match seconds.unwrap_or(DEFAULT_SCALE_DOWN_DELAY) {
+            0 => None,
+            seconds => Some(SignedDuration::from_secs(i64::from(seconds))),
+        }
+    }
+
+    /// Available pods of all versions.
+    pub(crate) fn available(&self) -> i32 {
+        self.owned().map(|rs| rs.available).fold(0, i32::saturating_add)
+    }
+
+    /// Until when a change of routing may not have reached the data plane: no version that it took traffic from may
+    /// shrink before. `None` when all changes are old enough.
+    pub(crate) fn unsettled_until(&self) -> Option<Timestamp> {
+        let last = self.seen.routed_since.values().max()?;
+        let until = after(*last, self.settings.propagation);
+        (until > self.now).then_some(until)
+    }
+}
+
+/// `time + duration`, held at the end of time.
+pub(crate) fn after(time: Timestamp, duration: SignedDuration) -> Timestamp {
+    time.checked_add(duration).unwrap_or(Timestamp::MAX)
+}
+
+/// What annotations say of a ReplicaSet.
+pub(crate) trait Annotated {
+    fn revision(&self) -> i64;
+    fn scale_down_deadline(&self) -> Option<Timestamp>;
+    fn desired_replicas(&self) -> Option<i32>;
+    fn of_experiment(&self) -> bool;
+}
+
+impl Annotated for ReplicaSetView {
+    fn revision(&self) -> i64 {
+        self.annotations
+            .get(labels::REVISION_ANNOTATION)
+            .and_then(|r| r.parse().ok())
+            .unwrap_or(0)
+    }
+
+    fn scale_down_deadline(&self) -> Option<Timestamp> {
+        self.annotations
+            .get(labels::SCALE_DOWN_DEADLINE_ANNOTATION)
+            .and_then(|t| t.parse().ok())
+    }
+
+    fn desired_replicas(&self) -> Option<i32> {
+        self.annotations
+            .get(labels::DESIRED_REPLICAS_ANNOTATION)
+            .and_then(|n| n.parse().ok())
+    }
+
+    fn of_experiment(&self) -> bool {
+        self.annotations.contains_key(labels::EXPERIMENT_NAME_ANNOTATION)
+    }
+}
+
+/// All of its pods are there and available.
+pub(crate) fn saturated(rs: &ReplicaSetView, size: i32) -> bool {
+    rs.spec_replicas == size && rs.available == size && rs.observed_generation >= rs.generation
+}

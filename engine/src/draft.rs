@@ -1,0 +1,241 @@
+//! A plan in the making.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tidegate_crds::{RolloutStatus, labels};
+
+use crate::context::{Annotated, Context, after};
+use crate::observed::{ReplicaSetView, ServiceView};
+use crate::plan::{Action, Change, Event, Plan, Scale, Urgency};
+use crate::why::Reason;
+
+/// Collects what shall be done. Nothing here decides either: it keeps one write for each object, words the events and
+/// remembers the earliest moment to look again.
+pub(crate) struct Draft {
+    actions: Vec<Action>,
+    pub(crate) status: RolloutStatus,
+    events: Vec<Event>,
+    wake: Option<Timestamp>,
+    needs_pods: Vec<String>,
+    pub(crate) why: Vec<Reason>,
+    /// Makes an event different from an earlier one with the same words.
+    attempt: String,
+}
+
+impl Draft {
+    pub(crate) fn new(status: RolloutStatus, attempt: String) -> Self {
+        Self {
+            actions: Vec::new(),
+            status,
+            events: Vec::new(),
+            wake: None,
+            needs_pods: Vec::new(),
+            why: Vec::new(),
+            attempt,
+        }
+    }
+
+    pub(crate) fn act(&mut self, change: Change) {
+        self.actions.push(Action { change, event: None });
+    }
+
+    pub(crate) fn act_and_tell(
+        &mut self,
+        change: Change,
+        reason: &'static str,
+        message: String,
+        occurrence: String,
+    ) {
+        let event = Event {
+            warning: false,
+            reason,
+            message,
+            occurrence,
+        };
+        self.actions.push(Action {
+            change,
+            event: Some(event),
+        });
+    }
+
+    /// An event that follows the write of the status.
+    pub(crate) fn tell(&mut self, warning: bool, reason: &'static str, message: String) {
+        self.events.push(Event {
+            warning,
+            reason,
+            message,
+            occurrence: self.attempt.clone(),
+        });
+    }
+
+    pub(crate) fn tell_scaling(&mut self, event: Option<Event>) {
+        self.events.extend(event);
+    }
+
+    pub(crate) fn wake_at(&mut self, time: Timestamp) {
+        self.wake = Some(self.wake.map_or(time, |wake| wake.min(time)));
+    }
+
+    pub(crate) fn need_pods(&mut self, hash: &str) {
+        if !self.needs_pods.iter().any(|h| h == hash) {
+            self.needs_pods.push(hash.to_owned());
+        }
+    }
+
+    pub(crate) fn because(&mut self, reason: Reason) {
+        self.why.push(reason);
+    }
+
+    /// Changes annotations of a ReplicaSet (`None` removes one), in the same write as its other changes of this plan.
+    pub(crate) fn annotate(&mut self, rs: &ReplicaSetView, key: &str, value: Option<String>) {
+        if rs.annotations.get(key) == value.as_ref() {
+            return;
+        }
+        if let Change::PatchReplicaSet { annotations, .. } = self.patch(rs) {
+            annotations.insert(key.to_owned(), value);
+        }
+    }
+
+    /// Merges into the rest of a ReplicaSet's spec or metadata.
+    pub(crate) fn amend(&mut self, rs: &ReplicaSetView, patch: Value) {
+        if let Change::PatchReplicaSet { rest, .. } = self.patch(rs) {
+            merge(rest, patch);
+        }
+    }
+
+    /// Scales a ReplicaSet and tells of it (contract 2.8 ScalingReplicaSet).
+    pub(crate) fn scale(&mut self, cx: &Context<'_>, rs: &ReplicaSetView, to: i32) {
+        if rs.spec_replicas == to {
+            return;
+        }
+        let desired = cx.size.to_string();
+        self.annotate(rs, labels::DESIRED_REPLICAS_ANNOTATION, Some(desired));
+        let from = rs.spec_replicas;
+        if let Change::PatchReplicaSet { scale, .. } = self.patch(rs) {
+            *scale = Some(Scale { from, to });
+        }
+        let event = Event {
+            warning: false,
+            reason: "ScalingReplicaSet",
+            message: scaling_message(&rs.name, rs.revision(), from, to),
+            // The generation moves with every change of the spec: no two scalings share it.
+            occurrence: format!("{}/{}", rs.uid, rs.generation),
+        };
+        if let Some(action) = self.action_of(&rs.name) {
+            action.event = Some(event);
+        }
+    }
+
+    /// Points a Service at a version and tells of it (contract 2.8 SwitchService).
+    pub(crate) fn switch(&mut self, cx: &Context<'_>, service: &ServiceView, hash: &str) {
+        let old = selected(service);
+        self.act_and_tell(
+            Change::SetServiceSelector {
+                name: service.name.clone(),
+                uid: service.uid.clone(),
+                resource_version: service.resource_version.clone(),
+                hash: Some(hash.to_owned()),
+                managed_by: Some(cx.name().to_owned()),
+            },
+            "SwitchService",
+            format!(
+                "Switched selector for service '{}' from '{old}' to '{hash}'",
+                service.name
+            ),
+            service.resource_version.clone(),
+        );
+    }
+
+    /// Asks to look again when a deadline passes; true when it has passed already.
+    pub(crate) fn due(&mut self, cx: &Context<'_>, deadline: Timestamp) -> bool {
+        if cx.now >= deadline {
+            return true;
+        }
+        self.wake_at(deadline);
+        false
+    }
+
+    /// Whether routing has been as it is for long enough that every data plane knows it; wakes when it has.
+    pub(crate) fn settled(&mut self, cx: &Context<'_>) -> bool {
+        match cx.unsettled_until() {
+            None => true,
+            Some(until) => {
+                self.wake_at(until);
+                false
+            }
+        }
+    }
+
+    pub(crate) fn deadline(&mut self, cx: &Context<'_>, rs: &ReplicaSetView, delay: jiff::SignedDuration) {
+        let deadline = tidegate_crds::Time::from(after(cx.now, delay));
+        self.annotate(
+            rs,
+            labels::SCALE_DOWN_DEADLINE_ANNOTATION,
+            Some(deadline.to_string()),
+        );
+        self.wake_at(deadline.timestamp());
+    }
+
+    pub(crate) fn finish(mut self, urgency: Urgency) -> Plan {
+        self.why.dedup();
+        Plan {
+            actions: self.actions,
+            status: self.status,
+            urgency,
+            events: self.events,
+            wake: self.wake,
+            needs_pods: self.needs_pods,
+            why: self.why,
+        }
+    }
+
+    fn action_of(&mut self, replica_set: &str) -> Option<&mut Action> {
+        self.actions
+            .iter_mut()
+            .find(|a| matches!(&a.change, Change::PatchReplicaSet { name, .. } if name == replica_set))
+    }
+
+    fn patch(&mut self, rs: &ReplicaSetView) -> &mut Change {
+        let known = self
+            .actions
+            .iter()
+            .position(|a| matches!(&a.change, Change::PatchReplicaSet { name, .. } if *name == rs.name));
+        let index = known.unwrap_or_else(|| {
+            self.act(Change::PatchReplicaSet {
+                name: rs.name.clone(),
+                uid: rs.uid.clone(),
+                scale: None,
+                annotations: BTreeMap::new(),
+                rest: Value::Null,
+            });
+            self.actions.len() - 1
+        });
+        &mut self.actions[index].change
+    }
+}
+
+/// Value of the hash selector of a Service, empty when it has none.
+pub(crate) fn selected(service: &ServiceView) -> &str {
+    service
+        .selector
+        .get(labels::POD_TEMPLATE_HASH_LABEL)
+        .map_or("", String::as_str)
+}
+
+pub(crate) fn scaling_message(name: &str, revision: i64, from: i32, to: i32) -> String {
+    let direction = if to > from { "up" } else { "down" };
+    format!("Scaled {direction} ReplicaSet {name} (revision {revision}) from {from} to {to}")
+}
+
+fn merge(into: &mut Value, patch: Value) {
+    match (into, patch) {
+        (Value::Object(into), Value::Object(patch)) => {
+            for (key, value) in patch {
+                merge(into.entry(key).or_insert(json!(null)), value);
+            }
+        }
+        (into, patch) => *into = patch,
+    }
+}

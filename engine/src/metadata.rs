@@ -1,0 +1,129 @@
+//! Ephemeral metadata: labels and annotations that a version carries only while it has a role (contract 3.8).
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use tidegate_crds::{PodTemplateMetadata, labels};
+
+use crate::context::{Context, Strategy};
+use crate::draft::Draft;
+use crate::observed::{PodView, ReplicaSetView};
+use crate::plan::Change;
+
+/// What the new version carries while it is not promoted.
+pub(crate) fn of_new<'a>(cx: &Context<'a>) -> Option<&'a PodTemplateMetadata> {
+    let (new, stable) = match cx.strategy {
+        Strategy::Canary(c) => (c.canary_metadata.as_ref(), c.stable_metadata.as_ref()),
+        Strategy::BlueGreen(bg) => (bg.preview_metadata.as_ref(), bg.active_metadata.as_ref()),
+    };
+    if cx.stable_hash().is_empty() || cx.fully_promoted() {
+        stable
+    } else {
+        new
+    }
+}
+
+fn of_stable<'a>(cx: &Context<'a>) -> Option<&'a PodTemplateMetadata> {
+    match cx.strategy {
+        Strategy::Canary(c) => c.stable_metadata.as_ref(),
+        Strategy::BlueGreen(bg) => bg.active_metadata.as_ref(),
+    }
+}
+
+/// The annotation that remembers what was injected, so that it can be taken away again.
+pub(crate) fn recorded(metadata: &PodTemplateMetadata) -> String {
+    serde_json::to_string(metadata).unwrap_or_default()
+}
+
+/// Gives each version the metadata of its role, on its template and on its live pods.
+pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
+    if let Some(new) = cx.new {
+        apply(cx, new, of_new(cx), draft);
+    }
+    if let Some(stable) = cx.stable.filter(|rs| !cx.is_new(rs)) {
+        apply(cx, stable, of_stable(cx), draft);
+    }
+}
+
+fn apply(cx: &Context<'_>, rs: &ReplicaSetView, wanted: Option<&PodTemplateMetadata>, draft: &mut Draft) {
+    let had = rs.annotations.get(labels::EPHEMERAL_METADATA_ANNOTATION);
+    let empty = PodTemplateMetadata::default();
+    let wanted = wanted.filter(|m| **m != empty);
+    let recorded_now = wanted.map(recorded);
+    if had == recorded_now.as_ref() {
+        return;
+    }
+    let old: PodTemplateMetadata = had
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
+    let wanted = wanted.unwrap_or(&empty);
+    let labels_patch = difference(&old.labels, &wanted.labels);
+    let annotations_patch = difference(&old.annotations, &wanted.annotations);
+    // Pods first: the annotation on the ReplicaSet is the record that they are done.
+    if rs.spec_replicas > 0 || rs.replicas > 0 {
+        let Some(pods) = cx.seen.pods.get(&rs.hash) else {
+            draft.need_pods(&rs.hash);
+            draft.wake_at(cx.now);
+            return;
+        };
+        for pod in pods.iter().filter(|p| !p.deleting) {
+            if let Some(patch) = pod_patch(pod, &labels_patch, &annotations_patch) {
+                draft.act(Change::PatchPod {
+                    name: pod.name.clone(),
+                    uid: pod.uid.clone(),
+                    patch,
+                });
+            }
+        }
+    }
+    let mut metadata = Map::new();
+    for (field, patch) in [("labels", labels_patch), ("annotations", annotations_patch)] {
+        if !patch.is_empty() {
+            metadata.insert(field.to_owned(), json!(patch));
+        }
+    }
+    if !metadata.is_empty() {
+        draft.amend(rs, json!({ "spec": { "template": { "metadata": metadata } } }));
+    }
+    draft.annotate(rs, labels::EPHEMERAL_METADATA_ANNOTATION, recorded_now);
+}
+
+/// Keys to set, and keys of ours to take away.
+fn difference(
+    old: &BTreeMap<String, String>,
+    new: &BTreeMap<String, String>,
+) -> BTreeMap<String, Option<String>> {
+    let gone = old
+        .keys()
+        .filter(|k| !new.contains_key(*k))
+        .map(|k| (k.clone(), None));
+    gone.chain(new.iter().map(|(k, v)| (k.clone(), Some(v.clone()))))
+        .collect()
+}
+
+fn pod_patch(
+    pod: &PodView,
+    labels: &BTreeMap<String, Option<String>>,
+    annotations: &BTreeMap<String, Option<String>>,
+) -> Option<Value> {
+    let changed =
+        |live: &BTreeMap<String, String>, patch: &BTreeMap<String, Option<String>>| -> Map<String, Value> {
+            patch
+                .iter()
+                .filter(|(k, v)| live.get(*k) != v.as_ref())
+                .map(|(k, v)| (k.clone(), json!(v)))
+                .collect()
+        };
+    let (labels, annotations) = (
+        changed(&pod.labels, labels),
+        changed(&pod.annotations, annotations),
+    );
+    let mut metadata = Map::new();
+    if !labels.is_empty() {
+        metadata.insert("labels".to_owned(), Value::Object(labels));
+    }
+    if !annotations.is_empty() {
+        metadata.insert("annotations".to_owned(), Value::Object(annotations));
+    }
+    (!metadata.is_empty()).then(|| json!({ "metadata": metadata }))
+}

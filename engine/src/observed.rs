@@ -1,0 +1,194 @@
+//! All that a decision may depend on, as the shell, a test or the simulator gathers it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use tidegate_analysis::templates::TemplateKey;
+use tidegate_crds::template::{self, Digest};
+use tidegate_crds::{AnalysisRun, AnalysisTemplateSpec, Rollout};
+
+/// What the controller saw of one Rollout and of everything around it.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The Rollout itself.
+    pub rollout: Rollout,
+    /// Hashes of `rollout`'s pod template and steps when the shell has them from an earlier look at the same generation;
+    /// the planner computes what is missing.
+    pub identity: Option<Arc<Identity>>,
+    /// The workload that `spec.workloadRef` names; `None` where there is no reference or no such object.
+    pub workload: Option<Workload>,
+    /// ReplicaSets of the namespace that match the selector or are owned by the Rollout, oldest first, then by name.
+    pub replica_sets: Vec<ReplicaSetView>,
+    /// Services that the Rollout names, by name. A name that is missing here does not exist.
+    pub services: BTreeMap<String, ServiceView>,
+    /// Ingresses that the Rollout names and canary Ingresses that it owns, whole, by name.
+    pub ingresses: BTreeMap<String, Arc<Value>>,
+    /// Analysis runs that the Rollout owns, oldest first, then by name.
+    pub analysis_runs: Vec<Arc<AnalysisRun>>,
+    /// Analysis templates that the Rollout names, directly or through another template.
+    pub templates: BTreeMap<TemplateKey, Arc<AnalysisTemplateSpec>>,
+    /// Pods by pod template hash, gathered only for the hashes that an earlier plan asked for
+    /// ([`Plan::needs_pods`](crate::Plan::needs_pods)).
+    pub pods: BTreeMap<String, Vec<PodView>>,
+    /// When the watcher of a route object (`"Service/web"`, `"Ingress/web"`) last saw its routing change. A process that
+    /// has just started puts its start here, so that the propagation time is kept, never shortened, by a restart.
+    pub routed_since: BTreeMap<String, Timestamp>,
+}
+
+/// What names a version: computed once for a generation of the Rollout (and of its workload).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Identity {
+    /// Digest of the pod template, to find its ReplicaSet.
+    pub digest: Digest,
+    /// Pod template hash, for the collision count that was in the status.
+    pub hash: String,
+    /// Hash of the canary steps; empty for blue-green.
+    pub step_hash: String,
+}
+
+impl Identity {
+    /// Computes the identity of a Rollout whose resolved pod template is `template`.
+    pub fn of(rollout: &Rollout, template: &Value) -> Self {
+        let canary = rollout.spec.strategy.as_ref().and_then(|s| s.canary.as_ref());
+        let step_hash = canary.filter(|_| {
+            rollout
+                .spec
+                .strategy
+                .as_ref()
+                .is_some_and(|s| s.blue_green.is_none())
+        });
+        Self {
+            digest: template::template_digest(template, None),
+            hash: template::pod_template_hash(template, rollout.status.collision_count),
+            step_hash: step_hash.map_or_else(String::new, |canary| {
+                let steps: Vec<Value> = canary
+                    .steps
+                    .iter()
+                    .map(|step| serde_json::to_value(step).unwrap_or_default())
+                    .collect();
+                template::step_hash(&steps)
+            }),
+        }
+    }
+}
+
+/// The object that `spec.workloadRef` names.
+#[derive(Clone, Debug, Default)]
+pub struct Workload {
+    /// `Deployment`, `ReplicaSet` or `PodTemplate`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its resourceVersion.
+    pub resource_version: String,
+    /// Its generation.
+    pub generation: i64,
+    /// `spec.replicas` (0 for a PodTemplate).
+    pub replicas: i32,
+    /// Its pod template.
+    pub template: Arc<Value>,
+    /// Its selector as in `spec.selector`.
+    pub selector: Option<tidegate_crds::LabelSelector>,
+}
+
+/// What the planner needs of a ReplicaSet: names, counters and a digest, not its template.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReplicaSetView {
+    /// Name.
+    pub name: String,
+    /// uid, the guard of every write.
+    pub uid: String,
+    /// resourceVersion as seen.
+    pub resource_version: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// `status.observedGeneration`: counters are only to be believed when it has caught up.
+    pub observed_generation: i64,
+    /// `metadata.creationTimestamp`.
+    pub created: Timestamp,
+    /// Whether it has a deletionTimestamp.
+    pub deleting: bool,
+    /// uid of its controller, if any.
+    pub controller_uid: Option<String>,
+    /// Value of the `rollouts-pod-template-hash` label, empty when absent.
+    pub hash: String,
+    /// Annotations without kubectl's last-applied.
+    pub annotations: BTreeMap<String, String>,
+    /// Digest of its template after defaulting, without what a controller injects.
+    pub digest: Digest,
+    /// `spec.minReadySeconds`.
+    pub min_ready_seconds: i32,
+    /// `spec.replicas`.
+    pub spec_replicas: i32,
+    /// `status.replicas`.
+    pub replicas: i32,
+    /// `status.readyReplicas`.
+    pub ready: i32,
+    /// `status.availableReplicas`.
+    pub available: i32,
+    /// Reason and message of its `ReplicaFailure` condition, when that is true.
+    pub failure: Option<(String, String)>,
+    /// Whether the template carries an anti-affinity term that was injected.
+    pub anti_affinity: bool,
+}
+
+/// What the planner needs of a Service.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ServiceView {
+    /// Name.
+    pub name: String,
+    /// uid.
+    pub uid: String,
+    /// resourceVersion as seen.
+    pub resource_version: String,
+    /// `spec.selector`.
+    pub selector: BTreeMap<String, String>,
+    /// Value of the managed-by-rollouts annotation.
+    pub managed_by: Option<String>,
+}
+
+/// What the planner needs of a pod, for restarts and ephemeral metadata.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PodView {
+    /// Name.
+    pub name: String,
+    /// uid.
+    pub uid: String,
+    /// resourceVersion as seen.
+    pub resource_version: String,
+    /// `metadata.creationTimestamp`.
+    pub created: Timestamp,
+    /// Whether it has a deletionTimestamp.
+    pub deleting: bool,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Settings of the controller that a decision depends on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// How long the data plane may go on sending requests to where it sent them before: pods that lost their traffic
+    /// are kept this long.
+    pub propagation: SignedDuration,
+    /// Counters alone are written this long after the last write that mattered, so that pods becoming ready one by
+    /// one do not cost a write each.
+    pub counters_delay: SignedDuration,
+    /// `--instance-id`: copied to created analysis runs.
+    pub instance_id: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            propagation: SignedDuration::from_secs(2),
+            counters_delay: SignedDuration::from_secs(1),
+            instance_id: None,
+        }
+    }
+}

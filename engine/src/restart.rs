@@ -1,0 +1,89 @@
+//! `restartAt`: pods that are older are evicted, few at a time (contract 3.9).
+
+use jiff::SignedDuration;
+use tidegate_crds::{IntOrString, Time};
+
+use crate::context::{Context, Strategy, after};
+use crate::draft::Draft;
+use crate::observed::{PodView, ReplicaSetView};
+use crate::plan::Change;
+use crate::promotion;
+use crate::replicas::Limits;
+use crate::why::Reason;
+
+/// How soon to look again while pods remain.
+const AGAIN: SignedDuration = SignedDuration::from_secs(30);
+
+/// Evicts the next pods that are older than `restartAt`.
+pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
+    let Some(at) = pending(cx, draft) else { return };
+    draft.because(Reason::Restarting);
+    let mut old: Vec<&PodView> = Vec::new();
+    for rs in in_order(cx) {
+        let Some(pods) = cx.seen.pods.get(&rs.hash) else {
+            draft.need_pods(&rs.hash);
+            draft.wake_at(cx.now);
+            return;
+        };
+        let mut pods: Vec<&PodView> = pods
+            .iter()
+            .filter(|p| p.created < at.timestamp() && !p.deleting)
+            .collect();
+        pods.sort_by_key(|p| (p.created, p.name.clone()));
+        old.extend(pods);
+    }
+    if old.is_empty() {
+        draft.status.restarted_at = Some(at);
+        return;
+    }
+    let total = cx
+        .owned()
+        .map(|rs| rs.spec_replicas)
+        .fold(0, i32::saturating_add)
+        .max(cx.size);
+    let unavailable = total.saturating_sub(cx.available());
+    let budget = usize::try_from(limit(cx).saturating_sub(unavailable)).unwrap_or(0);
+    for pod in old.iter().take(budget) {
+        draft.act(Change::EvictPod {
+            name: pod.name.clone(),
+            uid: pod.uid.clone(),
+        });
+    }
+    for rs in in_order(cx) {
+        draft.need_pods(&rs.hash);
+    }
+    draft.wake_at(after(cx.now, AGAIN));
+}
+
+/// The restart that is due and not done; a new update cancels it.
+fn pending(cx: &Context<'_>, draft: &mut Draft) -> Option<Time> {
+    let at = cx.rollout().spec.restart_at?;
+    if cx.status().restarted_at.is_some_and(|done| done >= at) || promotion::changed(cx) {
+        return None;
+    }
+    draft.due(cx, at.timestamp()).then_some(at)
+}
+
+fn in_order<'a>(cx: &Context<'a>) -> Vec<&'a ReplicaSetView> {
+    let stable = cx.stable.into_iter();
+    let new = cx
+        .new
+        .into_iter()
+        .filter(|rs| cx.stable.is_none_or(|s| s.name != rs.name));
+    stable
+        .chain(new)
+        .chain(cx.older.iter().copied())
+        .filter(|rs| rs.spec_replicas > 0)
+        .collect()
+}
+
+fn limit(cx: &Context<'_>) -> i32 {
+    let (surge, unavailable) = match cx.strategy {
+        Strategy::Canary(c) => (c.max_surge.as_ref(), c.max_unavailable.as_ref()),
+        Strategy::BlueGreen(bg) => (None, bg.max_unavailable.as_ref()),
+    };
+    let surge = surge.cloned().unwrap_or(IntOrString::Int(1));
+    Limits::resolve(Some(&surge), unavailable, cx.size)
+        .unavailable
+        .max(1)
+}

@@ -1,0 +1,313 @@
+//! Versions: finding, creating, adopting and forgetting ReplicaSets (contract 2.2, 2.3, 3.1, 3.8, F5).
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use tidegate_crds::{API_VERSION, PodTemplateMetadata, labels};
+
+use crate::context::{Annotated, Context, Strategy};
+use crate::draft::{Draft, scaling_message};
+use crate::observed::{Observed, ReplicaSetView};
+use crate::plan::{Change, Event};
+
+/// Default of `revisionHistoryLimit` (contract F5).
+const DEFAULT_HISTORY: usize = 10;
+/// Longest chain of earlier revisions that an annotation keeps.
+const MAX_HISTORY_BYTES: usize = 2000;
+
+/// Annotations of the Rollout that its ReplicaSets do not get (contract 2.2).
+const NOT_COPIED: [&str; 6] = [
+    labels::LAST_APPLIED_ANNOTATION,
+    labels::REVISION_ANNOTATION,
+    labels::REVISION_HISTORY_ANNOTATION,
+    labels::DESIRED_REPLICAS_ANNOTATION,
+    labels::NOTIFIED_ANNOTATION,
+    labels::WORKLOAD_GENERATION_ANNOTATION,
+];
+
+/// The revision that the new version has or gets: one above all others (contract 3.1).
+pub(crate) fn new_revision(cx: &Context<'_>) -> i64 {
+    let others = cx
+        .owned()
+        .filter(|rs| !cx.is_new(rs))
+        .map(Annotated::revision)
+        .max()
+        .unwrap_or(0);
+    match cx.new.map(Annotated::revision) {
+        Some(current) if current > others => current,
+        _ => others.saturating_add(1),
+    }
+}
+
+/// Takes ReplicaSets without a controller that match the selector, so that they are seen as owned on the next look.
+pub(crate) fn adopt(seen: &Observed, draft: &mut Draft) {
+    for rs in &seen.replica_sets {
+        if rs.controller_uid.is_none() && !rs.deleting && !rs.hash.is_empty() {
+            draft.amend(rs, json!({ "metadata": { "ownerReferences": [owner(seen)] } }));
+        }
+    }
+}
+
+fn owner(seen: &Observed) -> Value {
+    json!({
+        "apiVersion": API_VERSION,
+        "kind": "Rollout",
+        "name": seen.rollout.metadata.name,
+        "uid": seen.rollout.metadata.uid,
+        "controller": true,
+        "blockOwnerDeletion": true,
+    })
+}
+
+/// Mirrors the revision on the Rollout and renumbers a ReplicaSet that is used again.
+pub(crate) fn number(cx: &Context<'_>, draft: &mut Draft) {
+    let revision = new_revision(cx);
+    let text = revision.to_string();
+    if let Some(new) = cx.new
+        && new.revision() != revision
+    {
+        if new.revision() > 0 {
+            let history = new.annotations.get(labels::REVISION_HISTORY_ANNOTATION);
+            let history = history.map_or_else(String::new, |h| format!("{h},")) + &new.revision().to_string();
+            let start = history.len().saturating_sub(MAX_HISTORY_BYTES);
+            let kept = history.get(start..).unwrap_or(&history).to_owned();
+            draft.annotate(new, labels::REVISION_HISTORY_ANNOTATION, Some(kept));
+        }
+        draft.annotate(new, labels::REVISION_ANNOTATION, Some(text.clone()));
+        for (key, value) in copied_annotations(cx) {
+            draft.annotate(new, &key, Some(value));
+        }
+    }
+    let mirrored = cx.rollout().metadata.annotations.get(labels::REVISION_ANNOTATION);
+    if mirrored != Some(&text) {
+        draft.act_and_tell(
+            Change::PatchRollout {
+                patch: json!({ "metadata": { "annotations": { labels::REVISION_ANNOTATION: text } } }),
+            },
+            "RolloutUpdated",
+            format!("Rollout updated to revision {revision}"),
+            text,
+        );
+    }
+}
+
+fn copied_annotations(cx: &Context<'_>) -> BTreeMap<String, String> {
+    let all = &cx.rollout().metadata.annotations;
+    all.iter()
+        .filter(|(k, _)| !NOT_COPIED.contains(&k.as_str()))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect()
+}
+
+/// Creates the ReplicaSet of the new version at `replicas`.
+pub(crate) fn create(cx: &Context<'_>, draft: &mut Draft, replicas: i32) {
+    let name = format!("{}-{}", cx.name(), cx.hash);
+    let revision = new_revision(cx);
+    let mut annotations = copied_annotations(cx);
+    annotations.insert(labels::REVISION_ANNOTATION.to_owned(), revision.to_string());
+    annotations.insert(
+        labels::DESIRED_REPLICAS_ANNOTATION.to_owned(),
+        cx.size.to_string(),
+    );
+
+    let mut template = cx.template.clone();
+    let labels_of_template = object(object(&mut template, "metadata"), "labels");
+    labels_of_template
+        .as_object_mut()
+        .map(|l| l.insert(labels::POD_TEMPLATE_HASH_LABEL.to_owned(), json!(cx.hash)));
+    let labels_of_rs = labels_of_template.clone();
+    if let Some(metadata) = crate::metadata::of_new(cx) {
+        inject(&mut template, metadata);
+        annotations.insert(
+            labels::EPHEMERAL_METADATA_ANNOTATION.to_owned(),
+            crate::metadata::recorded(metadata),
+        );
+    }
+    anti_affinity(cx, &mut template);
+
+    let mut selector = match &cx.rollout().spec.selector {
+        Some(selector) => serde_json::to_value(selector).unwrap_or_default(),
+        None => cx
+            .seen
+            .workload
+            .as_ref()
+            .and_then(|w| w.selector.as_ref())
+            .map_or(Value::Null, |s| json!(s)),
+    };
+    object(&mut selector, "matchLabels")
+        .as_object_mut()
+        .map(|l| l.insert(labels::POD_TEMPLATE_HASH_LABEL.to_owned(), json!(cx.hash)));
+
+    let mut spec = json!({ "replicas": replicas, "selector": selector, "template": template });
+    if let Some(seconds) = cx.rollout().spec.min_ready_seconds.filter(|s| *s > 0) {
+        spec["minReadySeconds"] = json!(seconds);
+    }
+    let body = json!({
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "metadata": {
+            "name": name,
+            "namespace": cx.rollout().metadata.namespace,
+            "labels": labels_of_rs,
+            "annotations": annotations,
+            "ownerReferences": [owner(cx.seen)],
+        },
+        "spec": spec,
+    });
+    draft.act_and_tell(
+        Change::CreateReplicaSet {
+            name: name.clone(),
+            body,
+        },
+        "NewReplicaSetCreated",
+        format!("Created ReplicaSet {name} (revision {revision})"),
+        revision.to_string(),
+    );
+}
+
+/// What to tell of the size that a ReplicaSet was created with.
+pub(crate) fn created_at_size(cx: &Context<'_>, replicas: i32) -> Option<Event> {
+    let name = format!("{}-{}", cx.name(), cx.hash);
+    let revision = new_revision(cx);
+    (replicas > 0).then(|| Event {
+        warning: false,
+        reason: "ScalingReplicaSet",
+        message: scaling_message(&name, revision, 0, replicas),
+        occurrence: revision.to_string(),
+    })
+}
+
+/// The object at `key`, made when it is missing or something else.
+fn object<'v>(value: &'v mut Value, key: &str) -> &'v mut Value {
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    let child = &mut value[key];
+    if !child.is_object() {
+        *child = Value::Object(Map::new());
+    }
+    child
+}
+
+pub(crate) fn inject(template: &mut Value, metadata: &PodTemplateMetadata) {
+    for (field, entries) in [
+        ("labels", &metadata.labels),
+        ("annotations", &metadata.annotations),
+    ] {
+        if entries.is_empty() {
+            continue;
+        }
+        let target = object(object(template, "metadata"), field);
+        for (key, value) in entries {
+            target[key] = json!(value);
+        }
+    }
+}
+
+/// Keeps pods of the new version off the nodes of the stable one (contract 3.8, F37).
+fn anti_affinity(cx: &Context<'_>, template: &mut Value) {
+    let spec = match cx.strategy {
+        Strategy::Canary(c) => c.anti_affinity.as_ref(),
+        Strategy::BlueGreen(bg) => bg.anti_affinity.as_ref(),
+    };
+    let stable = cx.stable_hash();
+    let Some(spec) = spec.filter(|_| !stable.is_empty() && stable != cx.hash) else {
+        return;
+    };
+    let term = json!({
+        "labelSelector": { "matchExpressions": [{
+            "key": labels::POD_TEMPLATE_HASH_LABEL, "operator": "In", "values": [stable],
+        }] },
+        "topologyKey": "kubernetes.io/hostname",
+    });
+    let affinity = object(object(object(template, "spec"), "affinity"), "podAntiAffinity");
+    let (field, entry) = match &spec.preferred_during_scheduling_ignored_during_execution {
+        Some(preferred) => (
+            "preferredDuringSchedulingIgnoredDuringExecution",
+            json!({ "weight": preferred.weight, "podAffinityTerm": term }),
+        ),
+        None => ("requiredDuringSchedulingIgnoredDuringExecution", term),
+    };
+    match affinity[field].as_array_mut() {
+        Some(terms) => terms.push(entry),
+        None => affinity[field] = json!([entry]),
+    }
+}
+
+/// `minReadySeconds` of the Rollout holds for every ReplicaSet (contract F4).
+pub(crate) fn min_ready_seconds(cx: &Context<'_>, draft: &mut Draft) {
+    let seconds = cx.rollout().spec.min_ready_seconds.unwrap_or(0).max(0);
+    for rs in cx.owned().filter(|rs| rs.min_ready_seconds != seconds) {
+        draft.amend(rs, json!({ "spec": { "minReadySeconds": seconds } }));
+    }
+}
+
+/// Deletes old ReplicaSets beyond `revisionHistoryLimit`: only empty ones, oldest first, never one that a Service still
+/// names (contract F5).
+pub(crate) fn forget(cx: &Context<'_>, draft: &mut Draft) {
+    let limit = cx
+        .rollout()
+        .spec
+        .revision_history_limit
+        .map_or(DEFAULT_HISTORY, |l| usize::try_from(l).unwrap_or(0));
+    let mut old: Vec<&ReplicaSetView> = cx.older.clone();
+    if old.len() <= limit {
+        return;
+    }
+    old.sort_by_key(|rs| (rs.revision(), rs.created, rs.name.clone()));
+    let named = |rs: &ReplicaSetView| {
+        cx.seen
+            .services
+            .values()
+            .any(|s| s.selector.get(labels::POD_TEMPLATE_HASH_LABEL) == Some(&rs.hash))
+    };
+    for rs in old.iter().take(old.len() - limit) {
+        if rs.spec_replicas == 0 && rs.replicas == 0 && rs.observed_generation >= rs.generation && !named(rs)
+        {
+            draft.act(Change::DeleteReplicaSet {
+                name: rs.name.clone(),
+                uid: rs.uid.clone(),
+                resource_version: rs.resource_version.clone(),
+            });
+        }
+    }
+}
+
+/// Whether going to `target` stays within `rollbackWindow` (contract F10, 3.7).
+pub(crate) fn within_window(cx: &Context<'_>, target: &ReplicaSetView) -> bool {
+    let Some(window) = cx
+        .rollout()
+        .spec
+        .rollback_window
+        .as_ref()
+        .and_then(|w| w.revisions)
+        .filter(|w| *w > 0)
+    else {
+        return false;
+    };
+    let Some(stable) = cx.stable.filter(|stable| target.created < stable.created) else {
+        return false;
+    };
+    let between = |created: Timestamp| target.created < created && created < stable.created;
+    let count = cx
+        .owned()
+        .filter(|rs| between(rs.created) && !rs.of_experiment())
+        .count();
+    i64::try_from(count).is_ok_and(|count| count < i64::from(window))
+}
+
+/// Whether the new version is one that was stable before and may come back without pauses and analysis (contract 3.7).
+pub(crate) fn fast_rollback(cx: &Context<'_>) -> bool {
+    let Some(new) = cx.new else { return false };
+    let Some(stable) = cx.stable else { return false };
+    if new.name == stable.name {
+        return true;
+    }
+    let older = new.created < stable.created;
+    let kept = matches!(cx.strategy, Strategy::BlueGreen(_))
+        && new
+            .scale_down_deadline()
+            .is_some_and(|deadline| deadline > cx.now);
+    older && (kept || within_window(cx, new))
+}

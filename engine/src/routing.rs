@@ -1,0 +1,242 @@
+//! Traffic of a routed canary: what the route objects say, what they shall say, what the status remembers (contract 3.6).
+
+use tidegate_crds::{CanaryStatus, RolloutTrafficRouting, TrafficWeights, WeightDestination};
+use tidegate_traffic::{
+    HeaderRoute, HeaderValue, RouteKind, RouteOp, RouterError, TrafficIntent, WeightState, nginx, routers,
+};
+
+use crate::canary::{Canary, recorded_weight};
+use crate::context::{Context, Strategy};
+use crate::draft::{Draft, selected};
+use crate::observed::ReplicaSetView;
+use crate::plan::{Change, Event};
+use crate::replicas::ceil_share;
+use crate::revision::new_revision;
+use crate::why::Reason;
+
+/// The canary's share as the live route objects give it, over all routers.
+pub(crate) fn observe(cx: &Context<'_>) -> WeightState {
+    let Some(routing) = cx.routing() else {
+        return WeightState::Absent;
+    };
+    let states: Vec<WeightState> = routers(routing)
+        .iter()
+        .map(|r| r.observe(cx.name(), cx.uid(), &cx.seen.ingresses))
+        .collect();
+    match states.split_first() {
+        None => WeightState::Absent,
+        Some((first, rest)) if rest.iter().all(|s| s == first) => first.clone(),
+        Some(_) => WeightState::Mixed(states.iter().map(WeightState::at_most).max().unwrap_or(0)),
+    }
+}
+
+/// Pods that a version must keep for the traffic that it may be getting (S2).
+pub(crate) fn needed(canary: &Canary<'_, '_>, rs: &ReplicaSetView) -> i32 {
+    let cx = canary.cx;
+    let total = cx.total_weight();
+    let state = observe(cx);
+    let (least, most) = match state {
+        WeightState::Absent => (0, 0),
+        WeightState::Set(w) => (w, w),
+        WeightState::Mixed(w) => (0, w),
+    };
+    let by = |name: Option<&str>, weight: i32| match cx.service(name) {
+        Some(service) if selected(service) == rs.hash => ceil_share(cx.size, weight, total),
+        _ => 0,
+    };
+    // A progressing canary may be smaller than its share: setCanaryScale says so on purpose.
+    let wanted = cx.is_new(rs) && !canary.aborting;
+    let by_canary = if wanted {
+        0
+    } else {
+        by(canary.spec.canary_service.as_deref(), most)
+    };
+    by(canary.spec.stable_service.as_deref(), total - least).max(by_canary)
+}
+
+/// Brings the route objects to the intended traffic.
+pub(crate) fn act(canary: &Canary<'_, '_>, stable_served: bool, draft: &mut Draft) {
+    let cx = canary.cx;
+    let Some(routing) = cx.routing() else { return };
+    let live = observe(cx);
+    let Some(mut weight) = canary.intended_weight(stable_served) else {
+        return;
+    };
+    let canary_service = cx.service(canary.spec.canary_service.as_deref());
+    // More than before only once the canary Service selects this version: or others would get it (S1).
+    let selects_new = canary_service.is_some_and(|s| selected(s) == cx.hash);
+    if weight > live.at_most() && !selects_new {
+        weight = live.at_most();
+        if live == WeightState::Absent && weight > 0 {
+            return;
+        }
+    }
+    let intent = TrafficIntent {
+        rollout: cx.name(),
+        uid: cx.uid(),
+        namespace: &cx.rollout().metadata.namespace,
+        stable_service: canary.spec.stable_service.as_deref().unwrap_or_default(),
+        canary_service: canary.spec.canary_service.as_deref().unwrap_or_default(),
+        weight,
+        total: cx.total_weight(),
+        headers: headers(canary, routing),
+    };
+    for router in routers(routing) {
+        match router.render(&intent, &cx.seen.ingresses) {
+            Ok(writes) => {
+                for write in writes {
+                    let (reason, message) = match &write.op {
+                        RouteOp::Create(_) => (
+                            "CreatingCanaryIngress",
+                            format!("Creating canary ingress `{}` with weight `{weight}`", write.name),
+                        ),
+                        _ => (
+                            "PatchingCanaryIngress",
+                            format!("Updating Ingress `{}` to desiredWeight '{weight}'", write.name),
+                        ),
+                    };
+                    let occurrence = match &write.op {
+                        RouteOp::Patch { resource_version, .. } => resource_version.clone(),
+                        _ => cx.uid().to_owned(),
+                    };
+                    draft.act_and_tell(Change::Route(write), reason, message, occurrence);
+                }
+            }
+            Err(error) => {
+                failed(&error, draft);
+                return;
+            }
+        }
+    }
+}
+
+fn failed(error: &RouterError, draft: &mut Draft) {
+    draft.tell(true, "TrafficRoutingError", error.to_string());
+    draft.because(Reason::Routing {
+        error: error.to_string(),
+    });
+}
+
+/// Deletes canary Ingresses that the Rollout owns and no longer uses: after a change of strategy, router or Ingress.
+pub(crate) fn clean_up(cx: &Context<'_>, draft: &mut Draft) {
+    let keep: Vec<String> = match cx.strategy {
+        Strategy::Canary(c) => c.traffic_routing.as_ref().map_or_else(Vec::new, |routing| {
+            let wanted = routers(routing).into_iter().flat_map(|r| r.wants(cx.name()));
+            wanted
+                .filter(|(kind, _)| *kind == RouteKind::Ingress)
+                .map(|(_, name)| name)
+                .collect()
+        }),
+        Strategy::BlueGreen(_) => Vec::new(),
+    };
+    for write in nginx::leftovers(&keep, cx.uid(), &cx.seen.ingresses) {
+        draft.act(Change::Route(write));
+    }
+}
+
+/// Header routes that the steps so far have set and none has taken away (contract F33); none outside an update.
+fn headers(canary: &Canary<'_, '_>, routing: &RolloutTrafficRouting) -> Vec<HeaderRoute> {
+    let cx = canary.cx;
+    let over = canary.aborting || canary.full || cx.fully_promoted() || cx.stable.is_none();
+    let Some(index) = canary.index.filter(|_| !over && new_revision(cx) > 1) else {
+        return Vec::new();
+    };
+    if cx.new.is_none_or(|rs| rs.available == 0) {
+        return Vec::new();
+    }
+    let mut routes = Vec::new();
+    for managed in &routing.managed_routes {
+        let last = canary.spec.steps.iter().take(index + 1).rev().find_map(|step| {
+            step.set_header_route
+                .as_ref()
+                .filter(|r| r.name.as_deref() == Some(managed.name.as_str()))
+        });
+        let Some(matched) = last.and_then(|route| route.match_.first()) else {
+            continue;
+        };
+        let value = matched.header_value.clone().unwrap_or_default();
+        let value = match (value.exact, value.regex) {
+            (Some(exact), _) => HeaderValue::Exact(exact),
+            (None, Some(regex)) => HeaderValue::Regex(regex),
+            (None, None) => continue,
+        };
+        routes.push(HeaderRoute {
+            name: managed.name.clone(),
+            header: matched.header_name.clone(),
+            value,
+        });
+    }
+    routes
+}
+
+/// A `setHeaderRoute` step is over when rendering it again changes nothing.
+pub(crate) fn headers_placed(canary: &Canary<'_, '_>) -> bool {
+    let cx = canary.cx;
+    let Some(routing) = cx.routing() else { return true };
+    if canary.step().is_none_or(|s| s.set_header_route.is_none()) {
+        return true;
+    }
+    let intent = TrafficIntent {
+        rollout: cx.name(),
+        uid: cx.uid(),
+        namespace: &cx.rollout().metadata.namespace,
+        stable_service: canary.spec.stable_service.as_deref().unwrap_or_default(),
+        canary_service: canary.spec.canary_service.as_deref().unwrap_or_default(),
+        weight: observe(cx).at_most(),
+        total: cx.total_weight(),
+        headers: headers(canary, routing),
+    };
+    routers(routing).iter().all(|r| {
+        r.render(&intent, &cx.seen.ingresses)
+            .is_ok_and(|writes| writes.is_empty())
+    })
+}
+
+/// Records the weights that the route objects carry (contract 2.5), and tells when they changed.
+pub(crate) fn record(canary: &Canary<'_, '_>, draft: &mut Draft) {
+    let cx = canary.cx;
+    if cx.routing().is_none() {
+        if let Some(status) = &mut draft.status.canary {
+            status.weights = None;
+        }
+        return;
+    }
+    let WeightState::Set(weight) = observe(cx) else {
+        return;
+    };
+    let stable = cx.status().stable_rs.clone();
+    let new_there = cx.new.is_some();
+    let destination = |weight, service: &Option<String>, hash: Option<String>| WeightDestination {
+        weight,
+        service_name: service.clone(),
+        pod_template_hash: hash,
+    };
+    let weights = TrafficWeights {
+        canary: destination(
+            weight,
+            &canary.spec.canary_service,
+            new_there.then(|| cx.hash.clone()),
+        ),
+        stable: destination(cx.total_weight() - weight, &canary.spec.stable_service, stable),
+        additional: Vec::new(),
+        verified: None,
+    };
+    let before = recorded_weight(&draft.status);
+    let status = draft.status.canary.get_or_insert_with(CanaryStatus::default);
+    if status.weights.as_ref() == Some(&weights) {
+        return;
+    }
+    status.weights = Some(weights);
+    let change = match before {
+        Some(before) if before != weight => format!("from {before} to {weight}"),
+        Some(_) => String::new(),
+        None => format!("to {weight}"),
+    };
+    let occurrence = format!("{}/{weight}", cx.rollout().metadata.resource_version);
+    draft.tell_scaling(Some(Event {
+        warning: false,
+        reason: "TrafficWeightUpdated",
+        message: format!("Traffic weight updated {change}"),
+        occurrence,
+    }));
+}

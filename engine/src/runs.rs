@@ -1,0 +1,344 @@
+//! Analysis runs of a Rollout: which shall exist, what they say, which may go (contract 3.7, 3.12).
+
+use std::sync::Arc;
+
+use tidegate_analysis::run::{Placed, RunRequest, RunRole, new_run, place};
+use tidegate_analysis::templates::TemplateKey;
+use tidegate_crds::{
+    AnalysisPhase, AnalysisRun, PauseReason, RolloutAnalysis, RolloutAnalysisBackground,
+    RolloutAnalysisRunStatus, RolloutConditionType, labels,
+};
+
+use crate::context::{Context, Strategy};
+use crate::draft::Draft;
+use crate::plan::Change;
+use crate::revision::new_revision;
+use crate::status;
+use crate::why::Reason;
+
+/// Default of both history limits (contract F11, F12).
+const DEFAULT_HISTORY: i32 = 5;
+
+/// The runs of the update in progress.
+#[derive(Default)]
+pub(crate) struct Verdict<'a> {
+    step: Option<&'a AnalysisRun>,
+    background: Option<&'a AnalysisRun>,
+    pre: Option<&'a AnalysisRun>,
+    post: Option<&'a AnalysisRun>,
+    /// A person resumed after an inconclusive run: it is measured again.
+    resumed: bool,
+}
+
+/// Which runs shall exist now.
+#[derive(Default)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) step: Option<(usize, &'a RolloutAnalysis)>,
+    pub(crate) background: Option<&'a RolloutAnalysisBackground>,
+    pub(crate) pre: Option<&'a RolloutAnalysis>,
+    pub(crate) post: Option<&'a RolloutAnalysis>,
+    /// Neither create nor stop any.
+    pub(crate) keep: bool,
+}
+
+impl<'a> Verdict<'a> {
+    fn all(&self) -> impl Iterator<Item = &'a AnalysisRun> {
+        [self.step, self.background, self.pre, self.post]
+            .into_iter()
+            .flatten()
+    }
+
+    /// Why the update is to be taken back, in upstream's words.
+    pub(crate) fn failure(&self, cx: &Context<'_>) -> Option<String> {
+        if cx.status().promote_full == Some(true) {
+            return None;
+        }
+        let kinds = [
+            ("Step-based", self.step),
+            ("Background", self.background),
+            ("Blue/green pre-promotion", self.pre),
+            ("Blue/green post-promotion", self.post),
+        ];
+        kinds.into_iter().find_map(|(kind, run)| {
+            let status = &run?.status;
+            let failed = matches!(status.phase, AnalysisPhase::Failed | AnalysisPhase::Error);
+            let message = status.message.as_deref().unwrap_or_default();
+            failed.then(|| format!("{kind} analysis phase error/failed: {message}"))
+        })
+    }
+
+    /// An analysis could not decide, and nobody has resumed since.
+    pub(crate) fn inconclusive(&self) -> bool {
+        !self.resumed
+            && self
+                .all()
+                .any(|run| run.status.phase == AnalysisPhase::Inconclusive)
+    }
+
+    pub(crate) fn step_successful(&self, index: usize) -> bool {
+        self.step.is_some_and(|run| {
+            run.status.phase == AnalysisPhase::Successful
+                && run.metadata.labels.get(labels::STEP_INDEX_LABEL) == Some(&index.to_string())
+        })
+    }
+
+    pub(crate) fn pre_successful(&self) -> bool {
+        self.pre
+            .is_some_and(|run| run.status.phase == AnalysisPhase::Successful)
+    }
+
+    pub(crate) fn post_successful(&self) -> bool {
+        self.post
+            .is_some_and(|run| run.status.phase == AnalysisPhase::Successful)
+    }
+}
+
+/// Finds the runs of the update in progress: those that the status names, and those that were created but not recorded
+/// before a crash.
+pub(crate) fn judge<'a>(cx: &Context<'a>) -> Verdict<'a> {
+    let status = cx.status();
+    let canary = status.canary.as_ref();
+    let bg = status.blue_green.as_ref();
+    let find = |recorded: Option<&RolloutAnalysisRunStatus>, role: RunRole| {
+        let named = recorded.and_then(|r| cx.run(&r.name));
+        named.or_else(|| unrecorded(cx, role)).map(Arc::as_ref)
+    };
+    let mut verdict = Verdict {
+        resumed: cx.controller_pause() && !cx.has_pause(&PauseReason::InconclusiveAnalysisRun),
+        ..Verdict::default()
+    };
+    match cx.strategy {
+        Strategy::Canary(_) => {
+            if let Some(index) = status.current_step_index {
+                let recorded = canary.and_then(|c| c.current_step_analysis_run_status.as_ref());
+                verdict.step = find(recorded, RunRole::Step(index));
+            }
+            let recorded = canary.and_then(|c| c.current_background_analysis_run_status.as_ref());
+            verdict.background = find(recorded, RunRole::Background);
+        }
+        Strategy::BlueGreen(_) => {
+            let recorded = bg.and_then(|b| b.pre_promotion_analysis_run_status.as_ref());
+            verdict.pre = find(recorded, RunRole::PrePromotion);
+            let recorded = bg.and_then(|b| b.post_promotion_analysis_run_status.as_ref());
+            verdict.post = find(recorded, RunRole::PostPromotion);
+        }
+    }
+    verdict
+}
+
+/// A run of this revision and role that the status does not name: created just before a crash. One that ended before the
+/// last turn of the update (a retry, a pause) belongs to an earlier attempt.
+fn unrecorded<'a>(cx: &Context<'a>, role: RunRole) -> Option<&'a Arc<AnalysisRun>> {
+    let turn = status::find(cx.status(), &RolloutConditionType::Progressing).map(|c| c.last_transition_time);
+    let revision = new_revision(cx).to_string();
+    let index = match role {
+        RunRole::Step(index) => Some(index.to_string()),
+        _ => None,
+    };
+    cx.seen.analysis_runs.iter().rev().find(|run| {
+        let label = |key: &str| run.metadata.labels.get(key).map(String::as_str);
+        label(labels::ROLLOUT_TYPE_LABEL) == Some(role.label())
+            && label(labels::POD_TEMPLATE_HASH_LABEL) == Some(cx.hash.as_str())
+            && label(labels::STEP_INDEX_LABEL) == index.as_deref()
+            && run.metadata.annotations.get(labels::REVISION_ANNOTATION) == Some(&revision)
+            && run.spec.terminate != Some(true)
+            && (!run.status.phase.completed() || turn <= run.metadata.creation_timestamp)
+    })
+}
+
+/// Creates what is wanted and missing, stops what runs and is not wanted, deletes what is beyond the history limits.
+pub(crate) fn act(cx: &Context<'_>, verdict: &Verdict<'_>, wanted: &Wanted<'_>, draft: &mut Draft) {
+    if wanted.keep {
+        return;
+    }
+    let background = wanted.background.map(RolloutAnalysisBackground::analysis);
+    let roles = [
+        (
+            wanted
+                .step
+                .map(|(i, a)| (RunRole::Step(i32::try_from(i).unwrap_or(0)), a)),
+            verdict.step,
+        ),
+        (
+            background.as_ref().map(|a| (RunRole::Background, a)),
+            verdict.background,
+        ),
+        (wanted.pre.map(|a| (RunRole::PrePromotion, a)), verdict.pre),
+        (wanted.post.map(|a| (RunRole::PostPromotion, a)), verdict.post),
+    ];
+    let mut current: Vec<&str> = Vec::new();
+    for (wish, run) in roles {
+        let Some((role, analysis)) = wish else { continue };
+        match run {
+            Some(run) if !(verdict.resumed && run.status.phase == AnalysisPhase::Inconclusive) => {
+                current.push(&run.metadata.name);
+                if !run.status.phase.completed() && !matches!(role, RunRole::Background) {
+                    draft.because(Reason::WaitingForAnalysis {
+                        run: run.metadata.name.clone(),
+                        phase: run.status.phase.to_string(),
+                    });
+                }
+            }
+            _ => create(cx, role, analysis, draft),
+        }
+    }
+    for run in &cx.seen.analysis_runs {
+        let running = !run.status.phase.completed() && run.spec.terminate != Some(true);
+        if running && !current.contains(&run.metadata.name.as_str()) {
+            draft.act(Change::TerminateAnalysisRun {
+                name: run.metadata.name.clone(),
+                uid: run.metadata.uid.clone(),
+            });
+        }
+    }
+    forget(cx, verdict, draft);
+}
+
+fn create(cx: &Context<'_>, role: RunRole, analysis: &RolloutAnalysis, draft: &mut Draft) {
+    let revision = new_revision(cx).to_string();
+    let lookup = |cluster: bool, name: &str| {
+        cx.seen
+            .templates
+            .get(&TemplateKey {
+                cluster,
+                name: name.to_owned(),
+            })
+            .map(Arc::as_ref)
+    };
+    let made = new_run(&RunRequest {
+        rollout: cx.rollout(),
+        role,
+        analysis,
+        hash: &cx.hash,
+        stable_hash: cx.stable_hash(),
+        revision: &revision,
+        instance_id: cx.settings.instance_id.as_deref(),
+        templates: &lookup,
+    });
+    match made.and_then(|run| place(run, |name| cx.run(name).map(Arc::as_ref))) {
+        Ok(Placed::Create(run)) => draft.act(Change::CreateAnalysisRun(run)),
+        Ok(Placed::Reuse(_)) => {}
+        Err(error) => draft.because(Reason::Invalid {
+            text: error.to_string(),
+            fix: "correct the analysis, its templates or its arguments".to_owned(),
+        }),
+    }
+}
+
+/// Runs that no update needs any more (contract F11, F12; 3.12 "History").
+fn forget(cx: &Context<'_>, verdict: &Verdict<'_>, draft: &mut Draft) {
+    let limits = cx.rollout().spec.analysis.as_ref();
+    let limit = |l: Option<i32>| usize::try_from(l.unwrap_or(DEFAULT_HISTORY)).unwrap_or(0);
+    let mut room_good = limit(limits.and_then(|l| l.successful_run_history_limit));
+    let mut room_bad = limit(limits.and_then(|l| l.unsuccessful_run_history_limit));
+    let current: Vec<&str> = verdict.all().map(|run| run.metadata.name.as_str()).collect();
+    // Newest first, so that the oldest are the ones beyond the limit.
+    for run in cx.seen.analysis_runs.iter().rev() {
+        let done = run.status.phase.completed() && run.metadata.deletion_timestamp.is_none();
+        if !done || current.contains(&run.metadata.name.as_str()) {
+            continue;
+        }
+        let hash = run.metadata.labels.get(labels::POD_TEMPLATE_HASH_LABEL);
+        let gone = !cx.owned().any(|rs| Some(&rs.hash) == hash);
+        let room = if run.status.phase == AnalysisPhase::Successful {
+            &mut room_good
+        } else {
+            &mut room_bad
+        };
+        if gone || *room == 0 {
+            draft.act(Change::DeleteAnalysisRun {
+                name: run.metadata.name.clone(),
+                uid: run.metadata.uid.clone(),
+            });
+        } else {
+            *room -= 1;
+        }
+    }
+}
+
+/// Records what the runs say and tells when it changed (contract 2.5, 2.8).
+pub(crate) fn record(cx: &Context<'_>, verdict: &Verdict<'_>, draft: &mut Draft) {
+    let old = |s: &Option<RolloutAnalysisRunStatus>| s.clone();
+    let summary = |run: Option<&AnalysisRun>| {
+        run.filter(|run| !(verdict.resumed && run.status.phase == AnalysisPhase::Inconclusive))
+            .map(|run| RolloutAnalysisRunStatus {
+                name: run.metadata.name.clone(),
+                status: run.status.phase.clone(),
+                message: run.status.message.clone().filter(|m| !m.is_empty()),
+            })
+    };
+    let aborted = cx.status().abort == Some(true) && cx.status().aborted_at.is_some();
+    let mut changes = Vec::new();
+    match cx.strategy {
+        Strategy::Canary(_) => {
+            let canary = draft.status.canary.get_or_insert_default();
+            let step = summary(verdict.step).filter(|_| !aborted);
+            changes.push((
+                "Step",
+                old(&canary.current_step_analysis_run_status),
+                step.clone(),
+            ));
+            canary.current_step_analysis_run_status = step;
+            let background = summary(verdict.background).filter(|_| !aborted);
+            changes.push((
+                "Background",
+                old(&canary.current_background_analysis_run_status),
+                background.clone(),
+            ));
+            canary.current_background_analysis_run_status = background;
+        }
+        Strategy::BlueGreen(_) => {
+            let bg = draft.status.blue_green.get_or_insert_default();
+            let pre = summary(verdict.pre);
+            changes.push((
+                "PrePromotion",
+                old(&bg.pre_promotion_analysis_run_status),
+                pre.clone(),
+            ));
+            bg.pre_promotion_analysis_run_status = pre;
+            let post = summary(verdict.post);
+            changes.push((
+                "PostPromotion",
+                old(&bg.post_promotion_analysis_run_status),
+                post.clone(),
+            ));
+            bg.post_promotion_analysis_run_status = post;
+        }
+    }
+    for (kind, old, new) in changes {
+        let Some(new) = new else { continue };
+        let previous = old
+            .filter(|o| o.name == new.name)
+            .map_or(AnalysisPhase::default(), |o| o.status);
+        let (warning, reason) = match new.status {
+            AnalysisPhase::Running => (false, "AnalysisRunRunning"),
+            AnalysisPhase::Successful => (false, "AnalysisRunSuccessful"),
+            AnalysisPhase::Inconclusive => (false, "AnalysisRunInconclusive"),
+            AnalysisPhase::Failed => (true, "AnalysisRunFailed"),
+            AnalysisPhase::Error => (true, "AnalysisRunError"),
+            _ => continue,
+        };
+        if previous != new.status {
+            draft.tell(
+                warning,
+                reason,
+                format!(
+                    "{kind} Analysis Run '{}' Status New: '{}' Previous: '{previous}'",
+                    new.name, new.status
+                ),
+            );
+        }
+    }
+}
+
+/// Forgets the runs of an earlier attempt.
+pub(crate) fn clear(draft: &mut Draft) {
+    if let Some(canary) = &mut draft.status.canary {
+        canary.current_step_analysis_run_status = None;
+        canary.current_background_analysis_run_status = None;
+    }
+    if let Some(bg) = &mut draft.status.blue_green {
+        bg.pre_promotion_analysis_run_status = None;
+        bg.post_promotion_analysis_run_status = None;
+    }
+}

@@ -1,0 +1,111 @@
+//! Why a Rollout is where it is: typed, so that the message, `explain`, the terminal and the logs say the same.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+/// One reason, with what would change it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The spec or what it refers to is invalid: condition text, the fix.
+    Invalid {
+        /// The condition's text.
+        text: String,
+        /// What to do about it.
+        fix: String,
+    },
+    /// A version has fewer available pods than the next move needs.
+    WaitingForPods {
+        /// ReplicaSet.
+        replica_set: String,
+        /// Available pods.
+        available: i32,
+        /// Pods needed.
+        wanted: i32,
+    },
+    /// A pause step, or a blue-green pause; ends by itself at `until`, or by `promote`.
+    Paused {
+        /// Reason of the pause condition.
+        reason: String,
+        /// When it ends by itself.
+        until: Option<Timestamp>,
+    },
+    /// `spec.paused` is set.
+    ManuallyPaused,
+    /// An analysis run decides.
+    WaitingForAnalysis {
+        /// Name of the run.
+        run: String,
+        /// Its phase.
+        phase: String,
+    },
+    /// The update was aborted.
+    Aborted {
+        /// By what.
+        because: String,
+    },
+    /// A version that lost its traffic is kept until then.
+    ScaleDownDelayed {
+        /// ReplicaSet.
+        replica_set: String,
+        /// When it goes.
+        until: Timestamp,
+    },
+    /// The traffic router cannot do what is intended.
+    Routing {
+        /// What it said.
+        error: String,
+    },
+    /// Pods did not become available in time.
+    DeadlineExceeded {
+        /// ReplicaSet.
+        replica_set: String,
+    },
+    /// Pods are being restarted.
+    Restarting,
+    /// An object that the Rollout names does not exist.
+    Missing {
+        /// Kind.
+        kind: &'static str,
+        /// Name.
+        name: String,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid { text, fix } => write!(f, "{text} ({fix})"),
+            Self::WaitingForPods {
+                replica_set,
+                available,
+                wanted,
+            } => {
+                write!(
+                    f,
+                    "waiting for pods of {replica_set}: {available} of {wanted} available"
+                )
+            }
+            Self::Paused {
+                reason,
+                until: Some(until),
+            } => write!(f, "paused ({reason}) until {until}"),
+            Self::Paused { reason, until: None } => write!(f, "paused ({reason}) until it is promoted"),
+            Self::ManuallyPaused => write!(f, "paused by spec.paused"),
+            Self::WaitingForAnalysis { run, phase } => write!(f, "waiting for analysis run {run} ({phase})"),
+            Self::Aborted { because } => write!(f, "aborted: {because}"),
+            Self::ScaleDownDelayed { replica_set, until } => {
+                write!(f, "{replica_set} keeps its pods until {until}")
+            }
+            Self::Routing { error } => write!(f, "traffic routing: {error}"),
+            Self::DeadlineExceeded { replica_set } => {
+                write!(
+                    f,
+                    "pods of {replica_set} did not become available within progressDeadlineSeconds"
+                )
+            }
+            Self::Restarting => write!(f, "pods are being restarted"),
+            Self::Missing { kind, name } => write!(f, "{kind} {name} does not exist"),
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! NGINX: canary Ingresses cloned from the stable ones (contract 3.14).
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use tidegate_crds::NginxTrafficRouting;
+
+use crate::{
+    HeaderValue, LiveObjects, RouteKind, RouteOp, RouteWrite, RouterError, TrafficIntent, TrafficRouter,
+    WeightState,
+};
+
+/// Longest name of a Kubernetes object.
+const MAX_NAME: usize = 253;
+const DEFAULT_PREFIX: &str = "nginx.ingress.kubernetes.io";
+const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+
+/// The router for `trafficRouting.nginx`.
+#[derive(Clone, Copy, Debug)]
+pub struct Nginx<'a> {
+    /// Its spec.
+    pub spec: &'a NginxTrafficRouting,
+}
+
+/// Name of the canary Ingress: `<rollout>-<ingress>-canary`, cut before the suffix to at most 253 characters.
+pub fn canary_name(rollout: &str, ingress: &str) -> String {
+    const SUFFIX: &str = "-canary";
+    let mut name = format!("{rollout}-{ingress}");
+    let mut end = name.len().min(MAX_NAME - SUFFIX.len());
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    name.truncate(end);
+    name.push_str(SUFFIX);
+    name
+}
+
+impl<'a> Nginx<'a> {
+    /// Stable Ingresses in the order of the spec.
+    pub fn stable_ingresses(&self) -> impl Iterator<Item = &'a str> {
+        let single = self
+            .spec
+            .stable_ingress
+            .as_deref()
+            .filter(|name| !name.is_empty());
+        single
+            .into_iter()
+            .chain(self.spec.stable_ingresses.iter().map(String::as_str))
+    }
+
+    fn prefix(&self) -> &'a str {
+        self.spec
+            .annotation_prefix
+            .as_deref()
+            .filter(|p| !p.is_empty())
+            .unwrap_or(DEFAULT_PREFIX)
+    }
+
+    fn annotations(&self, stable: &Value, intent: &TrafficIntent<'_>) -> BTreeMap<String, String> {
+        let prefix = self.prefix();
+        let mut out = BTreeMap::new();
+        if let Some(class) = annotation(stable, CLASS_ANNOTATION) {
+            out.insert(CLASS_ANNOTATION.to_owned(), class.to_owned());
+        }
+        for (key, value) in &self.spec.additional_ingress_annotations {
+            let key = if key.starts_with(prefix) {
+                key.clone()
+            } else {
+                format!("{prefix}/{key}")
+            };
+            out.insert(key, value.clone());
+        }
+        for (key, value) in &self.spec.canary_ingress_annotations {
+            out.insert(key.clone(), value.clone());
+        }
+        // Validation lets one header route through; the annotations know no more.
+        if let Some(route) = intent.headers.first() {
+            let (name, value) = match &route.value {
+                HeaderValue::Exact(value) => ("canary-by-header-value", value),
+                HeaderValue::Regex(pattern) => ("canary-by-header-pattern", pattern),
+            };
+            out.insert(format!("{prefix}/canary-by-header"), route.header.clone());
+            out.insert(format!("{prefix}/{name}"), value.clone());
+        }
+        out.insert(format!("{prefix}/canary"), "true".to_owned());
+        out.insert(format!("{prefix}/canary-weight"), intent.weight.to_string());
+        if intent.total != 100 {
+            out.insert(format!("{prefix}/canary-weight-total"), intent.total.to_string());
+        }
+        out
+    }
+
+    fn spec_of_clone(
+        &self,
+        ingress: &str,
+        stable: &Value,
+        intent: &TrafficIntent<'_>,
+    ) -> Result<Value, RouterError> {
+        let rules: Vec<Value> = stable
+            .pointer("/spec/rules")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(|rule| clone_rule(rule, intent.stable_service, intent.canary_service))
+            .collect();
+        if rules.is_empty() {
+            return Err(RouterError::NoBackend {
+                ingress: ingress.to_owned(),
+                service: intent.stable_service.to_owned(),
+            });
+        }
+        let mut spec = Map::new();
+        for field in ["ingressClassName", "tls"] {
+            if let Some(value) = stable.pointer("/spec").and_then(|s| s.get(field)) {
+                spec.insert(field.to_owned(), value.clone());
+            }
+        }
+        spec.insert("rules".to_owned(), Value::Array(rules));
+        Ok(Value::Object(spec))
+    }
+
+    /// Annotation keys that this router may have set for a header route and takes away when the route ends.
+    fn header_keys(&self) -> [String; 3] {
+        let prefix = self.prefix();
+        [
+            "canary-by-header",
+            "canary-by-header-value",
+            "canary-by-header-pattern",
+        ]
+        .map(|k| format!("{prefix}/{k}"))
+    }
+
+    fn patch(&self, live: &Value, annotations: &BTreeMap<String, String>, spec: &Value) -> Option<Value> {
+        let mut changed = Map::new();
+        for (key, value) in annotations {
+            if annotation(live, key) != Some(value) {
+                changed.insert(key.clone(), json!(value));
+            }
+        }
+        for key in self.header_keys() {
+            if annotation(live, &key).is_some() && !annotations.contains_key(&key) {
+                changed.insert(key, Value::Null);
+            }
+        }
+        let mut patch = Map::new();
+        if !changed.is_empty() {
+            patch.insert("metadata".to_owned(), json!({ "annotations": changed }));
+        }
+        let live_spec = live.get("spec").unwrap_or(&Value::Null);
+        if live_spec != spec {
+            patch.insert("spec".to_owned(), merge_patch(live_spec, spec));
+        }
+        (!patch.is_empty()).then_some(Value::Object(patch))
+    }
+}
+
+impl TrafficRouter for Nginx<'_> {
+    fn id(&self) -> &'static str {
+        "Nginx"
+    }
+
+    fn wants(&self, rollout: &str) -> Vec<(RouteKind, String)> {
+        self.stable_ingresses()
+            .flat_map(|name| [name.to_owned(), canary_name(rollout, name)])
+            .map(|name| (RouteKind::Ingress, name))
+            .collect()
+    }
+
+    fn render(&self, intent: &TrafficIntent<'_>, live: &LiveObjects) -> Result<Vec<RouteWrite>, RouterError> {
+        let mut writes = Vec::new();
+        for ingress in self.stable_ingresses() {
+            let stable = live.get(ingress).ok_or_else(|| RouterError::Missing {
+                kind: "ingress",
+                name: ingress.to_owned(),
+            })?;
+            let annotations = self.annotations(stable, intent);
+            let spec = self.spec_of_clone(ingress, stable, intent)?;
+            let name = canary_name(intent.rollout, ingress);
+            let op = match live.get(&name) {
+                None => Some(RouteOp::Create(json!({
+                    "apiVersion": "networking.k8s.io/v1",
+                    "kind": "Ingress",
+                    "metadata": {
+                        "name": name,
+                        "namespace": intent.namespace,
+                        "annotations": annotations,
+                        "ownerReferences": [{
+                            "apiVersion": "argoproj.io/v1alpha1",
+                            "kind": "Rollout",
+                            "name": intent.rollout,
+                            "uid": intent.uid,
+                            "controller": true,
+                            "blockOwnerDeletion": true,
+                        }],
+                    },
+                    "spec": spec,
+                }))),
+                Some(canary) if !controlled_by(canary, intent.uid) => return Err(RouterError::Foreign(name)),
+                Some(canary) => self
+                    .patch(canary, &annotations, &spec)
+                    .map(|patch| RouteOp::Patch {
+                        uid: text(canary, "/metadata/uid").to_owned(),
+                        resource_version: text(canary, "/metadata/resourceVersion").to_owned(),
+                        patch,
+                    }),
+            };
+            writes.extend(op.map(|op| RouteWrite {
+                kind: RouteKind::Ingress,
+                name,
+                op,
+            }));
+        }
+        Ok(writes)
+    }
+
+    fn observe(&self, rollout: &str, uid: &str, live: &LiveObjects) -> WeightState {
+        let key = format!("{}/canary-weight", self.prefix());
+        let weights: Vec<Option<i32>> = self
+            .stable_ingresses()
+            .map(|ingress| {
+                let canary = live
+                    .get(&canary_name(rollout, ingress))
+                    .filter(|c| controlled_by(c, uid))?;
+                annotation(canary, &key)?.parse().ok()
+            })
+            .collect();
+        match weights.split_first() {
+            None | Some((None, [])) => WeightState::Absent,
+            Some((Some(first), rest)) if rest.iter().all(|w| *w == Some(*first)) => WeightState::Set(*first),
+            Some(_) => match weights.iter().flatten().max() {
+                None => WeightState::Absent,
+                Some(most) => WeightState::Mixed(*most),
+            },
+        }
+    }
+}
+
+/// Canary Ingresses that this Rollout controls and that `keep` does not name: left behind by a change of the spec. Routing
+/// them away is deleting them.
+pub fn leftovers(keep: &[String], uid: &str, live: &LiveObjects) -> Vec<RouteWrite> {
+    live.iter()
+        .filter(|(name, object)| controlled_by(object, uid) && !keep.contains(name))
+        .map(|(name, object)| RouteWrite {
+            kind: RouteKind::Ingress,
+            name: name.clone(),
+            op: RouteOp::Delete {
+                uid: text(object, "/metadata/uid").to_owned(),
+            },
+        })
+        .collect()
+}
+
+/// The rule with the matching backends replaced, or nothing when none matches. All paths are kept (contract 3.14).
+fn clone_rule(rule: &Value, stable: &str, canary: &str) -> Option<Value> {
+    let mut rule = rule.clone();
+    let mut matched = false;
+    for path in rule.pointer_mut("/http/paths").and_then(Value::as_array_mut)? {
+        if let Some(name) = path.pointer_mut("/backend/service/name")
+            && name.as_str() == Some(stable)
+        {
+            *name = json!(canary);
+            matched = true;
+        }
+    }
+    matched.then_some(rule)
+}
+
+/// An RFC 7386 patch that turns `live` into `wanted`: fields of `live` that are not wanted become null.
+fn merge_patch(live: &Value, wanted: &Value) -> Value {
+    let (Some(live), Some(wanted)) = (live.as_object(), wanted.as_object()) else {
+        return wanted.clone();
+    };
+    let mut patch = Map::new();
+    for (key, value) in wanted {
+        match live.get(key) {
+            Some(old) if old == value => {}
+            Some(old) => {
+                patch.insert(key.clone(), merge_patch(old, value));
+            }
+            None => {
+                patch.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    for key in live.keys().filter(|key| !wanted.contains_key(*key)) {
+        patch.insert(key.clone(), Value::Null);
+    }
+    Value::Object(patch)
+}
+
+fn annotation<'v>(object: &'v Value, key: &str) -> Option<&'v str> {
+    object.get("metadata")?.get("annotations")?.get(key)?.as_str()
+}
+
+fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+fn controlled_by(object: &Value, uid: &str) -> bool {
+    object
+        .pointer("/metadata/ownerReferences")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .any(|owner| owner["uid"].as_str() == Some(uid) && owner["controller"].as_bool() == Some(true))
+}
