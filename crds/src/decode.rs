@@ -7,13 +7,17 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
-/// Bad fields that are dropped one by one. An object with more of them is read as an empty one.
+/// Bad fields that are dropped one by one. In an object with more of them, what else is bad goes by the whole
+/// `spec`, `status` or field of `metadata`.
 const MAX_DROPPED: usize = 64;
+
+/// Longest text of a path and of a message, in characters. Both may quote what a tenant wrote.
+const MAX_TEXT: usize = 200;
 
 /// A field that could not be read, and is read as absent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
-    /// Where it is, such as `spec.strategy.canary.steps`.
+    /// Where it is, such as `spec.strategy.canary.steps`; empty for the whole object.
     pub path: String,
     /// What is wrong with it. May quote the field.
     pub message: String,
@@ -23,19 +27,27 @@ pub struct Dropped {
 ///
 /// The innermost field is dropped, and only that; a list goes as a whole when one of its elements cannot be read
 /// at all, for a list without an element would mean something else. `null` is read as absent without further
-/// words, as Go does. Of more than 64 bad fields nothing is worth keeping: the object comes back empty.
+/// words, as Go does. What is no object at all is read as an empty one.
 pub fn tolerant<T: DeserializeOwned + Default>(mut value: Value) -> (T, Vec<Dropped>) {
     let mut dropped = Vec::new();
-    for _ in 0..MAX_DROPPED {
+    for round in 0.. {
         let error = match serde_path_to_error::deserialize::<_, T>(&value) {
             Ok(object) => return (object, dropped),
             Err(error) => error,
         };
-        let (path, removed) = remove(&mut value, error.path());
+        let path = field(error.path(), round >= MAX_DROPPED);
+        // Each round takes a field out, so that this ends.
+        let removed = remove(&mut value, &path);
         if !removed.as_ref().is_some_and(Value::is_null) {
+            let path = path
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(".")
+                .replace(".[", "[");
             dropped.push(Dropped {
-                path,
-                message: error.inner().to_string(),
+                path: short(&path),
+                message: short(&error.inner().to_string()),
             });
         }
         if removed.is_none() {
@@ -45,37 +57,35 @@ pub fn tolerant<T: DeserializeOwned + Default>(mut value: Value) -> (T, Vec<Drop
     (T::default(), dropped)
 }
 
-/// Takes the field at the end of the path out, or the list that the path ends in. Answers its path, and what was
-/// there; `None` if the object as a whole is bad.
-fn remove(value: &mut Value, path: &Path) -> (String, Option<Value>) {
-    let segments: Vec<&Segment> = path.iter().collect();
-    let length = segments
-        .iter()
-        .rposition(|segment| matches!(segment, Segment::Map { .. }))
-        .map_or(0, |last| last + 1);
-    let (Some((Segment::Map { key }, parents)), Some(kept)) = (
-        segments.get(..length).and_then(|kept| kept.split_last()),
-        segments.get(..length),
-    ) else {
-        return (String::new(), None);
+/// The path of the field to drop: the innermost one, or a great part of the object. Empty for the whole object.
+fn field(path: &Path, coarse: bool) -> Vec<&Segment> {
+    let mut segments: Vec<&Segment> = path.iter().collect();
+    let is_key = |segment: &&Segment| matches!(segment, Segment::Map { .. });
+    segments.truncate(segments.iter().rposition(is_key).map_or(0, |last| last + 1));
+    if coarse {
+        // The name of an object is the last thing to lose.
+        let of_metadata = matches!(segments.first(), Some(Segment::Map { key }) if key == "metadata");
+        segments.truncate(if of_metadata { 2 } else { 1 });
+    }
+    segments
+}
+
+/// Takes a field out. Answers what was there; `None` if there is no such field.
+fn remove(value: &mut Value, path: &[&Segment]) -> Option<Value> {
+    let (Segment::Map { key }, parents) = path.split_last()? else {
+        return None;
     };
-    let written = kept
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(".")
-        .replace(".[", "[");
     let parent = parents.iter().try_fold(value, |value, segment| match segment {
         Segment::Map { key } => value.get_mut(key),
         Segment::Seq { index } => value.get_mut(index),
         _ => None,
-    });
-    (
-        written,
-        parent
-            .and_then(Value::as_object_mut)
-            .and_then(|object| object.remove(key)),
-    )
+    })?;
+    parent.as_object_mut()?.remove(key)
+}
+
+/// The start of a text.
+fn short(text: &str) -> String {
+    text.chars().take(MAX_TEXT).collect()
 }
 
 #[cfg(test)]
@@ -214,13 +224,39 @@ mod tests {
 
     #[test]
     fn what_is_no_object_at_all_is_an_empty_one() {
-        let (read, dropped) = tolerant::<Rollout>(json!([1]));
-        assert_eq!((read, dropped.len()), (Rollout::default(), 1));
+        for value in [json!([1]), json!("web"), Value::Null] {
+            let (read, dropped) = tolerant::<Rollout>(value);
+            assert_eq!((read, dropped.len()), (Rollout::default(), 1));
+        }
+    }
+
+    #[test]
+    fn of_many_bad_fields_the_rest_goes_at_once() {
         let labels: Value = (0..200)
             .map(|n| (format!("l{n}"), json!(n)))
             .collect::<serde_json::Map<_, _>>()
             .into();
-        let (read, dropped) = tolerant::<Rollout>(rollout(&[("/metadata/labels", labels)]));
-        assert_eq!((read, dropped.len()), (Rollout::default(), MAX_DROPPED));
+        let (read, dropped) = paths(rollout(&[
+            ("/metadata/labels", labels),
+            ("/spec/replicas", json!("x")),
+        ]));
+        assert_eq!(
+            (read.metadata.name.as_str(), read.metadata.labels.len()),
+            ("web", 0)
+        );
+        assert_eq!(dropped.len(), MAX_DROPPED + 2);
+        assert_eq!(
+            dropped.get(MAX_DROPPED..),
+            Some(&["metadata.labels".to_owned(), "spec".to_owned()][..])
+        );
+    }
+
+    #[test]
+    fn messages_are_short() {
+        let (_, dropped) = tolerant::<Rollout>(rollout(&[("/spec/replicas", json!("x".repeat(1 << 20)))]));
+        assert_eq!(
+            dropped.first().map(|dropped| dropped.message.len()),
+            Some(MAX_TEXT)
+        );
     }
 }
