@@ -163,13 +163,25 @@ fn without_null(schema: &mut Map<String, Value>) {
     }
 }
 
-/// A doc comment as plain text: the lines of a paragraph joined, links to types as their names.
+/// A doc comment as plain text: the lines of a paragraph joined, links to types as their names, and without the
+/// references to the behaviour contract, which whoever asks `kubectl explain` does not have.
 fn plain(description: &str) -> String {
     let paragraphs: Vec<String> = description
         .split("\n\n")
         .map(|paragraph| paragraph.replace('\n', " "))
         .collect();
-    paragraphs.join("\n\n").replace("[`", "`").replace("`]", "`")
+    let text = paragraphs.join("\n\n").replace("[`", "`").replace("`]", "`");
+    let mut parts = text.split(" (");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let numbered = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
+        let reference = part.strip_prefix('F').is_some_and(numbered) || part.starts_with("contract ");
+        match part.split_once(')') {
+            Some((_, rest)) if reference => plain.push_str(rest),
+            _ => plain.extend([" (", part]),
+        }
+    }
+    plain
 }
 
 /// Schema of a type that is written as text.

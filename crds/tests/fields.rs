@@ -237,6 +237,11 @@ fn schemas_are_structural_and_small() {
         for (key, _) in schema.as_object().unwrap() {
             assert!(KEYS.contains(&key.as_str()), "{path}: {key}");
         }
+        let description = schema["description"].as_str().unwrap_or_default();
+        assert!(
+            !description.contains("(F") && !description.contains("contract"),
+            "{path}: {description}"
+        );
         for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
             check(inner, &format!("{path}.{name}"));
         }

@@ -23,3 +23,23 @@ pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_what_the_types_say() {
+        run(true).unwrap();
+    }
+
+    /// Folded text and quotes are easy to get wrong.
+    #[test]
+    fn yaml_reads_back_as_written() {
+        for (plural, definition) in definitions() {
+            let text = serde_saphyr::to_string(&definition).unwrap();
+            let read: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+            assert_eq!(read, definition, "{plural}");
+        }
+    }
+}
