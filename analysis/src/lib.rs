@@ -1,1 +1,3 @@
 //! Conditions, arguments, assessment and planning of analysis runs: all pure.
+
+pub mod expr;
