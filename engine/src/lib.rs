@@ -18,6 +18,7 @@ mod routing;
 mod runs;
 mod services;
 mod status;
+pub mod validate;
 pub mod why;
 mod workload;
 
@@ -30,6 +31,7 @@ pub use plan::{Action, Change, Event, Plan, Scale, Urgency};
 
 use crate::context::{Context, Strategy};
 use crate::draft::Draft;
+use crate::validate::Violation;
 use crate::why::Reason;
 
 /// How soon an invalid Rollout is looked at again, beside every change of it and of what it names (contract 3.1).
@@ -59,6 +61,7 @@ pub fn plan(seen: &Observed, now: Timestamp, settings: &Settings) -> Plan {
         draft.tell(false, "RolloutAddedToInformer", text);
     }
     let template = resolved_template(seen);
+    let violations = validate::validate(seen, template);
     let strategy = rollout
         .spec
         .strategy
@@ -68,8 +71,8 @@ pub fn plan(seen: &Observed, now: Timestamp, settings: &Settings) -> Plan {
             (None, Some(blue_green)) => Some(Strategy::BlueGreen(blue_green)),
             _ => None,
         });
-    let (Some(strategy), Some(template)) = (strategy, template) else {
-        return invalid(rollout, now, draft);
+    let (Some(strategy), Some(template), None) = (strategy, template, violations.first()) else {
+        return invalid(rollout, violations.first(), now, draft);
     };
     let cx = Context::new(seen, template, strategy, now, settings);
     if rollout.spec.replicas.is_none() {
@@ -97,7 +100,7 @@ pub fn resolved_template(seen: &Observed) -> Option<&Value> {
     }
 }
 
-fn invalid(rollout: &Rollout, now: Timestamp, mut draft: Draft) -> Plan {
+fn invalid(rollout: &Rollout, violation: Option<&Violation>, now: Timestamp, mut draft: Draft) -> Plan {
     let (text, fix) = (
         "the spec has no strategy".to_owned(),
         "set spec.strategy".to_owned(),

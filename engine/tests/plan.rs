@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::{Rollout, labels, template::template_digest};
 use tidegate_engine::observed::{ReplicaSetView, ServiceView};
 use tidegate_engine::{Change, Observed, Plan, Settings, plan};
@@ -470,7 +471,7 @@ fn blue_green_pauses_switches_and_keeps_the_old_colour() {
 #[test]
 fn blue_green_abort_goes_back_also_when_the_new_colour_is_broken_contract_6_1() {
     let mut world = Mini::new(
-        &json!({ "blueGreen": { "activeService": "active", "postPromotionAnalysis": { "templates": [] } } }),
+        &json!({ "blueGreen": { "activeService": "active", "postPromotionAnalysis": { "templates": [{ "templateName": "rate" }] } } }),
     );
     world.settle();
     world.release("v2");
