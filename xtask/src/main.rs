@@ -1,12 +1,19 @@
 //! Project chores: `cargo xtask`.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program")]
+
+mod cluster;
 mod crds;
+mod e2e;
+mod process;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 /// Project chores.
 #[derive(Parser)]
-#[command(name = "cargo xtask")]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Arguments {
     #[command(subcommand)]
     chore: Chore,
@@ -20,10 +27,23 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
+    /// Starts and ends a whole Kubernetes in a box, for tests and for trying things out.
+    Cluster(cluster::Cluster),
+    /// Runs the end-to-end tests.
+    E2e(e2e::E2e),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().chore {
+fn main() -> ExitCode {
+    let result = match Arguments::parse().chore {
         Chore::Crds { check } => crds::run(check),
+        Chore::Cluster(arguments) => cluster::run(arguments),
+        Chore::E2e(arguments) => e2e::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -1,0 +1,165 @@
+//! `cargo xtask e2e`: the end-to-end tests, in a box of their own or on a cluster that is there already.
+
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail, ensure};
+use clap::Args;
+use serde::Deserialize;
+
+use crate::{
+    cluster::{self, Profile, Running, install},
+    process,
+};
+
+/// Of one test program.
+const TEST_LIMIT: Duration = Duration::from_mins(30);
+
+/// `cargo xtask e2e`
+#[derive(Debug, Args)]
+pub(crate) struct E2e {
+    /// Use this cluster, which has the images of `cargo xtask cluster images --file`, instead of a box
+    #[arg(long, conflicts_with = "running")]
+    kubeconfig: Option<PathBuf>,
+    /// Use this box, which is up already, and leave it up; see `cargo xtask cluster images` for a changed program
+    #[arg(long, value_name = "BOX")]
+    running: Option<String>,
+    /// The name of the box that is started
+    #[arg(long, default_value = "e2e")]
+    name: String,
+    /// The long tests as well
+    #[arg(long)]
+    full: bool,
+    /// Only this test program, a file in e2e/tests
+    #[arg(long)]
+    test: Option<String>,
+    /// Only tests whose name contains this
+    filter: Option<String>,
+}
+
+/// Runs the tests; a test that failed is an error.
+pub(crate) fn run(arguments: &E2e) -> Result<()> {
+    let programs = test_programs(arguments.test.as_deref())?;
+    if let Some(kubeconfig) = &arguments.kubeconfig {
+        ensure!(process::find("kubectl").is_some(), "kubectl is missing");
+        let command = |program: &str| {
+            let mut command = Command::new(program);
+            command.env("KUBECONFIG", kubeconfig);
+            command
+        };
+        install::everything(&|| command("kubectl"))?;
+        return test(&programs, arguments, command);
+    }
+    if let Some(name) = &arguments.running {
+        return test_in(&Running::named(name)?, &programs, arguments);
+    }
+    let running = cluster::up_on_leash(&arguments.name)?;
+    let result = running
+        .fill(Profile::Full)
+        .and_then(|()| test_in(&running, &programs, arguments));
+    running.down()?;
+    result
+}
+
+fn test_in(running: &Running, programs: &[PathBuf], arguments: &E2e) -> Result<()> {
+    test(programs, arguments, |program| {
+        let mut command = running.command(program);
+        command.env("TIDEGATE_E2E_AUDIT_LOG", running.audit_log());
+        command
+    })
+}
+
+fn test(programs: &[PathBuf], arguments: &E2e, command: impl Fn(&str) -> Command) -> Result<()> {
+    let start = Instant::now();
+    let mut failed = Vec::new();
+    for program in programs {
+        let mut command = command(&program.to_string_lossy());
+        command.env("TIDEGATE_E2E", if arguments.full { "full" } else { "1" });
+        // one after the other: tests measure, and the machine may be small
+        command.args(&arguments.filter).arg("--test-threads=1");
+        if let Err(error) = process::run(&mut command, TEST_LIMIT) {
+            eprintln!("{error:#}");
+            failed.push(
+                program
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned(),
+            );
+        }
+    }
+    println!(
+        "{} test programs in {} s",
+        programs.len(),
+        start.elapsed().as_secs()
+    );
+    if !failed.is_empty() {
+        bail!("tests failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// The part of cargo's messages that tells where a test program is.
+#[derive(Deserialize)]
+struct Message {
+    target: Option<Target>,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    kind: Vec<String>,
+}
+
+/// Builds the test programs, outside: a box has no way to fetch anything.
+fn test_programs(only: Option<&str>) -> Result<Vec<PathBuf>> {
+    println!("building the tests");
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(process::workspace()).stderr(Stdio::inherit());
+    command.args([
+        "test",
+        "--quiet",
+        "--package",
+        "tidegate-e2e",
+        "--no-run",
+        "--message-format=json",
+    ]);
+    match only {
+        Some(name) => command.args(["--test", name]),
+        None => command.args(["--test", "*"]),
+    };
+    executables(&process::output(&mut command)?)
+}
+
+fn executables(messages: &str) -> Result<Vec<PathBuf>> {
+    let mut programs = Vec::new();
+    for line in messages.lines() {
+        let message: Message = serde_json::from_str(line)?;
+        if let (Some(target), Some(executable)) = (message.target, message.executable)
+            && target.kind.iter().any(|kind| kind == "test")
+        {
+            programs.push(executable);
+        }
+    }
+    programs.sort();
+    ensure!(!programs.is_empty(), "cargo has built no test");
+    Ok(programs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_programs_are_in_cargos_messages() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"a"},"executable":null}
+{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"app"},"executable":"/t/app"}
+{"reason":"compiler-artifact","target":{"kind":["test"],"name":"box"},"executable":"/t/box"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(executables(messages).unwrap(), [PathBuf::from("/t/box")]);
+        assert!(executables("").is_err());
+    }
+}
