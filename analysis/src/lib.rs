@@ -1,3 +1,17 @@
 //! Conditions, arguments, assessment and planning of analysis runs: all pure.
+//!
+//! A run is created by [`run::new_run`] from templates ([`templates`]) and arguments ([`args`]), and carried through
+//! by [`plan::plan`]: the shell asks providers what the plan wants measured, hands the [`reading::Reading`]s to the
+//! next plan, and writes its status. [`expr`] is the language of the conditions.
 
+pub mod args;
+mod assess;
 pub mod expr;
+pub mod plan;
+pub mod reading;
+pub mod run;
+pub mod templates;
+pub mod validate;
+
+pub use self::plan::{Measure, MeasureKind, RunEvent, RunObserved, RunPlan, plan};
+pub use self::reading::{Answer, Outcome, Reading, Trouble};
