@@ -101,10 +101,16 @@ pub fn resolved_template(seen: &Observed) -> Option<&Value> {
 }
 
 fn invalid(rollout: &Rollout, violation: Option<&Violation>, now: Timestamp, mut draft: Draft) -> Plan {
-    let (text, fix) = (
-        "the spec has no strategy".to_owned(),
-        "set spec.strategy".to_owned(),
-    );
+    let (text, fix) = match violation {
+        Some(violation) => (
+            violation.condition_text(&rollout.metadata.name),
+            violation.fix.clone(),
+        ),
+        None => (
+            "the spec has no strategy".to_owned(),
+            "set spec.strategy".to_owned(),
+        ),
+    };
     let known = status::find(&rollout.status, &tidegate_crds::RolloutConditionType::InvalidSpec)
         .is_some_and(|c| c.message == text);
     status::invalid(&mut draft.status, now, &text);

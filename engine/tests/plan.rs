@@ -74,6 +74,14 @@ impl Mini {
             }] } }] },
         });
         seen.ingresses.insert("web".to_owned(), Arc::new(ingress));
+        let rate =
+            json!({ "metrics": [{ "name": "rate", "provider": { "web": { "url": "http://metrics" } } }] });
+        let key = TemplateKey {
+            cluster: false,
+            name: "rate".to_owned(),
+        };
+        seen.templates
+            .insert(key, Arc::new(serde_json::from_value(rate).unwrap()));
         Self {
             seen,
             now: now(),
@@ -474,6 +482,7 @@ fn blue_green_abort_goes_back_also_when_the_new_colour_is_broken_contract_6_1() 
         &json!({ "blueGreen": { "activeService": "active", "postPromotionAnalysis": { "templates": [{ "templateName": "rate" }] } } }),
     );
     world.settle();
+    assert_eq!(world.phase(), "Healthy");
     world.release("v2");
     for _ in 0..4 {
         world.look();
