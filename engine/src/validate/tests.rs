@@ -1,0 +1,214 @@
+//! Two tables: what upstream was recorded to answer, and our own cases with every violation's path, words and fix.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tidegate_analysis::templates::TemplateKey;
+use tidegate_crds::{AnalysisTemplateSpec, decode::tolerant};
+
+use super::*;
+use crate::observed::ServiceView;
+
+/// Cases of the recording that are answered differently on purpose, with the reason.
+const DIFFERENT: &[(&str, &str)] = &[];
+
+/// The Rollout that the recording varies: one field of it, or its strategy.
+fn recorded_rollout(create: &Value) -> Value {
+    let mut spec = json!({
+        "replicas": 1,
+        "selector": { "matchLabels": { "app": "web" } },
+        "template": {
+            "metadata": { "labels": { "app": "web" } },
+            "spec": { "containers": [{ "name": "web", "image": "nginx:1.19-alpine" }] },
+        },
+        "strategy": create.get("strategy").cloned().unwrap_or_else(|| json!({ "canary": {} })),
+    });
+    for (field, value) in create
+        .get("spec")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        spec[field] = value.clone();
+    }
+    json!({ "metadata": { "name": "web", "namespace": "rec" }, "spec": spec })
+}
+
+/// The condition's text that the status ended with; `None` if it had no such condition.
+type Recorded = (String, Value, Option<String>);
+
+fn recorded() -> Vec<Recorded> {
+    let mut cases: Vec<Recorded> = Vec::new();
+    for line in include_str!("../../../testdata/recordings/invalid-specs.jsonl").lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let action = line["action"].as_str().unwrap_or_default();
+        if let Some(name) = action.strip_prefix("invalid: ") {
+            cases.push((name.to_owned(), Value::Null, None));
+        }
+        let Some(case) = cases.last_mut() else { continue };
+        if action == "create" {
+            case.1 = line.clone();
+        }
+        let conditions = line["status"]["conditions"].as_array().into_iter().flatten();
+        if let Some(condition) = conditions
+            .into_iter()
+            .find(|condition| condition["type"] == "InvalidSpec")
+        {
+            case.2 = condition["message"].as_str().map(str::to_owned);
+        }
+    }
+    cases
+}
+
+#[test]
+fn the_condition_says_what_upstream_was_recorded_to_say() {
+    let cases = recorded();
+    assert_eq!(cases.len(), 27);
+    for (name, create, recorded) in cases {
+        let seen = Observed {
+            rollout: tolerant(recorded_rollout(&create)).0,
+            ..Observed::default()
+        };
+        let first = validate(&seen, seen.rollout.spec.template.as_ref())
+            .first()
+            .map(|first| first.condition_text("web"));
+        if create["answer"] == 201 {
+            let different = DIFFERENT.iter().any(|(case, _)| *case == name);
+            assert_eq!(
+                first == recorded,
+                !different,
+                "{name}: {first:?} instead of {recorded:?}"
+            );
+        } else {
+            assert!(first.is_some(), "{name}: the API server refuses it");
+        }
+    }
+}
+
+/// The objects that the cases may refer to.
+struct World {
+    services: BTreeMap<String, ServiceView>,
+    ingresses: BTreeMap<String, Arc<Value>>,
+    templates: BTreeMap<TemplateKey, Arc<AnalysisTemplateSpec>>,
+}
+
+impl World {
+    fn read(world: &Value) -> Self {
+        let entries = |key: &str| world[key].as_object().cloned().unwrap_or_default().into_iter();
+        let service = |(name, value): (String, Value)| {
+            let selector = serde_json::from_value(value["selector"].clone()).unwrap();
+            let managed_by = value["managedBy"].as_str().map(str::to_owned);
+            (
+                name.clone(),
+                ServiceView {
+                    name,
+                    selector,
+                    managed_by,
+                    ..ServiceView::default()
+                },
+            )
+        };
+        let template = |cluster: bool| {
+            move |(name, spec): (String, Value)| {
+                (
+                    TemplateKey { cluster, name },
+                    Arc::new(serde_json::from_value(spec).unwrap()),
+                )
+            }
+        };
+        Self {
+            services: entries("services").map(service).collect(),
+            ingresses: entries("ingresses")
+                .map(|(name, value)| (name, Arc::new(value)))
+                .collect(),
+            templates: entries("templates")
+                .map(template(false))
+                .chain(entries("clusterTemplates").map(template(true)))
+                .collect(),
+        }
+    }
+}
+
+/// Each case is a JSON merge patch over the base Rollout; `expected.txt` has what it must lead to.
+#[test]
+fn every_rule_with_path_words_and_fix() {
+    let table: Value = serde_json::from_str(include_str!("../../testdata/validate/cases.json")).unwrap();
+    let world = World::read(&table["world"]);
+    let mut lines = String::new();
+    for case in table["cases"].as_array().unwrap() {
+        let mut rollout = table["base"].clone();
+        merge(&mut rollout, &json!({ "spec": case["spec"] }));
+        let workload = case.get("workload");
+        let rollout = tolerant(rollout).0;
+        let references = References {
+            services: &world.services,
+            ingresses: &world.ingresses,
+            templates: &world.templates,
+            complete: case.get("complete") != Some(&json!(false)),
+        };
+        let mut violations = validate_spec(&rollout, workload);
+        if violations.is_empty() {
+            violations = validate_references(&rollout, workload, &references);
+        }
+        writeln!(lines, "# {}", case["name"].as_str().unwrap()).unwrap();
+        if violations.is_empty() {
+            lines.push_str("accepted\n");
+        }
+        for violation in violations {
+            assert!(!violation.fix.is_empty(), "{violation} has no fix");
+            writeln!(lines, "{}\n  {violation}\n  -> {}", violation.path, violation.fix).unwrap();
+        }
+        lines.push('\n');
+    }
+    let expected = include_str!("../../testdata/validate/expected.txt");
+    let different = lines
+        .lines()
+        .zip(expected.lines())
+        .find(|(is, should)| is != should);
+    assert!(lines == expected, "{different:?}; all that is said now:\n{lines}");
+}
+
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    let Value::Object(target) = target else { return };
+    for (key, value) in patch {
+        if value.is_null() {
+            target.remove(key);
+        } else {
+            merge(target.entry(key).or_insert(Value::Null), value);
+        }
+    }
+}
+
+#[test]
+fn a_spec_of_nothing_but_mistakes_is_cut_short() {
+    let mut rollout = recorded_rollout(&json!({}));
+    rollout["spec"]["strategy"] = json!({ "canary": { "steps": vec![json!({}); 10_000] } });
+    assert_eq!(validate_spec(&tolerant(rollout).0, None).len(), MAX_VIOLATIONS);
+}
+
+#[test]
+fn paths_are_json_pointers_too() {
+    let path = FieldPath::of("spec.strategy.canary.steps")
+        .index(3)
+        .child("setWeight");
+    assert_eq!(path.to_string(), "spec.strategy.canary.steps[3].setWeight");
+    assert_eq!(path.pointer(), "/spec/strategy/canary/steps/3/setWeight");
+}
+
+#[test]
+fn values_are_quoted_as_go_does_and_cut() {
+    assert_eq!("a\"\\\n\u{7}\u{1}é".quoted(), r#""a\"\\\n\a\x01é""#);
+    assert_eq!(
+        "é".repeat(600).as_str().quoted().len(),
+        "\"".len() + MAX_QUOTED - 1 + "… (1202 bytes)".len() - 1
+    );
+}

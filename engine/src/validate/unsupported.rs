@@ -1,0 +1,108 @@
+//! What upstream acts on and this controller does not, yet: named, never ignored.
+
+use tidegate_crds::{CanaryStrategy, MetricProvider, Rollout, RolloutTrafficRouting};
+
+use super::{FieldPath, Found, Violation};
+
+const KEEP: &str = "or keep this Rollout with Argo Rollouts until it is supported";
+
+pub(super) fn check(rollout: &Rollout, found: &mut Found) {
+    let Some(strategy) = &rollout.spec.strategy else {
+        return;
+    };
+    if let Some(canary) = &strategy.canary {
+        let path = FieldPath::of("spec.strategy.canary");
+        steps(canary, &path, found);
+        if canary.ping_pong.is_some() {
+            found.add(
+                Violation::unsupported(
+                    path.child("pingPong"),
+                    "pingPong",
+                    "ping-pong Services are not supported yet",
+                )
+                .fix(format!(
+                    "remove pingPong and set stableService and canaryService, {KEEP}"
+                )),
+            );
+        }
+        if let Some(routing) = &canary.traffic_routing {
+            self::routing(routing, &path.child("trafficRouting"), found);
+        }
+    }
+}
+
+fn steps(canary: &CanaryStrategy, path: &FieldPath, found: &mut Found) {
+    for (index, step) in canary.steps.iter().enumerate() {
+        let kinds = [
+            (
+                "experiment",
+                step.experiment.is_some(),
+                "experiment steps are not supported yet",
+            ),
+            (
+                "setMirrorRoute",
+                step.set_mirror_route.is_some(),
+                "mirrored traffic is not supported yet",
+            ),
+            (
+                "plugin",
+                step.plugin.is_some(),
+                "step plugins are not supported yet",
+            ),
+        ];
+        for (field, _, problem) in kinds.into_iter().filter(|(_, given, _)| *given) {
+            found.add(
+                Violation::unsupported(path.child("steps").index(index).child(field), field, problem)
+                    .fix(format!("remove the step, {KEEP}")),
+            );
+        }
+    }
+}
+
+fn routing(routing: &RolloutTrafficRouting, path: &FieldPath, found: &mut Found) {
+    let routers = [
+        ("istio", routing.istio.is_some()),
+        ("alb", routing.alb.is_some()),
+        ("smi", routing.smi.is_some()),
+        ("ambassador", routing.ambassador.is_some()),
+        ("appMesh", routing.app_mesh.is_some()),
+        ("traefik", routing.traefik.is_some()),
+        ("apisix", routing.apisix.is_some()),
+        ("plugins", !routing.plugins.is_empty()),
+    ];
+    let mut any = routing.nginx.is_some();
+    for (field, _) in routers.into_iter().filter(|(_, given)| *given) {
+        any = true;
+        found.add(
+            Violation::unsupported(path.child(field), field, "supported values: \"nginx\"")
+                .fix(format!("use trafficRouting.nginx, {KEEP}")),
+        );
+    }
+    if !any {
+        // upstream takes it, and nobody sets the weights that the status then shows
+        found.add(
+            Violation::required(
+                path.clone(),
+                "trafficRouting names no router, so weights would have no effect",
+            )
+            .fix("set trafficRouting.nginx, or remove trafficRouting to weigh by the number of pods"),
+        );
+    }
+}
+
+/// The provider of a metric that nobody here can ask, if it is one.
+pub(super) fn provider(provider: &MetricProvider) -> Option<&'static str> {
+    [
+        ("kayenta", provider.kayenta.is_some()),
+        ("datadog", provider.datadog.is_some()),
+        ("wavefront", provider.wavefront.is_some()),
+        ("newRelic", provider.new_relic.is_some()),
+        ("cloudWatch", provider.cloud_watch.is_some()),
+        ("graphite", provider.graphite.is_some()),
+        ("influxdb", provider.influxdb.is_some()),
+        ("skywalking", provider.skywalking.is_some()),
+        ("plugin", !provider.plugin.is_empty()),
+    ]
+    .into_iter()
+    .find_map(|(name, given)| given.then_some(name))
+}
