@@ -37,7 +37,7 @@ pub(crate) fn plan(cx: &Context<'_>, spec: &BlueGreenStrategy, draft: &mut Draft
         fast: promotion::fast(cx) || cx.stable_hash().is_empty() || cx.fully_promoted(),
     };
     blue_green.act(&verdict, draft);
-    blue_green.advance(verdict, draft);
+    blue_green.advance(&verdict, draft);
 }
 
 fn begin(cx: &Context<'_>, spec: &BlueGreenStrategy, draft: &mut Draft) {
@@ -306,7 +306,7 @@ impl<'a> BlueGreen<'_, 'a> {
         }
     }
 
-    fn advance(&self, verdict: Verdict<'_>, draft: &mut Draft) {
+    fn advance(&self, verdict: &Verdict<'_>, draft: &mut Draft) {
         let cx = self.cx;
         let hash = |service: Option<&ServiceView>| {
             service.map(selected).filter(|h| !h.is_empty()).map(str::to_owned)
@@ -317,9 +317,9 @@ impl<'a> BlueGreen<'_, 'a> {
             bg.active_selector = hash(self.active);
         }
         bg.preview_selector = hash(cx.service(self.spec.preview_service.as_deref()));
-        runs::record(cx, &verdict, draft);
-        if let Some(reason) = self.promotable(&verdict) {
-            promotion::promote(cx, draft, reason, None);
+        runs::record(cx, verdict, draft);
+        if let Some(reason) = self.promotable(verdict) {
+            promotion::promote(cx, draft, &reason, None);
             return;
         }
         if self.aborting {
@@ -344,7 +344,7 @@ impl<'a> BlueGreen<'_, 'a> {
             draft.status.controller_pause = None;
             return;
         }
-        self.pause(&verdict, draft);
+        self.pause(verdict, draft);
     }
 
     fn pause(&self, verdict: &Verdict<'_>, draft: &mut Draft) {

@@ -41,7 +41,7 @@ pub(crate) fn plan(cx: &Context<'_>, spec: &CanaryStrategy, draft: &mut Draft) {
         full: status.promote_full == Some(true),
     };
     canary.act(&verdict, draft);
-    canary.advance(verdict, draft);
+    canary.advance(&verdict, draft);
 }
 
 /// The template or the steps changed: a new update begins, or the Rollout returns to a version that it knows (contract 3.2).
@@ -540,12 +540,12 @@ impl<'a> Canary<'_, 'a> {
     }
 
     /// Moves the record on by what was observed: promotion, abort, or at most one step (contract 3.2).
-    fn advance(&self, verdict: Verdict<'_>, draft: &mut Draft) {
+    fn advance(&self, verdict: &Verdict<'_>, draft: &mut Draft) {
         let cx = self.cx;
         let end = i32::try_from(self.spec.steps.len()).unwrap_or(i32::MAX);
         let end_index = (end > 0).then_some(end);
         routing::record(self, draft);
-        runs::record(cx, &verdict, draft);
+        runs::record(cx, verdict, draft);
         let in_window = cx
             .new
             .is_some_and(|new| !cx.fully_promoted() && revision::within_window(cx, new));
@@ -555,7 +555,7 @@ impl<'a> Canary<'_, 'a> {
             draft.status.current_step_index = end_index;
         }
         if let Some(reason) = self.promotable() {
-            promotion::promote(cx, draft, reason, end_index);
+            promotion::promote(cx, draft, &reason, end_index);
             return;
         }
         if self.aborting {
@@ -591,7 +591,7 @@ impl<'a> Canary<'_, 'a> {
             return;
         };
         let mut current = index;
-        if self.step_done(index, &verdict, draft) {
+        if self.step_done(index, verdict, draft) {
             current += 1;
             draft.status.current_step_index = i32::try_from(current).ok();
             draft

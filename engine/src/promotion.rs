@@ -124,7 +124,7 @@ pub(crate) fn abort(cx: &Context<'_>, draft: &mut Draft, index: Option<i32>) {
 }
 
 /// Makes the new version the stable one; `reason` tells why (contract 3.7). Repeating it is harmless.
-pub(crate) fn promote(cx: &Context<'_>, draft: &mut Draft, reason: String, index: Option<i32>) {
+pub(crate) fn promote(cx: &Context<'_>, draft: &mut Draft, reason: &str, index: Option<i32>) {
     let promoted = !cx.fully_promoted();
     let rolled_back = promoted
         && cx

@@ -46,7 +46,7 @@ enum Round {
 
 fn share(value: Option<&IntOrString>, size: i32, round: Round) -> i32 {
     let percent = match value {
-        Some(IntOrString::Int(count)) => return i32::try_from(*count).unwrap_or(i32::MAX).max(0),
+        Some(IntOrString::Int(count)) => return (*count).max(0),
         Some(IntOrString::String(text)) => text
             .trim_end_matches('%')
             .trim()

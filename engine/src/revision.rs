@@ -112,6 +112,8 @@ pub(crate) fn create(cx: &Context<'_>, draft: &mut Draft, replicas: i32) {
     );
 
     let mut template = cx.template.clone();
+    // A stored `memory: invalid` would have the API server refuse the ReplicaSet (contract 2.1).
+    tidegate_crds::template::drop_malformed_fields(&mut template);
     let labels_of_template = object(object(&mut template, "metadata"), "labels");
     labels_of_template
         .as_object_mut()

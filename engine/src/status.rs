@@ -116,7 +116,13 @@ fn conditions(cx: &Context<'_>, draft: &mut Draft) {
                 .any(|rs| !active.is_empty() && rs.hash == active && saturated(rs, cx.size))
         }
     };
-    progressing(cx, draft, paused, aborted, completed, healthy);
+    let facts = Facts {
+        paused,
+        aborted,
+        completed,
+        healthy,
+    };
+    progressing(cx, draft, &facts);
 
     let status = &mut draft.status;
     remove(status, &Type::InvalidSpec);
@@ -197,16 +203,24 @@ impl From<bool> for Truth {
     }
 }
 
-/// The condition that carries the clock of the progress deadline (contract 2.6).
-fn progressing(
-    cx: &Context<'_>,
-    draft: &mut Draft,
+/// What the conditions are made from.
+struct Facts {
     paused: bool,
     aborted: bool,
     completed: bool,
     healthy: bool,
-) {
+}
+
+/// The condition that carries the clock of the progress deadline (contract 2.6).
+fn progressing(cx: &Context<'_>, draft: &mut Draft, facts: &Facts) {
     use RolloutConditionType as Type;
+
+    let Facts {
+        paused,
+        aborted,
+        completed,
+        healthy,
+    } = *facts;
     let old = find(&draft.status, &Type::Progressing).cloned();
     let reason = old.as_ref().map_or("", |c| c.reason.as_str()).to_owned();
     let seen = cx.status();

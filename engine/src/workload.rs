@@ -35,8 +35,7 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
     let healthy = status::find(cx.status(), &RolloutConditionType::Healthy)
         .is_some_and(|c| c.status == ConditionStatus::True);
     let to = match reference.scale_down {
-        Some(ScaleDownStrategy::OnSuccess) if healthy => 0,
-        Some(ScaleDownStrategy::Progressively) if healthy => 0,
+        Some(ScaleDownStrategy::OnSuccess | ScaleDownStrategy::Progressively) if healthy => 0,
         // One pod goes for each that is ready here, never up again.
         Some(ScaleDownStrategy::Progressively) => {
             cx.size.saturating_sub(new.ready).clamp(0, workload.replicas)

@@ -1,5 +1,7 @@
 //! Plans of whole situations, as tables.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
 use std::sync::Arc;
 
 use jiff::Timestamp;

@@ -37,7 +37,7 @@ pub fn canary_name(rollout: &str, ingress: &str) -> String {
 
 impl<'a> Nginx<'a> {
     /// Stable Ingresses in the order of the spec.
-    pub fn stable_ingresses(&self) -> impl Iterator<Item = &'a str> {
+    pub fn stable_ingresses(self) -> impl Iterator<Item = &'a str> {
         let single = self
             .spec
             .stable_ingress
@@ -48,7 +48,7 @@ impl<'a> Nginx<'a> {
             .chain(self.spec.stable_ingresses.iter().map(String::as_str))
     }
 
-    fn prefix(&self) -> &'a str {
+    fn prefix(self) -> &'a str {
         self.spec
             .annotation_prefix
             .as_deref()
@@ -56,7 +56,7 @@ impl<'a> Nginx<'a> {
             .unwrap_or(DEFAULT_PREFIX)
     }
 
-    fn annotations(&self, stable: &Value, intent: &TrafficIntent<'_>) -> BTreeMap<String, String> {
+    fn annotations(self, stable: &Value, intent: &TrafficIntent<'_>) -> BTreeMap<String, String> {
         let prefix = self.prefix();
         let mut out = BTreeMap::new();
         if let Some(class) = annotation(stable, CLASS_ANNOTATION) {
@@ -90,37 +90,8 @@ impl<'a> Nginx<'a> {
         out
     }
 
-    fn spec_of_clone(
-        &self,
-        ingress: &str,
-        stable: &Value,
-        intent: &TrafficIntent<'_>,
-    ) -> Result<Value, RouterError> {
-        let rules: Vec<Value> = stable
-            .pointer("/spec/rules")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(|rule| clone_rule(rule, intent.stable_service, intent.canary_service))
-            .collect();
-        if rules.is_empty() {
-            return Err(RouterError::NoBackend {
-                ingress: ingress.to_owned(),
-                service: intent.stable_service.to_owned(),
-            });
-        }
-        let mut spec = Map::new();
-        for field in ["ingressClassName", "tls"] {
-            if let Some(value) = stable.pointer("/spec").and_then(|s| s.get(field)) {
-                spec.insert(field.to_owned(), value.clone());
-            }
-        }
-        spec.insert("rules".to_owned(), Value::Array(rules));
-        Ok(Value::Object(spec))
-    }
-
     /// Annotation keys that this router may have set for a header route and takes away when the route ends.
-    fn header_keys(&self) -> [String; 3] {
+    fn header_keys(self) -> [String; 3] {
         let prefix = self.prefix();
         [
             "canary-by-header",
@@ -130,7 +101,7 @@ impl<'a> Nginx<'a> {
         .map(|k| format!("{prefix}/{k}"))
     }
 
-    fn patch(&self, live: &Value, annotations: &BTreeMap<String, String>, spec: &Value) -> Option<Value> {
+    fn patch(self, live: &Value, annotations: &BTreeMap<String, String>, spec: &Value) -> Option<Value> {
         let mut changed = Map::new();
         for (key, value) in annotations {
             if annotation(live, key) != Some(value) {
@@ -174,7 +145,7 @@ impl TrafficRouter for Nginx<'_> {
                 name: ingress.to_owned(),
             })?;
             let annotations = self.annotations(stable, intent);
-            let spec = self.spec_of_clone(ingress, stable, intent)?;
+            let spec = spec_of_clone(ingress, stable, intent)?;
             let name = canary_name(intent.rollout, ingress);
             let op = match live.get(&name) {
                 None => Some(RouteOp::Create(json!({
@@ -233,6 +204,30 @@ impl TrafficRouter for Nginx<'_> {
             },
         }
     }
+}
+
+fn spec_of_clone(ingress: &str, stable: &Value, intent: &TrafficIntent<'_>) -> Result<Value, RouterError> {
+    let rules: Vec<Value> = stable
+        .pointer("/spec/rules")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|rule| clone_rule(rule, intent.stable_service, intent.canary_service))
+        .collect();
+    if rules.is_empty() {
+        return Err(RouterError::NoBackend {
+            ingress: ingress.to_owned(),
+            service: intent.stable_service.to_owned(),
+        });
+    }
+    let mut spec = Map::new();
+    for field in ["ingressClassName", "tls"] {
+        if let Some(value) = stable.pointer("/spec").and_then(|s| s.get(field)) {
+            spec.insert(field.to_owned(), value.clone());
+        }
+    }
+    spec.insert("rules".to_owned(), Value::Array(rules));
+    Ok(Value::Object(spec))
 }
 
 /// Canary Ingresses that this Rollout controls and that `keep` does not name: left behind by a change of the spec. Routing

@@ -1,6 +1,8 @@
 //! Golden folders, one for each data plane: input objects and intent, expected writes. `UPDATE_GOLDEN=1` rewrites what is
 //! expected, for a person to read.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
