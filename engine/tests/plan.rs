@@ -52,6 +52,9 @@ fn service(name: &str, hash: &str) -> ServiceView {
     }
 }
 
+/// Weight, version that the canary Service selects, sizes.
+type Row = (String, String, Vec<i32>);
+
 /// A cluster that does at once what a plan says, for tables that follow an update.
 struct Mini {
     seen: Observed,
@@ -412,10 +415,10 @@ fn a_third_revision_takes_the_traffic_from_the_second_before_it_gets_its_service
         order.dedup();
         world.pass(1);
     }
-    let at = |what: &dyn Fn(&(String, String, Vec<i32>)) -> bool| order.iter().position(what).unwrap();
-    let zero = at(&|(weight, _, _)| weight == "0");
-    let switched = at(&|(_, selector, _)| selector == "v3");
-    let gone = at(&|(_, _, sizes)| sizes[1] == 0);
+    let at = |what: fn(&Row) -> bool| order.iter().position(what).unwrap();
+    let zero = at(|(weight, _, _)| weight == "0");
+    let switched = at(|(_, selector, _)| selector == "v3");
+    let gone = at(|(_, _, sizes)| sizes[1] == 0);
     assert!(zero < switched && zero < gone, "{order:#?}");
     assert_eq!(
         order.last().unwrap(),
