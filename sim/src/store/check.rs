@@ -1,0 +1,360 @@
+//! Bringing an object into the form of its schema: unknown fields go, types are checked, custom resources get their
+//! defaults and are validated.
+
+use serde_json::{Map, Value, json};
+
+use crate::store::{
+    schema::{Limits, Schema, Type},
+    status::Cause,
+};
+
+/// Drops what the schema does not know and collects the paths of what was dropped.
+pub(crate) fn prune(object: &mut Value, schema: &Schema, dropped: &mut Vec<String>) {
+    prune_at(object, schema, &mut Path::default(), dropped);
+}
+
+/// A field path under construction: `spec.steps[0].setWeight`.
+#[derive(Default)]
+struct Path {
+    text: String,
+}
+
+impl Path {
+    fn field<T>(&mut self, key: &str, work: impl FnOnce(&mut Self) -> T) -> T {
+        let length = self.text.len();
+        if length > 0 {
+            self.text.push('.');
+        }
+        self.text.push_str(key);
+        let result = work(self);
+        self.text.truncate(length);
+        result
+    }
+
+    fn index<T>(&mut self, index: usize, work: impl FnOnce(&mut Self) -> T) -> T {
+        let length = self.text.len();
+        self.text.push('[');
+        self.text.push_str(&index.to_string());
+        self.text.push(']');
+        let result = work(self);
+        self.text.truncate(length);
+        result
+    }
+}
+
+fn prune_at(object: &mut Value, schema: &Schema, path: &mut Path, dropped: &mut Vec<String>) {
+    match object {
+        Value::Object(map) if schema.kind != Type::Any || !schema.properties.is_empty() => {
+            map.retain(|key, _| {
+                let known = schema.preserve_unknown
+                    || schema.field(key).is_some()
+                    || (schema.embedded && matches!(key.as_str(), "apiVersion" | "kind" | "metadata"));
+                if !known {
+                    path.field(key, |path| dropped.push(path.text.clone()));
+                }
+                known
+            });
+            for (key, inner) in map.iter_mut() {
+                if let Some(schema) = schema.field(key) {
+                    path.field(key, |path| prune_at(inner, schema, path, dropped));
+                }
+            }
+        }
+        Value::Array(items) => {
+            if let Some(schema) = &schema.items {
+                for (index, item) in items.iter_mut().enumerate() {
+                    path.index(index, |path| prune_at(item, schema, path, dropped));
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What Go's decoder and encoder do to Kubernetes' own types: nulls go, and so do empty lists and maps that are not
+/// required.
+///
+/// # Errors
+/// The decoder's words for a value of the wrong type.
+pub(crate) fn retype(object: &mut Value, schema: &Schema) -> Result<(), String> {
+    retype_at(object, schema, &mut Path::default())
+}
+
+fn retype_at(object: &mut Value, schema: &Schema, path: &mut Path) -> Result<(), String> {
+    let fits = match &*object {
+        Value::Null => true,
+        Value::Object(_) => matches!(schema.kind, Type::Any | Type::Object),
+        Value::Array(_) => matches!(schema.kind, Type::Any | Type::Array),
+        Value::String(_) => matches!(schema.kind, Type::Any | Type::String | Type::IntOrString),
+        Value::Bool(_) => matches!(schema.kind, Type::Any | Type::Boolean),
+        Value::Number(number) => match schema.kind {
+            Type::Integer => number.is_i64(),
+            kind => matches!(kind, Type::Any | Type::Number | Type::IntOrString),
+        },
+    };
+    if !fits {
+        let found = match object {
+            Value::Object(_) => "object",
+            Value::Array(_) => "array",
+            Value::String(_) => "string",
+            Value::Bool(_) => "bool",
+            Value::Number(_) | Value::Null => "number",
+        };
+        let wanted = match schema.kind {
+            Type::Object => "map",
+            Type::Array => "slice",
+            Type::Integer => "int",
+            Type::Boolean => "bool",
+            Type::Number => "float64",
+            _ => "string",
+        };
+        return Err(format!(
+            "json: cannot unmarshal {found} into Go struct field {} of type {wanted}",
+            path.text
+        ));
+    }
+    match object {
+        Value::Object(map) if schema.kind == Type::Object => {
+            for (key, inner) in map.iter_mut() {
+                if let Some(schema) = schema.field(key) {
+                    path.field(key, |path| retype_at(inner, schema, path))?;
+                }
+            }
+            map.retain(|key, inner| match inner {
+                Value::Null => schema.field(key).is_some_and(|s| s.kind == Type::Any),
+                // an empty list of owners is an order to forget them
+                Value::Array(_) if key == "managedFields" => true,
+                Value::Array(items) if items.is_empty() => {
+                    schema.required.contains(key) || schema.field(key).is_none()
+                }
+                Value::Object(fields) if fields.is_empty() => {
+                    let is_map = schema.field(key).is_some_and(|s| s.additional.is_some());
+                    !is_map || schema.required.contains(key)
+                }
+                _ => true,
+            });
+        }
+        Value::Array(items) => {
+            if let Some(schema) = &schema.items {
+                for (index, item) in items.iter_mut().enumerate() {
+                    path.index(index, |path| retype_at(item, schema, path))?;
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Fills in the defaults of a custom resource's schema. A null where null is no value gives way to the default.
+pub(crate) fn fill(object: &mut Value, schema: &Schema) {
+    match object {
+        Value::Object(map) => {
+            for (key, inner) in &schema.properties {
+                let absent = match map.get(key) {
+                    None => true,
+                    Some(Value::Null) => !inner.nullable,
+                    Some(_) => false,
+                };
+                if let (true, Some(default)) = (absent, &inner.default) {
+                    map.insert(key.clone(), default.clone());
+                }
+            }
+            for (key, value) in map.iter_mut() {
+                if let Some(inner) = schema.field(key) {
+                    fill(value, inner);
+                }
+            }
+        }
+        Value::Array(items) => {
+            if let Some(inner) = &schema.items {
+                for item in items {
+                    fill(item, inner);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Validates a custom resource against its schema; `old` is the object before an update.
+pub(crate) fn validate(object: &Value, old: Option<&Value>, schema: &Schema) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let Value::Object(map) = object else { return causes };
+    let mut path = Path::default();
+    require(map, schema, &mut path, &mut causes);
+    for (key, inner) in map {
+        // metadata has rules of its own
+        if let (Some(schema), true) = (schema.properties.get(key), key != "metadata") {
+            let old = old.and_then(|old| old.get(key));
+            path.field(key, |path| validate_at(inner, old, schema, path, &mut causes));
+        }
+    }
+    causes
+}
+
+fn require(map: &Map<String, Value>, schema: &Schema, path: &mut Path, causes: &mut Vec<Cause>) {
+    for key in &schema.required {
+        if !map.contains_key(key) {
+            path.field(key, |path| causes.push(Cause::required(path.text.as_str(), "")));
+        }
+    }
+}
+
+fn validate_at(
+    value: &Value,
+    old: Option<&Value>,
+    schema: &Schema,
+    path: &mut Path,
+    causes: &mut Vec<Cause>,
+) {
+    if value.is_null() && (schema.nullable || schema.kind == Type::Any) {
+        return;
+    }
+    let (wanted, fits) = match schema.kind {
+        Type::Any => ("", true),
+        Type::Object => ("object", value.is_object()),
+        Type::Array => ("array", value.is_array()),
+        Type::String => ("string", value.is_string()),
+        Type::Boolean => ("boolean", value.is_boolean()),
+        Type::Number => ("number", value.is_number()),
+        Type::Integer => ("integer", value.as_f64().is_some_and(|n| n.fract() == 0.0)),
+        Type::IntOrString => (
+            "integer,string",
+            value.is_string() || value.as_f64().is_some_and(|n| n.fract() == 0.0),
+        ),
+    };
+    if !fits {
+        let found = json!(type_name(value));
+        let detail = format!("{} in body must be of type {wanted}: {found}", path.text);
+        causes.push(Cause::type_invalid(path.text.as_str(), &found, &detail));
+        return;
+    }
+    if let Some(limits) = &schema.limits {
+        limit(value, old, limits, path, causes);
+    }
+    match value {
+        Value::Object(map) => {
+            require(map, schema, path, causes);
+            for (key, inner) in map {
+                if let Some(schema) = schema.field(key) {
+                    let old = old.and_then(|old| old.get(key));
+                    path.field(key, |path| validate_at(inner, old, schema, path, causes));
+                }
+            }
+        }
+        Value::Array(items) => {
+            if let Some(schema) = &schema.items {
+                for (index, item) in items.iter().enumerate() {
+                    // elements of a list have no "before" that they could be compared with
+                    path.index(index, |path| validate_at(item, None, schema, path, causes));
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn limit(value: &Value, old: Option<&Value>, limits: &Limits, path: &Path, causes: &mut Vec<Cause>) {
+    let at = path.text.as_str();
+    let mut wrong = |value: &Value, detail: &str| {
+        causes.push(Cause::invalid(at, value, &format!("{at} in body {detail}")));
+    };
+    if let Some(number) = value.as_f64() {
+        if let Some(min) = limits
+            .minimum
+            .filter(|&min| number < min || (limits.exclusive_minimum && number <= min))
+        {
+            let or_equal = if limits.exclusive_minimum {
+                ""
+            } else {
+                " or equal to"
+            };
+            wrong(value, &format!("should be greater than{or_equal} {min}"));
+        }
+        if let Some(max) = limits
+            .maximum
+            .filter(|&max| number > max || (limits.exclusive_maximum && number >= max))
+        {
+            let or_equal = if limits.exclusive_maximum {
+                ""
+            } else {
+                " or equal to"
+            };
+            wrong(value, &format!("should be less than{or_equal} {max}"));
+        }
+        if limits.format.as_deref() == Some("int32")
+            && value.as_i64().is_none_or(|n| i32::try_from(n).is_err())
+        {
+            wrong(value, "must be of type integer with format int32");
+        }
+    }
+    if let Some(text) = value.as_str() {
+        let length = text.chars().count() as u64;
+        if let Some(min) = limits.min_length.filter(|&min| length < min) {
+            wrong(value, &format!("should be at least {min} chars long"));
+        }
+        if let Some(pattern) = limits.pattern.as_ref().filter(|pattern| !pattern.is_match(text)) {
+            wrong(value, &format!("should match '{pattern}'"));
+        }
+        if limits.format.as_deref() == Some("date-time") && text.parse::<jiff::Timestamp>().is_err() {
+            wrong(value, &format!("must be of type date-time: {value}"));
+        }
+        if let Some(max) = limits.max_length.filter(|&max| length > max) {
+            causes.push(Cause::too_long(at, max as usize));
+        }
+    }
+    let count = value
+        .as_array()
+        .map(Vec::len)
+        .or_else(|| value.as_object().map(Map::len))
+        .map(|n| n as u64);
+    if let Some(count) = count {
+        let (min, max, what) = if value.is_array() {
+            (limits.min_items, limits.max_items, "items")
+        } else {
+            (limits.min_properties, limits.max_properties, "properties")
+        };
+        if let Some(min) = min.filter(|&min| count < min) {
+            causes.push(Cause::invalid(
+                at,
+                &json!(count),
+                &format!("{at} in body should have at least {min} {what}"),
+            ));
+        }
+        if let Some(max) = max.filter(|&max| count > max) {
+            let message = format!("Too many: {count}: must have at most {max} {what}");
+            causes.push(Cause {
+                reason: "FieldValueTooMany",
+                message,
+                field: at.to_owned(),
+            });
+        }
+    }
+    if !limits.values.is_empty() && !limits.values.contains(value) {
+        causes.push(Cause::not_supported(at, value, &limits.values));
+    }
+    if let (Some(message), Some(old)) = (&limits.immutable, old)
+        && old != value
+    {
+        let shown = json!(type_name(value));
+        let shown = if value.is_object() || value.is_array() {
+            &shown
+        } else {
+            value
+        };
+        causes.push(Cause::invalid(at, shown, message));
+    }
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
