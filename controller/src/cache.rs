@@ -154,10 +154,11 @@ impl Cache {
 
     /// Whether every kind that matters has been listed completely.
     pub(crate) fn synced(&self) -> bool {
-        self.wanted().into_iter().all(|kind| self.kind_synced(kind))
+        self.wanted().into_iter().all(|kind| self.listed(kind))
     }
 
-    fn kind_synced(&self, kind: Kind) -> bool {
+    /// Whether a kind has been listed completely once.
+    pub(crate) fn listed(&self, kind: Kind) -> bool {
         match kind {
             Kind::Rollout => self.rollouts.synced(),
             Kind::ReplicaSet => self.replica_sets.synced(),

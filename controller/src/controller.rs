@@ -45,6 +45,8 @@ pub struct Options {
     pub analysis_threads: usize,
     /// An object is looked at after this long even without news (F155).
     pub resync: SignedDuration,
+    /// Namespace for the Jobs of all runs; `None`: that of the run (F164).
+    pub job_namespace: Option<String>,
 }
 
 impl Default for Options {
@@ -54,6 +56,7 @@ impl Default for Options {
             rollout_threads: 10,
             analysis_threads: 30,
             resync: RESYNC,
+            job_namespace: None,
         }
     }
 }
@@ -176,6 +179,11 @@ impl Controller {
         self.cache.synced()
     }
 
+    /// Whether a kind has been listed once.
+    pub fn listed(&self, kind: Kind) -> bool {
+        self.cache.listed(kind)
+    }
+
     /// Takes in what a watch says.
     pub fn deliver(&mut self, kind: Kind, signal: Signal<'_>, now: Timestamp) {
         let looks = match signal {
@@ -243,7 +251,11 @@ impl Controller {
                 })
             }
             Key::Run(key) => match self.cache.run(key) {
-                Some(run) => Stage::Run(Box::new(RunJob::new(run, self.memory.get(key)))),
+                Some(run) => Stage::Run(Box::new(RunJob::new(
+                    run,
+                    self.memory.get(key),
+                    self.options.job_namespace.clone(),
+                ))),
                 None => {
                     self.memory.remove(key);
                     Stage::Over(Outcome::Done)
@@ -580,12 +592,20 @@ impl Controller {
         outcome
     }
 
-    /// When to ask for a job again, if no news come before; `None` when nothing waits.
+    /// When to ask for a job again, if no news come and no job ends before; `None` when nothing waits that could start.
     pub fn next_wake(&self) -> Option<Timestamp> {
-        let due = [self.rollouts.next_due(), self.runs.next_due()]
-            .into_iter()
-            .flatten()
-            .min()?;
+        if !self.cache.synced() {
+            return None;
+        }
+        let rollouts = self
+            .rollouts
+            .next_due()
+            .filter(|_| self.rollouts.running() < self.options.rollout_threads);
+        let runs = self
+            .runs
+            .next_due()
+            .filter(|_| self.runs.running() < self.options.analysis_threads);
+        let due = rollouts.into_iter().chain(runs).min()?;
         Some(self.hold_until.map_or(due, |hold| due.max(hold)))
     }
 

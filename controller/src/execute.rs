@@ -556,3 +556,6 @@ fn test(path: &str, value: Value) -> Value {
 fn add(path: &str, value: Value) -> Value {
     json!({"op": "add", "path": path, "value": value})
 }
+
+#[cfg(test)]
+mod tests;

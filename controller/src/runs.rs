@@ -74,6 +74,7 @@ enum Waiting {
 #[derive(Debug)]
 pub(crate) struct RunJob {
     observed: RunObserved,
+    job_namespace: String,
     /// Secrets still to be read, and whether that was done.
     secrets: Option<VecDeque<String>>,
     plan: Option<RunPlan>,
@@ -84,7 +85,7 @@ pub(crate) struct RunJob {
 }
 
 impl RunJob {
-    pub(crate) fn new(run: AnalysisRun, memory: Option<&RunMemory>) -> Self {
+    pub(crate) fn new(run: AnalysisRun, memory: Option<&RunMemory>, job_namespace: Option<String>) -> Self {
         let memory = memory.filter(|memory| memory.uid == run.metadata.uid);
         let observed = RunObserved {
             run,
@@ -93,6 +94,7 @@ impl RunJob {
             secrets: Secrets::default(),
         };
         Self {
+            job_namespace: job_namespace.unwrap_or_else(|| observed.run.metadata.namespace.clone()),
             observed,
             secrets: None,
             plan: None,
@@ -207,7 +209,7 @@ impl RunJob {
         for name in &plan.garbage {
             let body =
                 json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"});
-            let request = Request::new(Verb::Delete, &JOBS, &metadata.namespace, name, body);
+            let request = Request::new(Verb::Delete, &JOBS, &self.job_namespace, name, body);
             self.steps.push_back(Step::Request(request));
         }
         self.plan = Some(plan);

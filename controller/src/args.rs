@@ -1,0 +1,312 @@
+//! Flags of `tidegate`: upstream's (contract 1.11), so that its manifests work as they are.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Progressive delivery for Kubernetes, compatible with Argo Rollouts.
+///
+/// Without a command it runs the controller.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, args_conflicts_with_subcommands = false)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// What to act on.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    /// How to run.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// What to log.
+    #[command(flatten)]
+    pub log: LogArgs,
+    /// Accepted, without effect.
+    #[command(flatten)]
+    pub ignored: IgnoredArgs,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Prove that the CRDs and all rights are there, and say what is missing.
+    Check,
+}
+
+/// How to reach the cluster.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Cluster")]
+pub struct ClusterArgs {
+    /// Kubeconfig file. Default: $KUBECONFIG, ~/.kube/config, then the service account of the pod.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Cluster of the kubeconfig.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// User of the kubeconfig.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub user: Option<String>,
+    /// Namespace, for --namespaced. Default: that of the context or of the pod.
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Address of the API server.
+    #[arg(short, long, global = true, value_name = "URL")]
+    pub server: Option<String>,
+    /// Bearer token for the API server.
+    #[arg(long, global = true, value_name = "TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// File with the certificate of the API server's authority.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub certificate_authority: Option<PathBuf>,
+    /// Name that the API server's certificate must have.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub tls_server_name: Option<String>,
+    /// Do not check the API server's certificate.
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub insecure_skip_tls_verify: bool,
+    /// User to act as.
+    #[arg(long = "as", global = true, value_name = "USER")]
+    pub impersonate: Option<String>,
+    /// Group to act as; may be repeated.
+    #[arg(long = "as-group", global = true, value_name = "GROUP")]
+    pub impersonate_groups: Vec<String>,
+}
+
+/// What to act on.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Scope")]
+pub struct ScopeArgs {
+    /// Act on one namespace only, and need no rights in others (F154).
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub namespaced: bool,
+    /// Act only on objects with this value of the label argo-rollouts.argoproj.io/controller-instance-id; without, only on
+    /// objects without the label (F19).
+    #[arg(
+        long,
+        global = true,
+        value_name = "ID",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub instance_id: String,
+}
+
+/// How to run.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Controller")]
+pub struct RunArgs {
+    /// Rollouts and Services that are worked on at once.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    pub rollout_threads: u16,
+    /// Analysis runs that are worked on at once.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
+    pub analysis_threads: u16,
+    /// Seconds after which each object is looked at even without news.
+    #[arg(long, value_name = "SECONDS", default_value_t = 900, value_parser = clap::value_parser!(i64).range(1..=31_536_000))]
+    pub rollout_resync: i64,
+    /// Elect a leader by the Lease argo-rollouts-controller-lock, which upstream uses too.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = true, action = clap::ArgAction::Set)]
+    pub leader_elect: bool,
+    /// Port of /metrics.
+    #[arg(
+        long = "metricsPort",
+        alias = "metricsport",
+        value_name = "PORT",
+        default_value_t = 8090
+    )]
+    pub metrics_port: u16,
+    /// Port of /healthz and /readyz.
+    #[arg(long = "healthzPort", value_name = "PORT", default_value_t = 8080)]
+    pub healthz_port: u16,
+    /// Namespace of the Lease.
+    #[arg(
+        long,
+        env = "POD_NAMESPACE",
+        value_name = "NAME",
+        default_value = "argo-rollouts"
+    )]
+    pub lease_namespace: String,
+    /// Milliseconds that the data plane may go on sending requests to where it sent them before; pods that lost their
+    /// traffic are kept at least this long.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 2000, value_parser = clap::value_parser!(i64).range(0..=600_000))]
+    pub propagation: i64,
+}
+
+/// What to log.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Log")]
+pub struct LogArgs {
+    /// trace, debug, info, warn or error. $RUST_LOG, if set, counts more.
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
+    pub loglevel: String,
+    /// Form of the lines.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub logformat: LogFormat,
+}
+
+/// Form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// Upstream's flags that mean nothing here: accepted, so that its manifests start. Server-side fairness limits the load
+/// instead of a client's own quota, and one watch serves all workers.
+#[derive(Clone, Debug, Default, Args)]
+pub struct IgnoredArgs {
+    /// Client-side quota.
+    #[arg(long, hide = true)]
+    pub qps: Option<String>,
+    /// Client-side quota.
+    #[arg(long, hide = true)]
+    pub burst: Option<String>,
+    /// Log level of Go's client.
+    #[arg(long, hide = true)]
+    pub kloglevel: Option<String>,
+    /// Profiling.
+    #[arg(long, hide = true)]
+    pub enable_pprof_address: Option<String>,
+    /// Workers of a kind.
+    #[arg(long, hide = true)]
+    pub experiment_threads: Option<String>,
+    /// Workers of a kind.
+    #[arg(long, hide = true)]
+    pub service_threads: Option<String>,
+    /// Workers of a kind.
+    #[arg(long, hide = true)]
+    pub ingress_threads: Option<String>,
+    /// Workers of a kind.
+    #[arg(long, hide = true)]
+    pub ephemeral_metadata_threads: Option<String>,
+    /// Tries of a pod's update.
+    #[arg(long, hide = true)]
+    pub ephemeral_metadata_update_pod_retries: Option<String>,
+    /// Which Ingress changes are looked at.
+    #[arg(long, hide = true)]
+    pub nginx_ingress_classes: Option<String>,
+    /// Which Ingress changes are looked at.
+    #[arg(long, hide = true)]
+    pub alb_ingress_classes: Option<String>,
+    /// Ingress version.
+    #[arg(long, hide = true)]
+    pub ingress_api_version: Option<String>,
+    /// Lease timing.
+    #[arg(long, hide = true)]
+    pub leader_election_lease_duration: Option<String>,
+    /// Lease timing.
+    #[arg(long, hide = true)]
+    pub leader_election_renew_deadline: Option<String>,
+    /// Lease timing.
+    #[arg(long, hide = true)]
+    pub leader_election_retry_period: Option<String>,
+}
+
+impl IgnoredArgs {
+    /// The ones that were given.
+    pub fn given(&self) -> Vec<&'static str> {
+        let flags = [
+            ("--qps", &self.qps),
+            ("--burst", &self.burst),
+            ("--kloglevel", &self.kloglevel),
+            ("--enable-pprof-address", &self.enable_pprof_address),
+            ("--experiment-threads", &self.experiment_threads),
+            ("--service-threads", &self.service_threads),
+            ("--ingress-threads", &self.ingress_threads),
+            ("--ephemeral-metadata-threads", &self.ephemeral_metadata_threads),
+            (
+                "--ephemeral-metadata-update-pod-retries",
+                &self.ephemeral_metadata_update_pod_retries,
+            ),
+            ("--nginx-ingress-classes", &self.nginx_ingress_classes),
+            ("--alb-ingress-classes", &self.alb_ingress_classes),
+            ("--ingress-api-version", &self.ingress_api_version),
+            (
+                "--leader-election-lease-duration",
+                &self.leader_election_lease_duration,
+            ),
+            (
+                "--leader-election-renew-deadline",
+                &self.leader_election_renew_deadline,
+            ),
+            (
+                "--leader-election-retry-period",
+                &self.leader_election_retry_period,
+            ),
+        ];
+        flags
+            .into_iter()
+            .filter(|(_, value)| value.is_some())
+            .map(|(flag, _)| flag)
+            .collect()
+    }
+}
+
+impl ScopeArgs {
+    /// The instance id, if one is given.
+    pub fn instance(&self) -> Option<String> {
+        (!self.instance_id.is_empty()).then(|| self.instance_id.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn upstreams_flags_are_understood() {
+        let cli = Cli::parse_from([
+            "tidegate",
+            "--namespaced",
+            "--instance-id",
+            "a",
+            "--leader-elect=false",
+            "--metricsport",
+            "1",
+            "--healthzPort=2",
+            "--qps",
+            "40",
+            "--logformat",
+            "json",
+            "-n",
+            "shop",
+            "--rollout-threads=3",
+        ]);
+        assert!(cli.scope.namespaced && !cli.run.leader_elect);
+        assert_eq!(cli.scope.instance().as_deref(), Some("a"));
+        assert_eq!(
+            (
+                cli.run.metrics_port,
+                cli.run.healthz_port,
+                cli.run.rollout_threads
+            ),
+            (1, 2, 3)
+        );
+        assert_eq!(cli.cluster.namespace.as_deref(), Some("shop"));
+        assert_eq!(cli.ignored.given(), ["--qps"]);
+        assert_eq!(cli.command, None);
+    }
+
+    #[test]
+    fn check_takes_the_cluster_after_it() {
+        let cli = Cli::parse_from(["tidegate", "check", "--kubeconfig", "f", "--namespaced"]);
+        assert_eq!(cli.command, Some(Command::Check));
+        assert!(cli.scope.namespaced && cli.cluster.kubeconfig.is_some());
+    }
+}

@@ -1,0 +1,187 @@
+//! `tidegate check`: proves that the CRDs and all rights are there, and says what is missing.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::args::Cli;
+use crate::client::Api;
+use crate::connect;
+use crate::request::{Failure, RESOURCES, Request, Resource, Verb};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+static REVIEWS: Resource = Resource {
+    group: "authorization.k8s.io",
+    version: "v1",
+    plural: "selfsubjectaccessreviews",
+    kind: "SelfSubjectAccessReview",
+    namespaced: false,
+};
+
+/// Rights that the controller needs: plural (with subresource) and verbs. `deploy/` grants exactly these, which a test
+/// holds it to.
+pub const RIGHTS: &[(&str, &[&str])] = &[
+    ("rollouts", &["get", "list", "watch", "patch"]),
+    ("rollouts/status", &["patch"]),
+    (
+        "analysisruns",
+        &["get", "list", "watch", "create", "patch", "delete"],
+    ),
+    ("analysistemplates", &["get", "list", "watch"]),
+    ("clusteranalysistemplates", &["get", "list", "watch"]),
+    (
+        "replicasets",
+        &["get", "list", "watch", "create", "patch", "delete"],
+    ),
+    ("deployments", &["get", "list", "watch", "patch"]),
+    ("podtemplates", &["get", "list", "watch"]),
+    ("pods", &["list", "patch"]),
+    ("pods/eviction", &["create"]),
+    ("services", &["get", "list", "watch", "patch"]),
+    (
+        "ingresses",
+        &["get", "list", "watch", "create", "patch", "delete"],
+    ),
+    ("events", &["create"]),
+    ("jobs", &["get", "list", "watch", "create", "delete"]),
+    ("secrets", &["get"]),
+    ("leases", &["get", "create", "update"]),
+];
+
+/// The resource of a right.
+pub fn resource(plural: &str) -> Option<&'static Resource> {
+    let plural = plural.split('/').next().unwrap_or_default();
+    RESOURCES
+        .iter()
+        .find(|resource| resource.plural == plural)
+        .copied()
+}
+
+/// What was found: one line for each thing looked at, and how many are missing.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// To print.
+    pub text: String,
+    /// How many things are missing.
+    pub missing: usize,
+}
+
+impl Findings {
+    fn note(&mut self, what: &str, problem: Option<&str>) {
+        let mark = if problem.is_some() { "missing" } else { "ok" };
+        _ = writeln!(
+            self.text,
+            "{mark:<8} {what}{}",
+            problem.map(|text| format!(": {text}")).unwrap_or_default()
+        );
+        self.missing += usize::from(problem.is_some());
+    }
+}
+
+/// Looks at everything. An error means that the API server could not be asked.
+pub async fn check(cli: &Cli) -> anyhow::Result<Findings> {
+    let (client, namespace) = connect::connect(&cli.cluster).await?;
+    let api = Api::new(client, std::sync::Arc::default());
+    let mut findings = Findings::default();
+    crds(&api, &mut findings).await?;
+    let everywhere = if cli.scope.namespaced {
+        namespace.as_str()
+    } else {
+        ""
+    };
+    for (right, verbs) in RIGHTS {
+        let Some(resource) = resource(right) else { continue };
+        if cli.scope.namespaced && !resource.namespaced {
+            continue;
+        }
+        let namespace = if resource.plural == "leases" {
+            &cli.run.lease_namespace
+        } else {
+            everywhere
+        };
+        let mut denied = Vec::new();
+        for verb in *verbs {
+            if !allowed(&api, resource, right, verb, namespace).await? {
+                denied.push(*verb);
+            }
+        }
+        let scope = if namespace.is_empty() {
+            "all namespaces".to_owned()
+        } else {
+            format!("namespace {namespace}")
+        };
+        let what = format!("right to {} {right} in {scope}", verbs.join(", "));
+        let problem = format!("{} not allowed; apply deploy/install.yaml", denied.join(", "));
+        findings.note(&what, (!denied.is_empty()).then_some(&problem));
+    }
+    Ok(findings)
+}
+
+async fn crds(api: &Api, findings: &mut Findings) -> anyhow::Result<()> {
+    let served = match api.page("/apis/argoproj.io/v1alpha1", TIMEOUT).await {
+        Ok(text) => serde_json::from_str::<Value>(&text)?,
+        Err(failure) if failure.is_not_found() => Value::Null,
+        Err(failure) => return Err(unanswered(failure)),
+    };
+    let names: Vec<&str> = served
+        .get("resources")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|resource| resource.get("name")?.as_str())
+        .collect();
+    for plural in [
+        "rollouts",
+        "rollouts/status",
+        "analysisruns",
+        "analysistemplates",
+        "clusteranalysistemplates",
+    ] {
+        let problem = "install the CRDs: kubectl apply --server-side -k deploy/crds";
+        findings.note(
+            &format!("{plural} of argoproj.io/v1alpha1"),
+            (!names.contains(&plural)).then_some(problem),
+        );
+    }
+    Ok(())
+}
+
+async fn allowed(
+    api: &Api,
+    resource: &Resource,
+    right: &str,
+    verb: &str,
+    namespace: &str,
+) -> anyhow::Result<bool> {
+    let subresource = right.split_once('/').map_or("", |(_, subresource)| subresource);
+    let body = json!({
+        "apiVersion": REVIEWS.api_version(),
+        "kind": REVIEWS.kind,
+        "spec": {"resourceAttributes": {
+            "group": resource.group,
+            "resource": resource.plural,
+            "subresource": subresource,
+            "verb": verb,
+            "namespace": if resource.namespaced { namespace } else { "" },
+        }},
+    });
+    let request = Request::new(Verb::Create, &REVIEWS, "", "", body);
+    let review = api.send(&request, TIMEOUT).await.map_err(unanswered)?;
+    Ok(review
+        .pointer("/status/allowed")
+        .and_then(Value::as_bool)
+        .unwrap_or_default())
+}
+
+fn unanswered(failure: Failure) -> anyhow::Error {
+    match failure.code {
+        401 => anyhow::anyhow!(
+            "the API server does not accept our credentials: {}",
+            failure.message
+        ),
+        0 => anyhow::anyhow!("the API server cannot be reached: {}", failure.message),
+        _ => anyhow::anyhow!("the API server cannot be asked: {failure}"),
+    }
+}

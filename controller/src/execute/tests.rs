@@ -1,0 +1,469 @@
+use tidegate_crds::{AnalysisRun, Rollout};
+use tidegate_engine::observed::ReplicaSetView;
+use tidegate_traffic::RouteKind;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+fn observed() -> Observed {
+    let mut rollout = Rollout::default();
+    rollout.metadata.namespace = "shop".into();
+    rollout.metadata.name = "web".into();
+    rollout.metadata.uid = "ro-1".into();
+    rollout.metadata.resource_version = "10".into();
+    let replica_set = ReplicaSetView {
+        name: "web-5c".into(),
+        uid: "rs-1".into(),
+        resource_version: "7".into(),
+        annotations: [
+            ("scale-down-deadline".into(), "soon".into()),
+            ("a/b".into(), "1".into()),
+        ]
+        .into(),
+        ..ReplicaSetView::default()
+    };
+    Observed {
+        rollout,
+        replica_sets: vec![replica_set],
+        ..Observed::default()
+    }
+}
+
+fn event(reason: &'static str) -> Event {
+    Event {
+        warning: false,
+        reason,
+        message: reason.to_owned(),
+        occurrence: String::new(),
+    }
+}
+
+fn execution(changes: Vec<Change>, status: Option<Value>) -> Execution {
+    let actions = changes
+        .into_iter()
+        .map(|change| Action {
+            change,
+            event: Some(event("Acted")),
+        })
+        .collect();
+    let plan = Plan {
+        actions,
+        events: vec![event("Planned")],
+        ..Plan::default()
+    };
+    Execution::new(plan, &observed(), status, true, NOW)
+}
+
+/// The request that one change becomes.
+fn request(change: Change) -> Request {
+    match execution(vec![change], None).next() {
+        Some(Step::Request(request)) => request,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn reason(step: Option<Step>) -> Option<String> {
+    match step {
+        Some(Step::Event(request)) => Some(request.body["reason"].as_str().unwrap().to_owned()),
+        None => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn conflict() -> Failure {
+    Failure::new(409, "Conflict", "the object has been modified")
+}
+
+fn patch_replica_set(scale: Option<Scale>, annotations: &[(&str, Option<&str>)], rest: Value) -> Change {
+    Change::PatchReplicaSet {
+        name: "web-5c".into(),
+        uid: "rs-1".into(),
+        scale,
+        annotations: annotations
+            .iter()
+            .map(|(key, value)| ((*key).into(), value.map(str::to_owned)))
+            .collect(),
+        rest,
+    }
+}
+
+fn of(verb: Verb, resource: &'static Resource, name: &str, body: Value) -> Request {
+    Request::new(verb, resource, "shop", name, body)
+}
+
+#[test]
+fn every_change_as_a_request() {
+    let delete = |preconditions: Value| {
+        json!({
+            "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
+            "preconditions": preconditions,
+        })
+    };
+    let run = {
+        let mut run = AnalysisRun::default();
+        run.metadata.name = "web-5c-2".into();
+        Box::new(run)
+    };
+    let route = |op| {
+        Change::Route(RouteWrite {
+            kind: RouteKind::Ingress,
+            name: "web".into(),
+            op,
+        })
+    };
+    let uid = || "u".to_owned();
+    let version = || "3".to_owned();
+    let table = [
+        (
+            Change::CreateReplicaSet { name: "web-6d".into(), body: json!({"metadata": {"name": "web-6d"}}) },
+            of(Verb::Create, &REPLICA_SETS, "", json!({"metadata": {"name": "web-6d"}})),
+        ),
+        (
+            patch_replica_set(
+                Some(Scale { from: 1, to: 3 }),
+                &[("scale-down-deadline", None), ("a/b", Some("2")), ("c~d", Some("3")), ("gone", None)],
+                Value::Null,
+            ),
+            of(
+                Verb::JsonPatch,
+                &REPLICA_SETS,
+                "web-5c",
+                json!([
+                    {"op": "test", "path": "/metadata/uid", "value": "rs-1"},
+                    {"op": "test", "path": "/spec/replicas", "value": 1},
+                    {"op": "replace", "path": "/spec/replicas", "value": 3},
+                    {"op": "test", "path": "/metadata/annotations/a~1b", "value": "1"},
+                    {"op": "add", "path": "/metadata/annotations/a~1b", "value": "2"},
+                    {"op": "add", "path": "/metadata/annotations/c~0d", "value": "3"},
+                    {"op": "test", "path": "/metadata/annotations/scale-down-deadline", "value": "soon"},
+                    {"op": "remove", "path": "/metadata/annotations/scale-down-deadline"},
+                ]),
+            ),
+        ),
+        (
+            patch_replica_set(
+                Some(Scale { from: 1, to: 3 }),
+                &[("a/b", None)],
+                json!({"spec": {"minReadySeconds": 5}}),
+            ),
+            of(
+                Verb::MergePatch,
+                &REPLICA_SETS,
+                "web-5c",
+                json!({
+                    "metadata": {"uid": "rs-1", "resourceVersion": "7", "annotations": {"a/b": null}},
+                    "spec": {"minReadySeconds": 5, "replicas": 3},
+                }),
+            ),
+        ),
+        (
+            Change::DeleteReplicaSet { name: "old".into(), uid: uid(), resource_version: version() },
+            of(Verb::Delete, &REPLICA_SETS, "old", delete(json!({"uid": "u", "resourceVersion": "3"}))),
+        ),
+        (
+            Change::SetServiceSelector {
+                name: "web".into(),
+                uid: uid(),
+                resource_version: version(),
+                hash: Some("5c".into()),
+                managed_by: Some("web".into()),
+            },
+            of(
+                Verb::MergePatch,
+                &SERVICES,
+                "web",
+                json!({
+                    "metadata": {
+                        "uid": "u", "resourceVersion": "3",
+                        "annotations": {"argo-rollouts.argoproj.io/managed-by-rollouts": "web"},
+                    },
+                    "spec": {"selector": {"rollouts-pod-template-hash": "5c"}},
+                }),
+            ),
+        ),
+        (
+            route(RouteOp::Create(json!({"kind": "Ingress"}))),
+            of(Verb::Create, Kind::Ingress.resource(), "", json!({"kind": "Ingress"})),
+        ),
+        (
+            route(RouteOp::Patch {
+                uid: uid(),
+                resource_version: version(),
+                patch: json!({"metadata": {"annotations": {"w": "20"}}}),
+            }),
+            of(
+                Verb::MergePatch,
+                Kind::Ingress.resource(),
+                "web",
+                json!({"metadata": {"annotations": {"w": "20"}, "uid": "u", "resourceVersion": "3"}}),
+            ),
+        ),
+        (
+            route(RouteOp::Delete { uid: uid() }),
+            of(Verb::Delete, Kind::Ingress.resource(), "web", delete(json!({"uid": "u"}))),
+        ),
+        (
+            Change::CreateAnalysisRun(run),
+            of(
+                Verb::Create,
+                &ANALYSIS_RUNS,
+                "",
+                json!({
+                    "apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisRun", "metadata": {"name": "web-5c-2"},
+                    "spec": {"metrics": []},
+                }),
+            ),
+        ),
+        (
+            Change::TerminateAnalysisRun { name: "run".into(), uid: uid() },
+            of(Verb::MergePatch, &ANALYSIS_RUNS, "run", json!({"metadata": {"uid": "u"}, "spec": {"terminate": true}})),
+        ),
+        (
+            Change::DeleteAnalysisRun { name: "run".into(), uid: uid() },
+            of(Verb::Delete, &ANALYSIS_RUNS, "run", delete(json!({"uid": "u"}))),
+        ),
+        (
+            Change::PatchRollout { patch: json!({"spec": {"replicas": 1}}) },
+            of(
+                Verb::MergePatch,
+                &ROLLOUTS,
+                "web",
+                json!({"metadata": {"uid": "ro-1", "resourceVersion": "10"}, "spec": {"replicas": 1}}),
+            ),
+        ),
+        (
+            Change::ScaleWorkload { name: "old".into(), uid: uid(), scale: Scale { from: 3, to: 0 } },
+            of(
+                Verb::JsonPatch,
+                &DEPLOYMENTS,
+                "old",
+                json!([
+                    {"op": "test", "path": "/metadata/uid", "value": "u"},
+                    {"op": "test", "path": "/spec/replicas", "value": 3},
+                    {"op": "replace", "path": "/spec/replicas", "value": 0},
+                ]),
+            ),
+        ),
+        (
+            Change::EvictPod { name: "pod".into(), uid: uid() },
+            of(
+                Verb::Create,
+                &PODS,
+                "pod",
+                json!({
+                    "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"namespace": "shop", "name": "pod"},
+                    "deleteOptions": {"preconditions": {"uid": "u"}},
+                }),
+            )
+            .on("eviction"),
+        ),
+        (
+            Change::PatchPod {
+                name: "pod".into(),
+                uid: uid(),
+                patch: json!({"metadata": {"labels": {"role": "stable"}}}),
+            },
+            of(
+                Verb::MergePatch,
+                &PODS,
+                "pod",
+                json!({"metadata": {"labels": {"role": "stable"}, "uid": "u"}}),
+            ),
+        ),
+    ];
+    for (change, expected) in table {
+        assert_eq!(request(change), expected);
+    }
+}
+
+#[test]
+fn annotations_of_an_object_that_has_none() {
+    let change = Change::PatchReplicaSet {
+        name: "other".into(),
+        uid: "u".into(),
+        scale: None,
+        annotations: [("a".into(), Some("1".into())), ("b".into(), None)].into(),
+        rest: Value::Null,
+    };
+    assert_eq!(
+        request(change).body,
+        json!([
+            {"op": "test", "path": "/metadata/uid", "value": "u"},
+            {"op": "add", "path": "/metadata/annotations", "value": {"a": "1"}},
+        ])
+    );
+}
+
+#[test]
+fn actions_then_the_status_then_the_events() {
+    let mut execution = execution(
+        vec![Change::PatchRollout {
+            patch: json!({"spec": {"replicas": 1}}),
+        }],
+        Some(json!({"phase": "Healthy"})),
+    );
+    let Some(Step::Request(_)) = execution.next() else {
+        panic!("the action comes first")
+    };
+    assert_eq!(execution.next(), None, "waits for the answer");
+    execution.answer(Ok(&json!({"metadata": {"resourceVersion": "11"}})));
+    assert_eq!(reason(execution.next()).as_deref(), Some("Acted"));
+    let Some(Step::Request(status)) = execution.next() else {
+        panic!("then the status")
+    };
+    // The version that our own write left, not the one that was observed.
+    assert_eq!(
+        status,
+        of(
+            Verb::MergePatch,
+            &ROLLOUTS,
+            "web",
+            json!({"metadata": {"uid": "ro-1", "resourceVersion": "11"}, "status": {"phase": "Healthy"}}),
+        )
+        .on("status")
+    );
+    execution.answer(Ok(&json!({"metadata": {"resourceVersion": "12"}})));
+    assert_eq!(reason(execution.next()).as_deref(), Some("Planned"));
+    assert_eq!(execution.next(), None);
+    assert_eq!(execution.outcome(), Outcome::Done);
+}
+
+#[test]
+fn two_writes_of_one_service_chain_their_versions() {
+    let set = |hash: Option<&str>| Change::SetServiceSelector {
+        name: "web".into(),
+        uid: "u".into(),
+        resource_version: "3".into(),
+        hash: hash.map(str::to_owned),
+        managed_by: None,
+    };
+    let mut execution = execution(vec![set(Some("a")), set(Some("b"))], None);
+    execution.next().unwrap();
+    execution.answer(Ok(&json!({"metadata": {"resourceVersion": "4"}})));
+    reason(execution.next()).unwrap();
+    let Some(Step::Request(second)) = execution.next() else {
+        panic!("a second write")
+    };
+    assert_eq!(second.body["metadata"]["resourceVersion"], json!("4"));
+}
+
+#[test]
+fn stops_at_the_first_failure() {
+    let scale = || patch_replica_set(Some(Scale { from: 1, to: 3 }), &[], Value::Null);
+    let forbidden = Failure::new(403, "Forbidden", "quota");
+    let test_failed = Failure::new(
+        422,
+        "Invalid",
+        "the server rejected our request due to an error in our request",
+    );
+    let gone = Failure::new(404, "NotFound", "not found");
+    for (failure, outcome) in [
+        (conflict(), Outcome::LookAgain(conflict())),
+        (test_failed.clone(), Outcome::LookAgain(test_failed)),
+        (gone.clone(), Outcome::LookAgain(gone)),
+        (forbidden.clone(), Outcome::Failed(forbidden)),
+    ] {
+        let mut execution = execution(vec![scale(), scale()], Some(json!({"phase": "x"})));
+        execution.next().unwrap();
+        execution.answer(Err(failure));
+        assert_eq!(execution.next(), None);
+        assert_eq!(execution.outcome(), outcome);
+    }
+}
+
+#[test]
+fn what_is_gone_already_is_deleted() {
+    let mut execution = execution(
+        vec![Change::DeleteAnalysisRun {
+            name: "run".into(),
+            uid: "u".into(),
+        }],
+        None,
+    );
+    execution.next().unwrap();
+    execution.answer(Err(Failure::new(404, "NotFound", "")));
+    assert_eq!(reason(execution.next()).as_deref(), Some("Acted"));
+    assert_eq!(reason(execution.next()).as_deref(), Some("Planned"));
+    assert_eq!((execution.next(), execution.outcome()), (None, Outcome::Done));
+}
+
+fn replica_set(owner: &str, image: &str) -> Value {
+    json!({
+        "metadata": {
+            "name": "web-6d", "namespace": "shop", "uid": "rs-2", "resourceVersion": "20",
+            "ownerReferences": [{"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "web", "uid": owner, "controller": true}],
+        },
+        "spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}},
+    })
+}
+
+/// Creates a ReplicaSet where there is one of that name already.
+fn create_over(existing: &Value) -> Execution {
+    let body = replica_set("ro-1", "i:2");
+    let mut execution = execution(
+        vec![Change::CreateReplicaSet {
+            name: "web-6d".into(),
+            body,
+        }],
+        None,
+    );
+    execution.next().unwrap();
+    execution.answer(Err(Failure::new(409, "AlreadyExists", "")));
+    assert_eq!(
+        execution.next(),
+        Some(Step::Request(Request::get(&REPLICA_SETS, "shop", "web-6d")))
+    );
+    execution.answer(Ok(existing));
+    execution
+}
+
+#[test]
+fn a_create_whose_answer_was_lost_succeeds() {
+    let mut execution = create_over(&replica_set("ro-1", "i:2"));
+    assert_eq!(reason(execution.next()).as_deref(), Some("Acted"));
+    assert_eq!(reason(execution.next()).as_deref(), Some("Planned"));
+    assert_eq!(execution.outcome(), Outcome::Done);
+}
+
+#[test]
+fn a_hash_collision_counts_up() {
+    for existing in [replica_set("ro-1", "i:1"), replica_set("ro-2", "i:2")] {
+        let mut execution = create_over(&existing);
+        let Some(Step::Request(request)) = execution.next() else {
+            panic!("the count is written")
+        };
+        assert_eq!(
+            request.body,
+            json!({"metadata": {"uid": "ro-1", "resourceVersion": "10"}, "status": {"collisionCount": 1}})
+        );
+        execution.answer(Ok(&json!({})));
+        assert_eq!(execution.next(), None);
+        assert!(matches!(execution.outcome(), Outcome::LookAgain(_)));
+    }
+}
+
+#[test]
+fn one_that_is_being_deleted_is_waited_for() {
+    let mut existing = replica_set("ro-1", "i:2");
+    existing["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    assert!(matches!(create_over(&existing).outcome(), Outcome::LookAgain(_)));
+}
+
+#[test]
+fn a_disruption_budget_does_not_stop_the_rest() {
+    let evict = Change::EvictPod {
+        name: "pod".into(),
+        uid: "u".into(),
+    };
+    let mut execution = execution(vec![evict], Some(json!({"phase": "x"})));
+    execution.next().unwrap();
+    execution.answer(Err(Failure::new(429, "TooManyRequests", "budget")));
+    let Some(Step::Request(status)) = execution.next() else {
+        panic!("the status is written")
+    };
+    assert_eq!(status.subresource, Some("status"));
+    execution.answer(Ok(&json!({})));
+    reason(execution.next()).unwrap();
+    assert!(matches!(execution.outcome(), Outcome::Failed(failure) if failure.code != 429));
+}

@@ -1,0 +1,325 @@
+//! Lists and watches one kind of object for ever, page by page and line by line, straight into the cache.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use kube::client::Body;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tidegate_crds::labels::{ANALYSIS_RUN_UID_LABEL, INSTANCE_ID_LABEL, POD_TEMPLATE_HASH_LABEL};
+
+use crate::client::{Api, escape};
+use crate::controller::Signal;
+use crate::object::{Kind, Object};
+use crate::request::Failure;
+
+/// Objects on a page: small enough to keep the peak low, large enough to keep the start fast.
+const PAGE: usize = 250;
+/// Time for a page, and for a watch to start.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the server is asked to keep a watch open.
+const WATCH_SECONDS: u32 = 300;
+/// A watch that says nothing for so long, not even a bookmark (about one a minute), is taken as broken.
+const IDLE: Duration = Duration::from_secs(120);
+/// Longest wait before the next try.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+/// Longest line of a watch: the largest object that the API server stores, with room for its encoding.
+const MAX_LINE: usize = 16 * 1024 * 1024;
+
+/// Which objects to watch.
+#[derive(Clone, Debug)]
+pub(crate) struct Scope {
+    /// Only this namespace; empty for all.
+    pub(crate) namespace: String,
+    /// Only objects of this instance (F19).
+    pub(crate) instance_id: Option<String>,
+}
+
+impl Scope {
+    /// The label selector that the server filters a kind by.
+    fn selector(&self, kind: Kind) -> String {
+        match kind {
+            Kind::Rollout | Kind::AnalysisRun | Kind::AnalysisTemplate | Kind::ClusterAnalysisTemplate => {
+                match &self.instance_id {
+                    Some(id) => format!("{INSTANCE_ID_LABEL}={id}"),
+                    None => format!("!{INSTANCE_ID_LABEL}"),
+                }
+            }
+            Kind::ReplicaSet => POD_TEMPLATE_HASH_LABEL.to_owned(),
+            Kind::Job => ANALYSIS_RUN_UID_LABEL.to_owned(),
+            _ => String::new(),
+        }
+    }
+
+    fn query(&self, kind: Kind) -> String {
+        let path = kind.resource().path(&self.namespace);
+        let selector = self.selector(kind);
+        if selector.is_empty() {
+            format!("{path}?")
+        } else {
+            format!("{path}?labelSelector={}&", escape(&selector))
+        }
+    }
+}
+
+/// Where news go.
+pub(crate) trait Sink: Send + Sync {
+    /// Takes a batch of news about one kind.
+    fn deliver(&self, kind: Kind, signals: &mut dyn Iterator<Item = Signal<'_>>);
+    /// A watch broke or a list failed.
+    fn restarted(&self, kind: Kind);
+}
+
+/// What is wrong with the watches, for `/readyz`.
+#[derive(Debug, Default)]
+pub(crate) struct Troubles(Mutex<BTreeMap<Kind, String>>);
+
+impl Troubles {
+    fn set(&self, kind: Kind, trouble: Option<String>) -> bool {
+        let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match trouble {
+            Some(trouble) => troubles.insert(kind, trouble.clone()).as_ref() != Some(&trouble),
+            None => troubles.remove(&kind).is_some(),
+        }
+    }
+
+    /// One line for each kind that cannot be watched.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
+    }
+}
+
+#[derive(Deserialize)]
+struct Page<'a> {
+    metadata: PageMetadata,
+    #[serde(borrow, default)]
+    items: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PageMetadata {
+    #[serde(default)]
+    resource_version: String,
+    #[serde(default, rename = "continue")]
+    next: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Bookmark {
+    metadata: PageMetadata,
+}
+
+#[derive(Deserialize)]
+struct ErrorStatus {
+    #[serde(default)]
+    code: u16,
+    #[serde(default)]
+    message: String,
+}
+
+/// Keeps the cache of one kind up to date until it is dropped.
+pub(crate) async fn run(kind: Kind, api: Api, scope: Scope, sink: Arc<dyn Sink>, troubles: Arc<Troubles>) {
+    let mut wait = Duration::ZERO;
+    loop {
+        let failure = match list(kind, &api, &scope, &*sink).await {
+            Ok(version) => {
+                wait = Duration::ZERO;
+                if troubles.set(kind, None) {
+                    tracing::info!(kind = ?kind, "can be watched again");
+                }
+                follow(kind, &api, &scope, &*sink, version).await
+            }
+            Err(failure) => failure,
+        };
+        sink.restarted(kind);
+        // A version that is too old is nobody's fault: list again at once.
+        if failure.code == 410 {
+            continue;
+        }
+        let trouble = advice(kind, &failure);
+        if troubles.set(kind, Some(trouble.clone())) {
+            tracing::warn!(kind = ?kind, "{trouble}");
+        }
+        let asked = failure
+            .retry_after
+            .and_then(|wait| Duration::try_from(wait).ok())
+            .unwrap_or_default();
+        wait = (wait * 2).clamp(Duration::from_millis(200), MAX_WAIT);
+        tokio::time::sleep(wait.max(asked)).await;
+    }
+}
+
+/// What is wrong and what to do about it.
+fn advice(kind: Kind, failure: &Failure) -> String {
+    let resource = kind.resource();
+    let (plural, group) = (resource.plural, resource.api_version());
+    match failure.code {
+        404 => format!(
+            "the API server does not know {plural} of {group}: install the CRDs (kubectl apply --server-side -k deploy/crds); \
+             trying again"
+        ),
+        401 => format!(
+            "the API server does not accept our credentials ({}): check the kubeconfig",
+            failure.message
+        ),
+        403 => format!(
+            "no right to list and watch {plural}: {}; apply deploy/install.yaml; trying again",
+            failure.message
+        ),
+        0 => format!(
+            "the API server cannot be reached for {plural}: {}; trying again",
+            failure.message
+        ),
+        _ => format!("{plural} cannot be watched: {failure}; trying again"),
+    }
+}
+
+/// Lists all pages; answers the version to watch from.
+async fn list(kind: Kind, api: &Api, scope: &Scope, sink: &dyn Sink) -> Result<String, Failure> {
+    let query = scope.query(kind);
+    let mut next: Option<String> = None;
+    let mut started = false;
+    loop {
+        let token = next
+            .map(|token| format!("&continue={}", escape(&token)))
+            .unwrap_or_default();
+        let text = api.page(&format!("{query}limit={PAGE}{token}"), TIMEOUT).await?;
+        let page: Page<'_> =
+            serde_json::from_str(&text).map_err(|error| Failure::no_answer(error.to_string()))?;
+        if !started {
+            started = true;
+            sink.deliver(kind, &mut std::iter::once(Signal::ListStart));
+        }
+        let items = page.items.unwrap_or_default();
+        sink.deliver(
+            kind,
+            &mut items.iter().map(|item| Signal::Applied(Object::Text(item.get()))),
+        );
+        next = page.metadata.next.filter(|token| !token.is_empty());
+        if next.is_none() {
+            let version = page.metadata.resource_version;
+            sink.deliver(kind, &mut std::iter::once(Signal::ListEnd { version: &version }));
+            return Ok(version);
+        }
+    }
+}
+
+/// Watches from a version on, over as many connections as it takes, until a list is needed.
+async fn follow(kind: Kind, api: &Api, scope: &Scope, sink: &dyn Sink, mut version: String) -> Failure {
+    let query = scope.query(kind);
+    let mut failures = 0_u32;
+    loop {
+        let path = format!(
+            "{query}watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}&resourceVersion={}",
+            escape(&version)
+        );
+        let before = version.clone();
+        let failure = match api.watch(&path, TIMEOUT).await {
+            Ok(response) => match read(kind, response.into_body(), sink, &mut version).await {
+                // The server ends each watch after a while.
+                Ok(()) => None,
+                Err(failure) => Some(failure),
+            },
+            Err(failure) => Some(failure),
+        };
+        if version != before {
+            failures = 0;
+        }
+        match failure {
+            None => {}
+            Some(failure) if failure.code == 0 && failures < 3 => {
+                sink.restarted(kind);
+                failures += 1;
+                tracing::debug!(kind = ?kind, %failure, "watch broke");
+                tokio::time::sleep(Duration::from_millis(100 << failures)).await;
+            }
+            Some(failure) => return failure,
+        }
+    }
+}
+
+/// Reads a watch to its end.
+async fn read(kind: Kind, mut body: Body, sink: &dyn Sink, version: &mut String) -> Result<(), Failure> {
+    let mut buffer: Vec<u8> = Vec::new();
+    loop {
+        let frame = match tokio::time::timeout(IDLE, body.frame()).await {
+            Err(_) => return Err(Failure::no_answer("the watch went silent")),
+            Ok(None) => return Ok(()),
+            Ok(Some(Err(error))) => return Err(Failure::no_answer(error.to_string())),
+            Ok(Some(Ok(frame))) => frame,
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        buffer.extend_from_slice(&data);
+        let mut start = 0;
+        while let Some(length) = buffer
+            .get(start..)
+            .and_then(|rest| rest.iter().position(|byte| *byte == b'\n'))
+        {
+            let line = buffer.get(start..start + length).unwrap_or_default();
+            start += length + 1;
+            if !line.is_empty() {
+                take_line(kind, line, sink, version)?;
+            }
+        }
+        buffer.drain(..start);
+        if buffer.len() > MAX_LINE {
+            return Err(Failure::new(410, "TooLarge", "a line of the watch is too long"));
+        }
+        if buffer.is_empty() && buffer.capacity() > 256 * 1024 {
+            buffer = Vec::new();
+        }
+    }
+}
+
+fn take_line(kind: Kind, line: &[u8], sink: &dyn Sink, version: &mut String) -> Result<(), Failure> {
+    let line: Line<'_> = serde_json::from_slice(line).map_err(|error| {
+        Failure::new(
+            410,
+            "Unreadable",
+            format!("a line of the watch cannot be read: {error}"),
+        )
+    })?;
+    let object = Object::Text(line.object.get());
+    let signal = match line.kind {
+        "ADDED" | "MODIFIED" => Signal::Applied(object),
+        "DELETED" => Signal::Deleted(object),
+        "ERROR" => {
+            let status: ErrorStatus = serde_json::from_str(line.object.get()).unwrap_or(ErrorStatus {
+                code: 0,
+                message: String::new(),
+            });
+            return Err(Failure::new(status.code, "WatchError", status.message));
+        }
+        _ => {
+            return note_version(line.object.get(), version);
+        }
+    };
+    sink.deliver(kind, &mut std::iter::once(signal));
+    note_version(line.object.get(), version)
+}
+
+/// The next connection goes on from here.
+fn note_version(object: &str, version: &mut String) -> Result<(), Failure> {
+    let bookmark: Bookmark = serde_json::from_str(object)
+        .map_err(|error| Failure::new(410, "Unreadable", format!("an object without a version: {error}")))?;
+    if !bookmark.metadata.resource_version.is_empty() {
+        *version = bookmark.metadata.resource_version;
+    }
+    Ok(())
+}
