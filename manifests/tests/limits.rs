@@ -23,7 +23,7 @@ fn error_of(text: String, limits: Limits) -> String {
         .unwrap()
         .join()
         .unwrap();
-    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
     answer
 }
 
@@ -55,7 +55,10 @@ fn deep_aliases() -> String {
 
 #[test]
 fn bombs_are_refused() {
-    let limits = Limits::default();
+    let limits = Limits {
+        nodes: 250_000,
+        ..Limits::default()
+    };
     for (text, expected) in [
         (deep_aliases(), "Depth"),
         (laughs(9, true), "too large or too complex"),
@@ -74,7 +77,7 @@ fn bombs_are_refused() {
         ),
         ("? ".repeat(100_000), ""),
         ("---\na: 1\n".repeat(3000), "Documents"),
-        ("- 1\n".repeat(1_100_000), "Nodes"),
+        ("- 1\n".repeat(260_000), "Nodes"),
         ("&a [".repeat(10_000), ""),
         (format!("a: {}", "!".repeat(100_000)), ""),
         (" ".repeat(17 << 20), "f.yaml: file is larger than 16777216 bytes"),
