@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Map, Value};
 use tidegate_crds::{
     API_VERSION, AnalysisRun, AnalysisRunSpec, AnalysisTemplateRef, Argument, DryRun, Kind,
     MeasurementRetention, ObjectMeta, OwnerReference, Rollout, RolloutAnalysis,
@@ -220,12 +221,30 @@ fn same_controller(one: &AnalysisRun, other: &AnalysisRun) -> bool {
     uid(one).is_some() && uid(one) == uid(other)
 }
 
-/// Whether two runs measure the same: `terminate` and `ttlStrategy` do not count.
+/// Whether two runs measure the same: `terminate` and `ttlStrategy` do not count, nor do the empty objects that
+/// upstream stores.
 pub fn same_spec(one: &AnalysisRunSpec, other: &AnalysisRunSpec) -> bool {
-    one.metrics == other.metrics
-        && one.args == other.args
-        && one.dry_run == other.dry_run
-        && one.measurement_retention == other.measurement_retention
+    let measured = |spec: &AnalysisRunSpec| {
+        let spec = AnalysisRunSpec {
+            terminate: None,
+            ttl_strategy: None,
+            ..spec.clone()
+        };
+        serde_json::to_value(spec).map(without_empty)
+    };
+    matches!((measured(one), measured(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+fn without_empty(json: Value) -> Value {
+    match json {
+        Value::Object(fields) => {
+            let fields = fields.into_iter().map(|(key, value)| (key, without_empty(value)));
+            let is_empty = |value: &Value| value.is_null() || value.as_object().is_some_and(Map::is_empty);
+            Value::Object(fields.filter(|(_, value)| !is_empty(value)).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(without_empty).collect()),
+        scalar => scalar,
+    }
 }
 
 #[cfg(test)]
@@ -359,10 +378,16 @@ mod tests {
         let ended = with(&|run| run.status.phase = AnalysisPhase::Inconclusive);
         let foreign = with(&|run| "u2".clone_into(&mut run.metadata.owner_references[0].uid));
         let orphan = with(&|run| run.metadata.owner_references.clear());
+        let stored_by_upstream = with(&|run| {
+            let empty = json!({"basicAuth": {}, "oauth2": {}, "sigv4": {}});
+            run.spec.metrics[0].provider.web.as_mut().unwrap().authentication =
+                serde_json::from_value(empty).unwrap();
+        });
         let different = with(&|run| run.spec.args.clear());
         let cases = [
             (vec![], "create web-5b7b5bfbd4-2"),
             (vec![(name, running.clone())], "reuse web-5b7b5bfbd4-2"),
+            (vec![(name, stored_by_upstream)], "reuse web-5b7b5bfbd4-2"),
             (vec![(name, ended.clone())], "create web-5b7b5bfbd4-2.1"),
             (vec![(name, foreign)], "create web-5b7b5bfbd4-2.1"),
             (vec![(name, orphan)], "create web-5b7b5bfbd4-2.1"),

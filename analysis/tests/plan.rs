@@ -1,5 +1,8 @@
 //! The planner of analysis runs, asked as the shell asks it (contract 3.12, 4.3, 6.1).
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+#![expect(clippy::needless_pass_by_value, reason = "shorter to call")]
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tidegate_analysis::args::{SecretKey, Secrets};
@@ -244,7 +247,10 @@ fn a_dry_run_metric_does_not_end_the_run() {
     );
     assert_eq!((phase(&plan), plan.status.message.as_deref()), ("Running", None));
     let plan = pass(&mut run, vec![reading("a", 2, 60, value(1.0))], 60);
-    assert_eq!((phase(&plan), plan.status.message.as_deref()), ("Successful", None));
+    assert_eq!(
+        (phase(&plan), plan.status.message.as_deref()),
+        ("Successful", None)
+    );
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Every analysis run that was recorded from upstream, played again: the same answers of the providers have to give
 //! the same status, to the letter, and the same events.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -157,7 +159,7 @@ fn replay(recorded: &Recorded) -> (Value, Vec<Value>) {
             });
             match plan.wake {
                 _ if all_taken && terminate.is_some() && run.spec.terminate.is_none() => {
-                    run.spec.terminate = terminate
+                    run.spec.terminate = terminate;
                 }
                 Some(wake) if !all_taken => now = now.max(wake),
                 _ => break,
