@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use crate::{Namespace, eventually};
+use crate::{LoadGenerator, Namespace, eventually};
 
 const ROLLOUTS: &str = "rollouts.argoproj.io";
 /// Label that names a version.
@@ -17,11 +17,10 @@ pub struct Release<'n> {
 }
 
 impl<'n> Release<'n> {
-    /// Creates the Services `stable`, `canary`, `active` and `preview`, an Ingress of `host` to the Service `entry`, and
-    /// the Rollout of version `v1`; `strategy` is its `spec.strategy`, in YAML's flow style.
+    /// Creates the Services `stable`, `canary`, `active` and `preview`, an Ingress of a host of its own to the Service `entry`, and
+    /// the Rollout of version `v1` with this `spec.strategy`. It is Healthy when this returns.
     pub async fn create(
         namespace: &'n Namespace,
-        host: &str,
         entry: &str,
         replicas: u32,
         strategy: &Value,
@@ -36,7 +35,7 @@ impl<'n> Release<'n> {
         }
         let ingress = json!({
             "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": { "name": "web" },
-            "spec": { "ingressClassName": "nginx", "rules": [{ "host": host, "http": { "paths": [{
+            "spec": { "ingressClassName": "nginx", "rules": [{ "host": host(namespace), "http": { "paths": [{
                 "path": "/", "pathType": "Prefix",
                 "backend": { "service": { "name": entry, "port": { "number": 80 } } },
             }] } }] },
@@ -56,6 +55,11 @@ impl<'n> Release<'n> {
         let release = Self { namespace };
         release.wait_phase("Healthy", Duration::from_secs(90)).await?;
         Ok(release)
+    }
+
+    /// Load on the app, from a pod in its namespace.
+    pub async fn load(&self, rate: u32) -> Result<LoadGenerator> {
+        self.namespace.load(&host(self.namespace), rate).await
     }
 
     /// The Rollout as it is.
@@ -187,6 +191,11 @@ pub fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
         .pointer(pointer)
         .and_then(Value::as_str)
         .unwrap_or_default()
+}
+
+/// Two tests on one host would share its traffic.
+fn host(namespace: &Namespace) -> String {
+    format!("{}.test", namespace.name())
 }
 
 fn observed(rollout: &Value) -> bool {

@@ -34,14 +34,19 @@ pub fn e2e(limit: Duration, test: impl AsyncFnOnce(Cluster) -> Result<()>) -> Re
         })
     }));
     let failed = !matches!(outcome, Ok(Ok(())));
-    let cleaned = runtime.block_on(timeout(CLEANUP_LIMIT, async {
-        if failed {
-            cluster.print_what_happened().await;
-        }
-        cluster.remove_namespaces().await
-    }));
+    let cleaned = runtime.block_on(async {
+        let cleanup = async {
+            if failed {
+                cluster.print_what_happened().await;
+            }
+            cluster.remove_namespaces().await
+        };
+        timeout(CLEANUP_LIMIT, cleanup)
+            .await
+            .context("the cleanup took too long")?
+    });
     match outcome {
-        Ok(Ok(())) => cleaned.context("the cleanup took too long")?,
+        Ok(Ok(())) => cleaned,
         Ok(Err(error)) => Err(error),
         Err(panic) => resume_unwind(panic),
     }

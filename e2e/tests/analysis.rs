@@ -6,7 +6,6 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use tidegate_e2e::{Cluster, Namespace, Release, e2e, text};
 
-const HOST: &str = "analysis.test";
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// Success rate of the canary by the app's own metrics, over the last four seconds.
@@ -46,8 +45,8 @@ fn metrics_promote_and_roll_back() -> Result<()> {
     e2e(Duration::from_mins(6), async |cluster| {
         let namespace = cluster.namespace("gated").await?;
         success_rate(&cluster, &namespace).await?;
-        let release = Release::create(&namespace, HOST, "stable", 3, &gated("v2", 1)).await?;
-        let load = namespace.load(HOST, 150).await?;
+        let release = Release::create(&namespace, "stable", 3, &gated("v2", 1)).await?;
+        let load = release.load(150).await?;
         release.version("v2", &[]).await?;
         release
             .wait("v2 is updated", LIMIT, |r| {

@@ -6,7 +6,6 @@ use anyhow::Result;
 use serde_json::json;
 use tidegate_e2e::{Release, e2e, is_full, text};
 
-const HOST: &str = "bluegreen.test";
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Flip after flip, and aborts in between, at 200 requests a second: no request fails, the old colour is kept for its delay.
@@ -21,8 +20,8 @@ fn flips_and_aborts_lose_nothing() -> Result<()> {
             "activeService": "active", "previewService": "preview",
             "autoPromotionEnabled": false, "scaleDownDelaySeconds": 5, "abortScaleDownDelaySeconds": 5,
         } });
-            let release = Release::create(&namespace, HOST, "active", 3, &strategy).await?;
-            let load = namespace.load(HOST, 200).await?;
+            let release = Release::create(&namespace, "active", 3, &strategy).await?;
+            let load = release.load(200).await?;
             let mut aborted = 0;
             for flip in 0..flips {
                 let old = release.selected("active").await?;

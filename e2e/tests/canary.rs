@@ -6,7 +6,6 @@ use anyhow::Result;
 use serde_json::json;
 use tidegate_e2e::{Release, e2e, text};
 
-const HOST: &str = "canary.test";
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn canary(steps: &serde_json::Value) -> serde_json::Value {
@@ -26,8 +25,8 @@ fn the_walkthrough() -> Result<()> {
             { "setWeight": 20 }, { "pause": {} }, { "setWeight": 40 }, { "pause": {} },
             { "setWeight": 60 }, { "pause": {} }, { "setWeight": 80 }, { "pause": {} },
         ]);
-        let release = Release::create(&namespace, HOST, "stable", 5, &canary(&steps)).await?;
-        let load = namespace.load(HOST, 150).await?;
+        let release = Release::create(&namespace, "stable", 5, &canary(&steps)).await?;
+        let load = release.load(150).await?;
         let v1 = text(&release.rollout().await?, "/status/stableRS").to_owned();
 
         release.version("v2", &[]).await?;
@@ -75,8 +74,8 @@ fn abort_and_retry() -> Result<()> {
     e2e(Duration::from_mins(4), async |cluster| {
         let namespace = cluster.namespace("abort").await?;
         let steps = json!([{ "setWeight": 50 }, { "pause": {} }]);
-        let release = Release::create(&namespace, HOST, "stable", 3, &canary(&steps)).await?;
-        let load = namespace.load(HOST, 100).await?;
+        let release = Release::create(&namespace, "stable", 3, &canary(&steps)).await?;
+        let load = release.load(100).await?;
         release.version("v2", &[]).await?;
         release.wait_step(1, LIMIT).await?;
         release.abort().await?;

@@ -20,12 +20,12 @@ pub(crate) struct Draft {
     wake: Option<Timestamp>,
     needs_pods: Vec<String>,
     pub(crate) why: Vec<Reason>,
-    /// Makes an event different from an earlier one with the same words.
-    attempt: String,
+    /// resourceVersion of the Rollout: makes an event different from an earlier one with the same words.
+    version: String,
 }
 
 impl Draft {
-    pub(crate) fn new(status: RolloutStatus, attempt: String) -> Self {
+    pub(crate) fn new(status: RolloutStatus, version: String) -> Self {
         Self {
             actions: Vec::new(),
             status,
@@ -33,7 +33,7 @@ impl Draft {
             wake: None,
             needs_pods: Vec::new(),
             why: Vec::new(),
-            attempt,
+            version,
         }
     }
 
@@ -66,7 +66,7 @@ impl Draft {
             warning,
             reason,
             message,
-            occurrence: self.attempt.clone(),
+            occurrence: self.version.clone(),
         });
     }
 

@@ -43,12 +43,7 @@ const INVALID_AGAIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(20);
 pub fn plan(seen: &Observed, now: Timestamp, settings: &Settings) -> Plan {
     let rollout = &seen.rollout;
     let status = rollout.status.clone();
-    let attempt = format!(
-        "{}/{}",
-        rollout.metadata.generation.unwrap_or(0),
-        status.aborted_at.map_or_else(String::new, |t| t.to_string())
-    );
-    let mut draft = Draft::new(status, attempt);
+    let mut draft = Draft::new(status, rollout.metadata.resource_version.clone());
     if rollout.metadata.deletion_timestamp.is_some() {
         return draft.finish(Urgency::Soon);
     }
