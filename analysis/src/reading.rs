@@ -9,6 +9,7 @@ use tidegate_crds::{AnalysisPhase, Measurement, Metric, Time};
 use crate::{
     args::Secrets,
     expr::{Env, Kind, Program, Value},
+    plan::Measure,
 };
 
 /// Key in the metadata of a measurement: why there is no good value, one of the words of [`Trouble`].
@@ -26,7 +27,7 @@ const MAX_TEXT: usize = 8 * 1024;
 pub struct Reading {
     /// The metric, by its name with arguments filled in.
     pub metric: String,
-    /// Which measurement of the metric it is, from 1: that of the [`Measure`](crate::plan::Measure) it answers. A
+    /// Which measurement of the metric it is, from 1: that of the [`Measure`] it answers. A
     /// reading that comes twice, or too late, has a number that is over.
     pub number: i32,
     /// When the provider was asked.
@@ -39,6 +40,29 @@ pub struct Reading {
     pub metadata: BTreeMap<String, String>,
     /// What the provider says of the metric, such as the query that was sent.
     pub metric_metadata: BTreeMap<String, String>,
+}
+
+impl Reading {
+    /// A question that could not be put to a provider: the metric cannot be filled in, a Secret is missing.
+    pub fn of_trouble(
+        measure: &Measure,
+        at: Timestamp,
+        trouble: Trouble,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            metric: measure.metric.clone(),
+            number: measure.number,
+            started_at: at,
+            finished_at: at,
+            outcome: Outcome::Error {
+                trouble,
+                message: message.into(),
+            },
+            metadata: BTreeMap::new(),
+            metric_metadata: BTreeMap::new(),
+        }
+    }
 }
 
 /// The answer of a provider.

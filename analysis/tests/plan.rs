@@ -423,7 +423,15 @@ fn secrets_reach_conditions_and_nothing_else() {
         "args": [{"name": "limit", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
         "metrics": [web("a", json!({"interval": "1m", "successCondition": "result < {{args.limit}} && x"}))]
     }));
-    let missing = pass(&mut run, vec![reading("a", 1, 0, value(1.0))], 0);
+    let asked = pass(&mut run, vec![], 0);
+    let error = measured_metric(&run.run, "a", &run.secrets)
+        .unwrap_err()
+        .to_string();
+    let unasked = Reading::of_trouble(&asked.measure[0], at(0), Trouble::Cluster, error);
+    // The same message, whether the Secret was missing before the question or is missing after the answer.
+    let answered = pass(&mut run.clone(), vec![reading("a", 1, 0, value(1.0))], 0);
+    let missing = pass(&mut run, vec![unasked], 0);
+    assert_eq!(missing, answered);
     let measurement = &missing.status.metric_results[0].measurements[0];
     assert_eq!(measurement.phase, AnalysisPhase::Error);
     assert_eq!(
