@@ -4,7 +4,7 @@
 //! Watches and the answers to our own writes feed the same stores and the newest version wins, so no plan is made from a
 //! state that is older than our own last write.
 
-mod refs;
+pub(crate) mod refs;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -25,6 +25,8 @@ static REVIEWS: Resource = Resource {
 pub const RIGHTS: &[(&str, &[&str])] = &[
     ("rollouts", &["get", "list", "watch", "patch"]),
     ("rollouts/status", &["patch"]),
+    ("rollouts/finalizers", &["update"]),
+    ("analysisruns/finalizers", &["update"]),
     (
         "analysisruns",
         &["get", "list", "watch", "create", "patch", "delete"],
@@ -139,7 +141,7 @@ async fn crds(api: &Api, findings: &mut Findings) -> anyhow::Result<()> {
         "analysistemplates",
         "clusteranalysistemplates",
     ] {
-        let problem = "install the CRDs: kubectl apply --server-side -k deploy/crds";
+        let problem = "install the CRDs: kubectl apply --server-side -f deploy/crds";
         findings.note(
             &format!("{plural} of argoproj.io/v1alpha1"),
             (!names.contains(&plural)).then_some(problem),
@@ -183,5 +185,89 @@ fn unanswered(failure: Failure) -> anyhow::Error {
         ),
         0 => anyhow::anyhow!("the API server cannot be reached: {}", failure.message),
         _ => anyhow::anyhow!("the API server cannot be asked: {failure}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Document {
+        kind: String,
+        metadata: Named,
+        rules: Vec<Rule>,
+    }
+
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Named {
+        name: String,
+    }
+
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Rule {
+        api_groups: Vec<String>,
+        resources: Vec<String>,
+        verbs: Vec<String>,
+    }
+
+    fn granted(manifest: &str, kind: &str) -> BTreeSet<(String, String, String)> {
+        let documents: Vec<Document> = serde_saphyr::from_multiple(manifest).unwrap();
+        let roles = documents.into_iter().filter(|document| {
+            let name = document.metadata.name.as_str();
+            (document.kind == kind && name == "tidegate")
+                || (document.kind == "Role" && name == "tidegate-leader")
+        });
+        roles
+            .flat_map(|role| role.rules)
+            .flat_map(|rule| {
+                let Rule {
+                    api_groups,
+                    resources,
+                    verbs,
+                } = rule;
+                let pairs = api_groups.into_iter().flat_map(move |group| {
+                    resources
+                        .clone()
+                        .into_iter()
+                        .map(move |resource| (group.clone(), resource))
+                });
+                pairs.flat_map(move |(group, resource)| {
+                    verbs
+                        .clone()
+                        .into_iter()
+                        .map(move |verb| (group.clone(), resource.clone(), verb))
+                })
+            })
+            .collect()
+    }
+
+    fn needed(cluster: bool) -> BTreeSet<(String, String, String)> {
+        let rights = RIGHTS
+            .iter()
+            .filter(|(right, _)| cluster || resource(right).unwrap().namespaced);
+        rights
+            .flat_map(|(right, verbs)| {
+                let group = resource(right).unwrap().group;
+                verbs
+                    .iter()
+                    .map(move |verb| (group.to_owned(), (*right).to_owned(), (*verb).to_owned()))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_manifests_grant_exactly_what_is_needed() {
+        let cluster = include_str!("../../deploy/install.yaml");
+        let namespaced = include_str!("../../deploy/namespaced/install.yaml");
+        assert_eq!(granted(cluster, "ClusterRole"), needed(true));
+        assert_eq!(granted(namespaced, "Role"), needed(false));
     }
 }

@@ -423,9 +423,6 @@ impl Controller {
         } else {
             None
         };
-        if patch.is_some() {
-            log_status(key, &plan, &observed);
-        }
         Stage::Executing(Box::new(Execution::new(plan, &observed, patch, tell, now)))
     }
 
@@ -647,19 +644,5 @@ fn send(waiting: &mut Option<Request>, request: Request) -> Step {
     Step::Request(request)
 }
 
-/// One line for each change of state.
-fn log_status(key: &ObjectKey, plan: &Plan, observed: &Observed) {
-    let (old, new) = (&observed.rollout.status, &plan.status);
-    if old.phase != new.phase
-        || old.current_step_index != new.current_step_index
-        || old.stable_rs != new.stable_rs
-    {
-        tracing::info!(
-            rollout = %key,
-            phase = ?new.phase,
-            message = new.message.as_deref().unwrap_or_default(),
-            step = new.current_step_index,
-            "status"
-        );
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use tidegate_crds::RolloutStatus;
 use tidegate_crds::labels::{MANAGED_BY_ANNOTATION, POD_TEMPLATE_HASH_LABEL};
 use tidegate_engine::{Action, Change, Event, Observed, Plan, Scale};
 use tidegate_traffic::{RouteOp, RouteWrite};
@@ -83,8 +84,28 @@ pub struct Execution {
     steps: VecDeque<Step>,
     waiting: Option<Waiting>,
     outcome: Option<Outcome>,
+    /// What the log says once the status is written.
+    change_of_state: Option<String>,
     /// An eviction that a disruption budget refused: the rest goes on, and it is tried again.
     refused: Option<Failure>,
+}
+
+/// One line for each change of state.
+fn change_of_state(old: &RolloutStatus, new: &RolloutStatus) -> Option<String> {
+    if old.phase == new.phase
+        && old.current_step_index == new.current_step_index
+        && old.stable_rs == new.stable_rs
+    {
+        return None;
+    }
+    let phase = new.phase.as_ref().map(ToString::to_string).unwrap_or_default();
+    let message = new.message.as_deref().filter(|message| !message.is_empty());
+    let message = message.map(|message| format!(": {message}")).unwrap_or_default();
+    let step = new
+        .current_step_index
+        .map(|index| format!(", step {index}"))
+        .unwrap_or_default();
+    Some(format!("{phase}{message}{step}"))
 }
 
 /// The merge patch for the status of a plan; `None` when it is as observed.
@@ -113,6 +134,7 @@ impl Execution {
                 )
             })
             .collect();
+        let change_of_state = change_of_state(&rollout.status, &plan.status);
         let events = if tell { plan.events } else { Vec::new() };
         Self {
             subject: Subject {
@@ -132,6 +154,7 @@ impl Execution {
             steps: VecDeque::new(),
             waiting: None,
             outcome: None,
+            change_of_state,
             refused: None,
         }
     }
@@ -179,7 +202,13 @@ impl Execution {
                     self.outcome = Some(Outcome::Failed(Failure::new(409, "AlreadyExists", message)));
                 }
             }
-            (Waiting::Status, Ok(object)) => self.remember(&ROLLOUTS, &self.subject.name.clone(), object),
+            (Waiting::Status, Ok(object)) => {
+                self.remember(&ROLLOUTS, &self.subject.name.clone(), object);
+                if let Some(change) = self.change_of_state.take() {
+                    let Subject { namespace, name, .. } = &self.subject;
+                    tracing::info!(namespace, name, "{change}");
+                }
+            }
             (Waiting::Collision, Ok(_)) => {
                 self.outcome = Some(Outcome::LookAgain(Failure::new(
                     409,

@@ -14,6 +14,7 @@ pub mod execute;
 mod http;
 mod leader;
 pub mod lease;
+pub mod look;
 mod measure;
 pub mod merge;
 mod metrics;

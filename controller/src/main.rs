@@ -1,6 +1,6 @@
 //! The `tidegate` binary.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -9,6 +9,7 @@ use tidegate_controller::{check, shell};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -82,11 +83,20 @@ fn stop_on_signals() -> anyhow::Result<CancellationToken> {
 fn init_log(args: &LogArgs) -> anyhow::Result<()> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(filter) if !filter.is_empty() => EnvFilter::try_new(filter)?,
-        _ => EnvFilter::try_new(&args.loglevel)
-            .map_err(|error| anyhow::anyhow!("--loglevel {}: {error}", args.loglevel))?,
+        _ => {
+            let level = args.loglevel.parse::<LevelFilter>().map_err(|error| {
+                anyhow::anyhow!(
+                    "--loglevel {}: {error}; use error, warn, info, debug or trace",
+                    args.loglevel
+                )
+            })?;
+            // Our own lines; what libraries have to say at lower levels is asked for by RUST_LOG.
+            EnvFilter::try_new(format!("{},tidegate={level}", level.min(LevelFilter::WARN)))?
+        }
     };
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .with_writer(std::io::stderr);
     match args.logformat {

@@ -171,7 +171,7 @@ fn advice(kind: Kind, failure: &Failure) -> String {
     let (plural, group) = (resource.plural, resource.api_version());
     match failure.code {
         404 => format!(
-            "the API server does not know {plural} of {group}: install the CRDs (kubectl apply --server-side -k deploy/crds); \
+            "the API server does not know {plural} of {group}: install the CRDs (kubectl apply --server-side -f deploy/crds); \
              trying again"
         ),
         401 => format!(

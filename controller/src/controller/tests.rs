@@ -1,0 +1,429 @@
+use serde_json::json;
+
+use super::*;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_000_000 + seconds).unwrap()
+}
+
+/// A controller that has listed these objects and nothing else.
+fn listed(objects: &[(Kind, Value)]) -> Controller {
+    let mut controller = Controller::new(Options::default(), at(0));
+    list(&mut controller, objects);
+    controller
+}
+
+fn list(controller: &mut Controller, objects: &[(Kind, Value)]) {
+    for kind in Kind::ALL {
+        controller.deliver(kind, Signal::ListStart, at(0));
+        for (_, object) in objects.iter().filter(|(of, _)| *of == kind) {
+            controller.deliver(kind, Signal::Applied(Object::Value(object)), at(0));
+        }
+        controller.deliver(kind, Signal::ListEnd { version: "100" }, at(0));
+    }
+}
+
+fn rollout(name: &str, version: u32) -> Value {
+    json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout",
+        "metadata": {
+            "name": name, "namespace": "shop", "uid": format!("uid-{name}"), "resourceVersion": version.to_string(),
+            "generation": 1, "creationTimestamp": "1970-01-12T13:46:40Z",
+        },
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [{"name": "c", "image": "i:1"}]},
+            },
+            "strategy": {"canary": {}},
+        },
+    })
+}
+
+fn service(name: &str, version: u32, managed_by: Option<&str>) -> Value {
+    let mut service = json!({
+        "metadata": {"name": name, "namespace": "shop", "uid": format!("svc-{name}"), "resourceVersion": version.to_string()},
+        "spec": {"selector": {"app": "web", "rollouts-pod-template-hash": "5c"}},
+    });
+    if let Some(rollout) = managed_by {
+        service["metadata"]["annotations"] =
+            json!({"argo-rollouts.argoproj.io/managed-by-rollouts": rollout});
+    }
+    service
+}
+
+fn key(name: &str) -> ObjectKey {
+    ObjectKey::new("shop", name)
+}
+
+/// Names of the Rollouts that are due, in order; each is looked at without effect.
+fn due(controller: &mut Controller, now: Timestamp) -> Vec<String> {
+    let mut names = Vec::new();
+    while let Some(job) = controller.next_job(now) {
+        if let Key::Rollout(key) = job.key() {
+            names.push(key.name.clone());
+        }
+        let mut job = job;
+        job.stage = Stage::Over(Outcome::Done);
+        controller.finish(job, now);
+    }
+    names
+}
+
+fn first_request(controller: &mut Controller, job: &mut Job) -> Request {
+    match controller.step(job, at(1)) {
+        Some(Step::Request(request)) => request,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn nothing_is_done_before_everything_is_listed() {
+    let mut controller = Controller::new(Options::default(), at(0));
+    let rollout = rollout("web", 1);
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.always()) {
+        assert!(!controller.synced());
+        assert!(controller.next_job(at(1)).is_none(), "before {kind:?}");
+        controller.deliver(kind, Signal::ListStart, at(0));
+        if kind == Kind::Rollout {
+            controller.deliver(kind, Signal::Applied(Object::Value(&rollout)), at(0));
+        }
+        controller.deliver(kind, Signal::ListEnd { version: "5" }, at(0));
+    }
+    assert_eq!(due(&mut controller, at(1)), ["web"]);
+}
+
+#[test]
+fn an_abort_and_a_failed_analysis_go_first() {
+    let mut controller = listed(&[]);
+    let mut aborted = rollout("aborted", 1);
+    aborted["status"] = json!({"abort": true});
+    for rollout in [rollout("a", 1), rollout("analysed", 1), rollout("b", 1), aborted] {
+        controller.deliver(Kind::Rollout, Signal::Applied(Object::Value(&rollout)), at(0));
+    }
+    let run = json!({
+        "metadata": {
+            "name": "run", "namespace": "shop", "uid": "run-1", "resourceVersion": "9",
+            "ownerReferences": [{"kind": "Rollout", "name": "analysed", "uid": "uid-analysed", "controller": true}],
+        },
+        "status": {"phase": "Failed"},
+    });
+    controller.deliver(Kind::AnalysisRun, Signal::Applied(Object::Value(&run)), at(0));
+    let order = due(&mut controller, at(1));
+    assert_eq!(order, ["analysed", "aborted", "a", "b"]);
+}
+
+#[test]
+fn what_was_not_kept_is_read_before_the_plan() {
+    let mut controller = listed(&[(Kind::Service, service("web", 3, None))]);
+    let mut rollout = rollout("web", 1);
+    rollout["spec"]["strategy"]["canary"] = json!({"stableService": "web", "canaryService": "absent"});
+    controller.deliver(Kind::Rollout, Signal::Applied(Object::Value(&rollout)), at(0));
+    let mut job = controller.next_job(at(1)).unwrap();
+    // What does not exist is known not to exist, and not asked for.
+    assert_eq!(
+        first_request(&mut controller, &mut job),
+        Request::get(&SERVICES, "shop", "web")
+    );
+    controller.answer(&mut job, Ok(service("web", 3, None)), at(1));
+    let observed = controller.cache.observe(&key("web")).unwrap();
+    assert_eq!(observed.services.keys().collect::<Vec<_>>(), ["web"]);
+    assert!(controller.cache.unread(&key("web")).is_empty());
+}
+
+#[test]
+fn our_own_write_is_known_before_the_watch_tells() {
+    let mut controller = listed(&[(Kind::Rollout, rollout("web", 1))]);
+    let mut job = controller.next_job(at(1)).unwrap();
+    let request = first_request(&mut controller, &mut job);
+    assert!(request.verb.writes());
+    let mut written = rollout("web", 7);
+    written["metadata"]["annotations"] = json!({"rollout.argoproj.io/revision": "1"});
+    controller.answer(&mut job, Ok(written), at(1));
+    // An older state that comes late changes nothing.
+    controller.deliver(
+        Kind::Rollout,
+        Signal::Applied(Object::Value(&rollout("web", 5))),
+        at(1),
+    );
+    let observed = controller.cache.observe(&key("web")).unwrap();
+    assert_eq!(observed.rollout.metadata.resource_version, "7");
+}
+
+#[test]
+fn a_429_keeps_everybody_back_and_only_for_so_long() {
+    let mut controller = listed(&[(Kind::Rollout, rollout("a", 1)), (Kind::Rollout, rollout("b", 1))]);
+    let mut job = controller.next_job(at(1)).unwrap();
+    first_request(&mut controller, &mut job);
+    let failure = Failure {
+        retry_after: Some(SignedDuration::from_secs(3)),
+        ..Failure::new(429, "TooManyRequests", "")
+    };
+    controller.answer(&mut job, Err(failure), at(1));
+    controller.finish(job, at(1));
+    assert!(controller.next_job(at(3)).is_none());
+    assert_eq!(controller.next_wake(), Some(at(4)));
+    assert_eq!(due(&mut controller, at(4)), ["b", "a"]);
+}
+
+#[test]
+fn as_many_at_once_as_there_are_threads() {
+    let objects: Vec<_> = ["a", "b", "c"]
+        .into_iter()
+        .map(|name| (Kind::Rollout, rollout(name, 1)))
+        .collect();
+    let mut controller = Controller::new(
+        Options {
+            rollout_threads: 2,
+            ..Options::default()
+        },
+        at(0),
+    );
+    list(&mut controller, &objects);
+    let first = controller.next_job(at(1)).unwrap();
+    controller.next_job(at(1)).unwrap();
+    assert!(controller.next_job(at(1)).is_none());
+    assert_eq!(controller.next_wake(), None, "the end of a job wakes");
+    controller.finish(first, at(1));
+    assert!(controller.next_job(at(1)).is_some());
+}
+
+#[test]
+fn a_service_is_let_go_of_when_no_rollout_names_it() {
+    let named = {
+        let mut rollout = rollout("web", 1);
+        rollout["spec"]["strategy"]["canary"] = json!({"stableService": "named"});
+        rollout
+    };
+    let controller = &mut listed(&[
+        (Kind::Rollout, named),
+        (Kind::Service, service("named", 3, Some("web"))),
+        (Kind::Service, service("left", 3, Some("web"))),
+        (Kind::Service, service("orphan", 3, Some("gone"))),
+        (Kind::Service, service("free", 3, None)),
+    ]);
+    let mut patched = Vec::new();
+    while let Some(mut job) = controller.next_job(at(1)) {
+        if let Key::Service(key) = job.key().clone() {
+            if let Some(Step::Request(request)) = controller.step(&mut job, at(1)) {
+                patched.push((key.name.clone(), request.body));
+                controller.answer(&mut job, Ok(service(&key.name, 4, None)), at(1));
+            }
+            assert_eq!(controller.step(&mut job, at(1)), None);
+            assert_eq!(controller.finish(job, at(1)), Outcome::Done);
+        }
+    }
+    let body = |name: &str| {
+        json!({
+            "metadata": {
+                "uid": format!("svc-{name}"), "resourceVersion": "3",
+                "annotations": {"argo-rollouts.argoproj.io/managed-by-rollouts": null},
+            },
+            "spec": {"selector": {"rollouts-pod-template-hash": null}},
+        })
+    };
+    assert_eq!(
+        patched,
+        [
+            ("left".to_owned(), body("left")),
+            ("orphan".to_owned(), body("orphan"))
+        ]
+    );
+}
+
+#[test]
+fn a_service_is_let_go_of_when_its_rollout_is_deleted() {
+    let mut web = rollout("web", 1);
+    web["spec"]["strategy"]["canary"] = json!({"stableService": "web"});
+    let mut controller = listed(&[
+        (Kind::Rollout, web.clone()),
+        (Kind::Service, service("web", 3, Some("web"))),
+    ]);
+    due(&mut controller, at(1));
+    controller.deliver(Kind::Rollout, Signal::Deleted(Object::Value(&web)), at(2));
+    let keys: Vec<Key> = std::iter::from_fn(|| controller.next_job(at(2)).map(|job| job.key)).collect();
+    assert_eq!(keys, [Key::Service(key("web")), Key::Rollout(key("web"))]);
+}
+
+#[test]
+fn a_malformed_object_disturbs_nobody() {
+    let mut controller = listed(&[(Kind::Rollout, rollout("good", 1))]);
+    for text in [
+        "{}",
+        "[]",
+        "not json",
+        r#"{"metadata":{"name":7}}"#,
+        r#"{"metadata":{"name":"a","labels":[]}}"#,
+    ] {
+        controller.deliver(Kind::Rollout, Signal::Applied(Object::Text(text)), at(0));
+    }
+    let mut odd = rollout("odd", 1);
+    odd["spec"]["strategy"] = json!("no strategy");
+    odd["status"] = json!(["no status"]);
+    controller.deliver(Kind::Rollout, Signal::Applied(Object::Value(&odd)), at(0));
+    let mut names = due(&mut controller, at(1));
+    names.retain(|name| !name.is_empty());
+    assert_eq!(names, ["good", "odd"]);
+}
+
+#[test]
+fn objects_of_another_instance_are_not_ours() {
+    let mut other = rollout("other", 1);
+    other["metadata"]["labels"] = json!({"argo-rollouts.argoproj.io/controller-instance-id": "x"});
+    let objects = [(Kind::Rollout, rollout("mine", 1)), (Kind::Rollout, other)];
+    assert_eq!(due(&mut listed(&objects), at(1)), ["mine"]);
+    let settings = Settings {
+        instance_id: Some("x".into()),
+        ..Settings::default()
+    };
+    let mut instance = Controller::new(
+        Options {
+            settings,
+            ..Options::default()
+        },
+        at(0),
+    );
+    list(&mut instance, &objects);
+    assert_eq!(due(&mut instance, at(1)), ["other"]);
+}
+
+#[test]
+fn workloads_are_watched_when_somebody_names_one() {
+    let mut controller = listed(&[]);
+    assert!(!controller.wanted().contains(&Kind::Deployment));
+    let mut rollout = rollout("web", 1);
+    rollout["spec"]["workloadRef"] = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "old"});
+    controller.deliver(Kind::Rollout, Signal::Applied(Object::Value(&rollout)), at(0));
+    assert!(controller.wanted().contains(&Kind::Deployment));
+}
+
+#[test]
+fn changes_around_a_rollout_wake_it() {
+    let mut web = rollout("web", 1);
+    web["spec"]["strategy"]["canary"] = json!({
+        "stableService": "web", "canaryService": "web-canary",
+        "trafficRouting": {"nginx": {"stableIngress": "web"}},
+        "analysis": {"templates": [{"templateName": "direct"}]},
+    });
+    let object = |name: &str, uid: &str, spec: Value| json!({"metadata": {"name": name, "namespace": "shop", "uid": uid, "resourceVersion": "200"}, "spec": spec});
+    let owned = |name: &str| {
+        let mut object = object(name, name, json!({}));
+        object["metadata"]["ownerReferences"] =
+            json!([{"kind": "Rollout", "name": "web", "uid": "uid-web", "controller": true}]);
+        object
+    };
+    let orphan = {
+        let mut object = object("orphan", "orphan", json!({}));
+        object["metadata"]["labels"] = json!({"app": "web", "rollouts-pod-template-hash": "1"});
+        object
+    };
+    let direct = object("direct", "t1", json!({"templates": [{"templateName": "nested"}]}));
+    let mut controller = listed(&[(Kind::Rollout, web), (Kind::Rollout, rollout("idle", 1))]);
+    due(&mut controller, at(1));
+    let table = [
+        (Kind::ReplicaSet, owned("web-1"), true),
+        (Kind::ReplicaSet, orphan, true),
+        (Kind::ReplicaSet, object("foreign", "f", json!({})), false),
+        (Kind::Service, service("web", 200, None), true),
+        (Kind::Service, service("other", 200, None), false),
+        (Kind::Ingress, object("web", "i1", json!({})), true),
+        (Kind::Ingress, owned("owned"), true),
+        (Kind::Ingress, object("other", "i2", json!({})), false),
+        (Kind::AnalysisRun, owned("run"), true),
+        (Kind::AnalysisTemplate, direct, true),
+        (Kind::AnalysisTemplate, object("nested", "t2", json!({})), true),
+        (Kind::AnalysisTemplate, object("other", "t3", json!({})), false),
+    ];
+    for (kind, object, woken) in table {
+        controller.deliver(kind, Signal::Applied(Object::Value(&object)), at(2));
+        let expected: &[&str] = if woken { &["web"] } else { &[] };
+        assert_eq!(
+            due(&mut controller, at(2)),
+            expected,
+            "{kind:?} {}",
+            object["metadata"]["name"]
+        );
+        // The same once more is no news.
+        controller.deliver(kind, Signal::Applied(Object::Value(&object)), at(2));
+        assert!(due(&mut controller, at(2)).is_empty(), "{kind:?}");
+        if woken {
+            controller.deliver(kind, Signal::Deleted(Object::Value(&object)), at(2));
+            assert_eq!(due(&mut controller, at(2)), ["web"], "{kind:?} gone");
+            controller.deliver(kind, Signal::Applied(Object::Value(&object)), at(2));
+            due(&mut controller, at(2));
+        }
+    }
+}
+
+#[test]
+fn routes_are_as_old_as_the_process_or_as_their_last_change() {
+    let mut web = rollout("web", 1);
+    web["spec"]["strategy"]["canary"] = json!({"stableService": "web"});
+    let mut controller = listed(&[(Kind::Rollout, web), (Kind::Service, service("web", 3, None))]);
+    let since =
+        |controller: &Controller| controller.cache.observe(&key("web")).unwrap().routed_since["Service/web"];
+    assert_eq!(since(&controller), at(0));
+    let mut changed = service("web", 4, None);
+    changed["metadata"]["labels"] = json!({"a": "b"});
+    controller.deliver(Kind::Service, Signal::Applied(Object::Value(&changed)), at(5));
+    assert_eq!(since(&controller), at(0), "the same selector");
+    changed["metadata"]["resourceVersion"] = json!("5");
+    changed["spec"]["selector"]["rollouts-pod-template-hash"] = json!("6d");
+    controller.deliver(Kind::Service, Signal::Applied(Object::Value(&changed)), at(6));
+    assert_eq!(since(&controller), at(6));
+}
+
+#[test]
+fn a_measurement_is_asked_for_once_and_its_reading_written() {
+    let run = json!({
+        "metadata": {"name": "run", "namespace": "shop", "uid": "run-1", "resourceVersion": "9"},
+        "spec": {
+            "args": [{"name": "token", "valueFrom": {"secretKeyRef": {"name": "secret", "key": "key"}}}],
+            "metrics": [{"name": "m", "provider": {"web": {"url": "http://x/{{args.token}}", "jsonPath": "{$.a}"}}}],
+        },
+    });
+    let mut controller = listed(&[(Kind::AnalysisRun, run.clone())]);
+    let mut job = controller.next_job(at(1)).unwrap();
+    let request = first_request(&mut controller, &mut job);
+    assert_eq!(request.to_string(), "get secrets shop/secret");
+    controller.answer(&mut job, Ok(json!({"data": {"key": "c2VjcmV0"}})), at(1));
+    let Some(Step::Measure(ask)) = controller.step(&mut job, at(1)) else {
+        panic!("a question")
+    };
+    assert_eq!(ask.metric.provider.web.as_ref().unwrap().url, "http://x/secret");
+    while controller.step(&mut job, at(1)).is_some() {
+        controller.answer(&mut job, Ok(run.clone()), at(1));
+    }
+    controller.finish(job, at(1));
+    // While it is under way it is not asked again.
+    controller.runs.add(Key::Run(key("run")), Lane::Normal, at(1));
+    let mut job = controller.next_job(at(1)).unwrap();
+    assert_eq!(controller.step(&mut job, at(1)), None);
+    controller.finish(job, at(1));
+
+    let reading = ask.failed(tidegate_analysis::Trouble::NoData, "nothing", at(2));
+    controller.measured(&key("run"), "another uid", reading.clone(), at(2));
+    assert!(controller.next_job(at(2)).is_none(), "a run of another uid");
+    controller.measured(&key("run"), "run-1", reading, at(2));
+    let mut job = controller.next_job(at(2)).unwrap();
+    let request = first_request(&mut controller, &mut job);
+    assert_eq!(request.to_string(), "get secrets shop/secret");
+    controller.answer(&mut job, Ok(json!({"data": {"key": "c2VjcmV0"}})), at(2));
+    let status = first_request(&mut controller, &mut job);
+    assert_eq!(status.to_string(), "patch analysisruns shop/run");
+    assert_eq!(
+        status.body["metadata"],
+        json!({"uid": "run-1", "resourceVersion": "9"})
+    );
+    assert_eq!(
+        status.body["status"]["metricResults"][0]["measurements"][0]["phase"],
+        json!("Error")
+    );
+    // The write is lost: the reading is not.
+    controller.answer(&mut job, Err(Failure::no_answer("timeout")), at(2));
+    assert_eq!(controller.step(&mut job, at(2)), None);
+    assert!(matches!(controller.finish(job, at(2)), Outcome::Failed(_)));
+    assert_eq!(controller.memory[&key("run")].readings.len(), 1);
+}
