@@ -38,7 +38,7 @@ pub use self::{
     request::{FieldValidation, List, Options, Outcome, PatchKind, Propagation, Request, Response, Verb},
     resource::{Column, Generation, Registry, Resource, ScalePaths},
     schema::{ListType, Schema, Type},
-    selector::Selector,
+    selector::{Selector, to_text as selector_text},
     status::{Cause, Reason, Status},
 };
 

@@ -207,7 +207,7 @@ fn scalar(value: Option<&Value>, absent: &str) -> String {
 }
 
 /// A workload's `spec.selector` (a LabelSelector, or a plain map) as text, as the scale subresource gives it.
-pub(crate) fn to_text(selector: &Value) -> String {
+pub fn to_text(selector: &Value) -> String {
     let mut parts: Vec<String> = Vec::new();
     let labels = selector
         .get("matchLabels")
