@@ -60,6 +60,10 @@ pub(super) fn call(name: &str, args: &[Value], run: &mut Run<'_>) -> Evaluated {
         },
         ("int", [value]) => int(value),
         ("float", [value]) => float(value),
+        // one argument that is no number and no list is handed back
+        ("max" | "min", [other @ (Value::Nil | Value::Str(_) | Value::Bool(_) | Value::Map(_))]) => {
+            Ok(other.clone())
+        }
         ("max" | "min", args) => {
             let mut best = None;
             extreme(name, args, &mut best, budget)?;
@@ -100,10 +104,7 @@ pub(super) fn call(name: &str, args: &[Value], run: &mut Run<'_>) -> Evaluated {
             text_function(name, string(first)?, rest, budget)
         }
         (_, [first, ..]) if is_text_function(name) => Err(conversion(first, "string")),
-        ("get", [from, index]) => Ok(match from {
-            Value::Nil => Value::Nil,
-            from => fetch(from, index).unwrap_or(Value::Nil),
-        }),
+        ("get", [from, index]) => get(from, index),
         ("keys" | "values" | "toPairs", [value]) => match value {
             Value::Map(map) => {
                 budget.memory(map.entries.len() * if name == "toPairs" { 3 } else { 1 })?;
@@ -140,6 +141,31 @@ pub(super) fn call(name: &str, args: &[Value], run: &mut Run<'_>) -> Evaluated {
             _ => error(format!("cannot {name} {}", kind(other))),
         },
         (name, []) => error(format!("not enough arguments to call {name}")),
+    }
+}
+
+/// The item or entry, and nil where there is none.
+fn get(from: &Value, index: &Value) -> Evaluated {
+    let length = match from {
+        Value::Map(map) if !map.string_keys => {
+            return Ok(map.entries.get(&index.key()?).cloned().unwrap_or(Value::Nil));
+        }
+        Value::Map(_) => return fetch(from, index),
+        Value::List(list) => list.items.len(),
+        Value::Str(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        _ => return Ok(Value::Nil),
+    };
+    let position = to_int(index)?;
+    let position = if position < 0 {
+        position.saturating_add(length as i64)
+    } else {
+        position
+    };
+    if (0..length as i64).contains(&position) {
+        fetch(from, &Value::Int(position))
+    } else {
+        Ok(Value::Nil)
     }
 }
 
@@ -364,14 +390,19 @@ fn collect_numbers(
 ) -> Result<(), EvalError> {
     for value in values {
         budget.step(1)?;
-        match (value, value.number()) {
-            (Value::List(list), _) => collect_numbers(name, &list.items, out, budget)?,
-            (_, Some(number)) => {
-                budget.memory(1)?;
-                out.push(number);
+        let number = match value {
+            Value::List(list) => {
+                collect_numbers(name, &list.items, out, budget)?;
+                continue;
             }
-            (other, None) => return invalid(name, other),
-        }
+            Value::Duration(nanos) => *nanos as f64,
+            value => match value.number() {
+                Some(number) => number,
+                None => return invalid(name, value),
+            },
+        };
+        budget.memory(1)?;
+        out.push(number);
     }
     Ok(())
 }

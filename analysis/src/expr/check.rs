@@ -290,6 +290,7 @@ struct Checker<'a> {
 struct Scope {
     item: Type,
     reduces: bool,
+    counts: bool,
 }
 
 type Checked = Result<Type, CompileError>;
@@ -402,7 +403,8 @@ impl Checker<'_> {
         let scope = self.predicates.last();
         match pointer {
             Pointer::Item => Ok(scope.map_or(Type::Any, |scope| scope.item.clone())),
-            Pointer::Index => Ok(Type::Int),
+            Pointer::Index if scope.is_some_and(|scope| scope.counts) => Ok(Type::Int),
+            Pointer::Index => self.error(0, "unknown pointer #index"),
             Pointer::Acc if scope.is_some_and(|scope| scope.reduces) => Ok(Type::Any),
             Pointer::Acc => self.error(0, "unknown pointer #acc"),
             Pointer::Unknown(name) => self.error(name.at, format!("unknown pointer #{}", name.text)),
@@ -743,6 +745,7 @@ impl Checker<'_> {
                 self.predicates.push(Scope {
                     item: item.clone(),
                     reduces: name == "reduce",
+                    counts: matches!(name, "map" | "reduce"),
                 });
                 let predicate = self.visit(predicate);
                 self.predicates.pop();
@@ -806,12 +809,11 @@ impl Checker<'_> {
                     if list(arg) {
                         return Ok(Type::Any);
                     }
-                    let spans = *arg == Type::Duration && matches!(text, "max" | "min");
-                    if !arg.number() && !spans {
+                    if !arg.number() && *arg != Type::Duration {
                         return self.error(name.at, format!("invalid argument for {text} (type {arg})"));
                     }
                 }
-                Ok(Type::Any)
+                Ok(args.first().cloned().unwrap_or(Type::Any))
             }
             ("concat" | "date", []) => number_of("at least 1"),
             ("concat", args) => match args.iter().find(|arg| !list(arg)) {
@@ -860,7 +862,7 @@ impl Checker<'_> {
                     };
                     return self.error(name.at, format!("cannot use {other} as argument to call sort"));
                 }
-                Ok(Type::array_of(items.element()))
+                Ok(Type::array_of(Type::Any))
             }
             ("get", [base, index]) => match base {
                 Type::Any | Type::Map { .. } => self.index(base, index, name.at),

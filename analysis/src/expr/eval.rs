@@ -155,15 +155,16 @@ impl<'a> Run<'a> {
             left = match step {
                 Step::Pipe(call) => self.call(Some(left), call)?,
                 Step::Compare(pairs) => Value::Bool(self.compare(left, pairs)?),
+                // the right side is not looked at, nor is its type
                 Step::Binary {
                     op: BinaryOp::And(_),
                     right,
                     ..
                 } => {
                     if truth(&left)? {
-                        Value::Bool(truth(&self.eval(right)?)?)
+                        self.eval(right)?
                     } else {
-                        Value::Bool(false)
+                        left
                     }
                 }
                 Step::Binary {
@@ -172,9 +173,9 @@ impl<'a> Run<'a> {
                     ..
                 } => {
                     if truth(&left)? {
-                        Value::Bool(true)
+                        left
                     } else {
-                        Value::Bool(truth(&self.eval(right)?)?)
+                        self.eval(right)?
                     }
                 }
                 Step::Binary {
@@ -192,13 +193,17 @@ impl<'a> Run<'a> {
                     regex,
                     ..
                 } => {
-                    let matched = if let Some(regex) = regex {
-                        let text = string(&left)?;
-                        self.budget.step(text.len() / 16)?;
-                        regex.is_match(text)
-                    } else {
-                        let right = self.eval(right)?;
-                        self.matches(&left, &right)?
+                    let matched = match (regex, &left) {
+                        (Some(_), Value::Nil) => false,
+                        (Some(regex), left) => {
+                            let text = string(left)?;
+                            self.budget.step(text.len() / 16)?;
+                            regex.is_match(text)
+                        }
+                        (None, left) => {
+                            let right = self.eval(right)?;
+                            self.matches(left, &right)?
+                        }
                     };
                     Value::Bool(matched != *negate)
                 }
@@ -236,6 +241,9 @@ impl<'a> Run<'a> {
     }
 
     fn matches(&mut self, text: &Value, pattern: &Value) -> Result<bool, EvalError> {
+        if matches!((text, pattern), (Value::Nil, _) | (_, Value::Nil)) {
+            return Ok(false);
+        }
         let (text, pattern) = (string(text)?, string(pattern)?);
         // a pattern that is computed is compiled anew each time, which costs far more than a node
         self.budget.step(10_000 + 100 * pattern.len() + text.len() / 16)?;
@@ -248,6 +256,12 @@ impl<'a> Run<'a> {
             BinaryOp::Equal => Value::Bool(left.equals(right, &mut self.budget)?),
             BinaryOp::NotEqual => Value::Bool(!left.equals(right, &mut self.budget)?),
             BinaryOp::In => Value::Bool(self.contained(left, right)?),
+            // nothing contains nothing: a missing field is no error here
+            BinaryOp::Contains | BinaryOp::StartsWith | BinaryOp::EndsWith
+                if matches!((left, right), (Value::Nil, _) | (_, Value::Nil)) =>
+            {
+                Value::Bool(false)
+            }
             BinaryOp::Contains | BinaryOp::StartsWith | BinaryOp::EndsWith => {
                 let (left, right) = (string(left)?, string(right)?);
                 self.budget.scan(left.len())?;
@@ -589,11 +603,7 @@ impl<'a> Run<'a> {
                 for (key, item) in keys.iter().zip(&list.items) {
                     groups.entry(key.key()?).or_default().push(item.clone());
                 }
-                let groups = groups
-                    .into_iter()
-                    .map(|(key, items)| Ok((key, Value::list(items, Element::Any)?)))
-                    .collect::<Result<_, EvalError>>()?;
-                Value::map(groups, false)
+                Value::groups(groups)
             }
             "sortBy" => {
                 self.budget.memory(list.items.len())?;
@@ -704,6 +714,13 @@ pub(super) fn fetch(from: &Value, index: &Value) -> Evaluated {
                 .get(position)
                 .map_or(Value::Nil, |byte| Value::Int(i64::from(*byte))))
         }
+        Value::Str(text) => {
+            let position = position(index, text.len())?;
+            Ok(text
+                .as_bytes()
+                .get(position)
+                .map_or(Value::Nil, |byte| Value::Int(i64::from(*byte))))
+        }
         Value::Map(map) => {
             if map.string_keys && !matches!(index, Value::Str(_) | Value::Nil) {
                 return Err(EvalError::new(format!(
@@ -711,7 +728,11 @@ pub(super) fn fetch(from: &Value, index: &Value) -> Evaluated {
                     index.type_name()
                 )));
             }
-            Ok(map.entries.get(&index.key()?).cloned().unwrap_or(Value::Nil))
+            match map.entries.get(&index.key()?) {
+                Some(value) => Ok(value.clone()),
+                None if map.of_lists => Value::list(Vec::new(), Element::Any),
+                None => Ok(Value::Nil),
+            }
         }
         from => Err(EvalError::new(format!(
             "cannot fetch {index} from {}",

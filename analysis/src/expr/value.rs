@@ -65,6 +65,8 @@ pub struct Map {
     pub(super) entries: BTreeMap<Key, Value>,
     /// Whether all keys are strings by declaration, as in JSON.
     pub(super) string_keys: bool,
+    /// Whether the values are lists by declaration: what is missing is then an empty list.
+    pub(super) of_lists: bool,
     depth: usize,
 }
 
@@ -212,7 +214,28 @@ impl Value {
         Ok(Self::Map(Arc::new(Map {
             entries,
             string_keys,
+            of_lists: false,
             depth,
+        })))
+    }
+
+    /// The groups of `groupBy`.
+    pub(super) fn groups(groups: BTreeMap<Key, Vec<Self>>) -> Result<Self, EvalError> {
+        let mut depth = 0;
+        let mut entries = BTreeMap::new();
+        for (key, items) in groups {
+            let list = Self::list(items, Element::Any)?;
+            depth = depth.max(list.depth());
+            entries.insert(key, list);
+        }
+        if depth >= MAX_VALUE_DEPTH {
+            return Err(too_deep());
+        }
+        Ok(Self::Map(Arc::new(Map {
+            entries,
+            string_keys: false,
+            of_lists: true,
+            depth: depth + 1,
         })))
     }
 
