@@ -78,7 +78,7 @@ impl CompileError {
         let before = source.get(..at).unwrap_or(source);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Self {
-            message: message.into(),
+            message: short(message.into()),
             line: before.matches('\n').count() as u32 + 1,
             column: before.get(line_start..).unwrap_or_default().chars().count() as u32 + 1,
         }
@@ -95,7 +95,7 @@ pub struct EvalError {
 impl EvalError {
     fn new(message: impl Into<String>) -> Self {
         Self {
-            message: message.into(),
+            message: short(message.into()),
         }
     }
 
@@ -185,4 +185,15 @@ impl Program {
         check::check(&self.source, &self.root, self.kind, &Type::of(&env.result))?;
         eval::Run::new(env, self.kind).eval(&self.root)
     }
+}
+
+/// The longest message of an error in bytes: messages end up in a status, and may quote a result.
+const MAX_MESSAGE: usize = 1024;
+
+fn short(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+        message.push('…');
+    }
+    message
 }

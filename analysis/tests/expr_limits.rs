@@ -124,6 +124,20 @@ fn bombs_are_errors() {
     }
 }
 
+#[test]
+fn messages_are_short() {
+    for source in [
+        "asInt(result)",
+        "result > 1",
+        "[result] | asInt()",
+        "asFloat(result + 'é')",
+    ] {
+        let answer = run(source, Value::from("é".repeat(100_000))).unwrap_err();
+        assert!(answer.len() < 1100, "{source}: {}", answer.len());
+    }
+    assert!(run(&"x".repeat(16_000), Value::Nil).unwrap_err().len() < 1100);
+}
+
 /// What fits the limits works, in the same small stack.
 #[test]
 fn the_deepest_and_longest_that_is_allowed() {
