@@ -295,7 +295,7 @@ impl Cache {
             Kind::AnalysisRun => self.apply_run(object).map_err(unreadable),
             Kind::AnalysisTemplate => self.apply_template(false, object).map_err(unreadable),
             Kind::ClusterAnalysisTemplate => self.apply_template(true, object).map_err(unreadable),
-            Kind::Job => self.job(object).map_err(unreadable),
+            Kind::Job => Self::job(object).map_err(unreadable),
             Kind::Deployment | Kind::PodTemplate | Kind::WorkloadReplicaSet => {
                 self.apply_workload(kind, object).map_err(unreadable)
             }
@@ -309,7 +309,7 @@ impl Cache {
         };
         let key = ObjectKey::new(metadata.namespace, metadata.name);
         if kind == Kind::Job {
-            return self.job(object).unwrap_or_default();
+            return Self::job(object).unwrap_or_default();
         }
         self.gone(kind, &key, &metadata.uid, false)
     }
@@ -785,7 +785,7 @@ impl Cache {
     }
 
     /// A Job says only which run has to look.
-    fn job(&mut self, object: Object<'_>) -> Result<Vec<Look>, serde_json::Error> {
+    fn job(object: Object<'_>) -> Result<Vec<Look>, serde_json::Error> {
         let RawMetadata { metadata } = object.decode()?;
         let owner = controller_of(&metadata).filter(|owner| owner.kind == "AnalysisRun");
         Ok(owner

@@ -125,7 +125,7 @@ async fn crds(api: &Api, findings: &mut Findings) -> anyhow::Result<()> {
     let served = match api.page("/apis/argoproj.io/v1alpha1", TIMEOUT).await {
         Ok(text) => serde_json::from_str::<Value>(&text)?,
         Err(failure) if failure.is_not_found() => Value::Null,
-        Err(failure) => return Err(unanswered(failure)),
+        Err(failure) => return Err(unanswered(&failure)),
     };
     let names: Vec<&str> = served
         .get("resources")
@@ -170,14 +170,17 @@ async fn allowed(
         }},
     });
     let request = Request::new(Verb::Create, &REVIEWS, "", "", body);
-    let review = api.send(&request, TIMEOUT).await.map_err(unanswered)?;
+    let review = api
+        .send(&request, TIMEOUT)
+        .await
+        .map_err(|failure| unanswered(&failure))?;
     Ok(review
         .pointer("/status/allowed")
         .and_then(Value::as_bool)
         .unwrap_or_default())
 }
 
-fn unanswered(failure: Failure) -> anyhow::Error {
+fn unanswered(failure: &Failure) -> anyhow::Error {
     match failure.code {
         401 => anyhow::anyhow!(
             "the API server does not accept our credentials: {}",

@@ -250,17 +250,15 @@ impl Controller {
                     ..Reads::default()
                 })
             }
-            Key::Run(key) => match self.cache.run(key) {
-                Some(run) => Stage::Run(Box::new(RunJob::new(
-                    run,
-                    self.memory.get(key),
-                    self.options.job_namespace.clone(),
-                ))),
-                None => {
+            Key::Run(key) => {
+                if let Some(run) = self.cache.run(key) {
+                    let job_namespace = self.options.job_namespace.clone();
+                    Stage::Run(Box::new(RunJob::new(run, self.memory.get(key), job_namespace)))
+                } else {
                     self.memory.remove(key);
                     Stage::Over(Outcome::Done)
                 }
-            },
+            }
             Key::Service(service) => Stage::Cleaning(self.cache.abandoned(service).map(|view| {
                 let body = execute::service_patch(&view.uid, &view.resource_version, None, None);
                 Request::new(
@@ -301,7 +299,7 @@ impl Controller {
                     job.stage = self.plan(&job.key, reading, &mut job.wake, now);
                     job.planned = true;
                 }
-                Stage::Executing(execution) => match execution.next() {
+                Stage::Executing(execution) => match execution.step() {
                     Some(Step::Request(request)) => return Some(send(&mut job.waiting, request)),
                     Some(step) => return Some(step),
                     None => {

@@ -160,7 +160,7 @@ impl Execution {
     }
 
     /// The next step; `None` while an answer is missing, and at the end.
-    pub fn next(&mut self) -> Option<Step> {
+    pub fn step(&mut self) -> Option<Step> {
         if let Some(step) = self.steps.pop_front() {
             return Some(step);
         }
@@ -436,7 +436,7 @@ impl Execution {
                 self.merge_patch(&ROLLOUTS, &self.subject.name, body)
             }
             Change::ScaleWorkload { name, uid, scale } => {
-                let mut operations = vec![test("/metadata/uid", json!(uid))];
+                let mut operations = vec![test("/metadata/uid", uid.as_str())];
                 operations.extend(scale_operations(*scale));
                 self.json_patch(&DEPLOYMENTS, name, operations)
             }
@@ -482,7 +482,7 @@ impl Execution {
             }
             return self.merge_patch(&REPLICA_SETS, name, body);
         }
-        let mut operations = vec![test("/metadata/uid", json!(uid))];
+        let mut operations = vec![test("/metadata/uid", uid)];
         operations.extend(scale.into_iter().flat_map(scale_operations));
         operations.extend(self.annotation_operations(name, annotations));
         self.json_patch(&REPLICA_SETS, name, operations)
@@ -509,9 +509,9 @@ impl Execution {
                 key.replace('~', "~0").replace('/', "~1")
             );
             let before = observed.get(key);
-            operations.extend(before.map(|before| test(&path, json!(before))));
+            operations.extend(before.map(|before| test(&path, before.as_str())));
             match value {
-                Some(value) => operations.push(add(&path, json!(value))),
+                Some(value) => operations.push(add(&path, value.as_str())),
                 None if before.is_some() => operations.push(json!({"op": "remove", "path": path})),
                 None => {}
             }
@@ -573,17 +573,17 @@ fn same_template(body: &Value, object: &Value) -> bool {
 
 fn scale_operations(scale: Scale) -> [Value; 2] {
     [
-        test("/spec/replicas", json!(scale.from)),
+        test("/spec/replicas", scale.from),
         json!({"op": "replace", "path": "/spec/replicas", "value": scale.to}),
     ]
 }
 
-fn test(path: &str, value: Value) -> Value {
-    json!({"op": "test", "path": path, "value": value})
+fn test(path: &str, value: impl Into<Value>) -> Value {
+    json!({"op": "test", "path": path, "value": value.into()})
 }
 
-fn add(path: &str, value: Value) -> Value {
-    json!({"op": "add", "path": path, "value": value})
+fn add(path: &str, value: impl Into<Value>) -> Value {
+    json!({"op": "add", "path": path, "value": value.into()})
 }
 
 #[cfg(test)]

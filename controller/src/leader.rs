@@ -82,7 +82,7 @@ impl Leadership {
                         tracing::warn!("{text}; trying again");
                         trouble = text;
                     }
-                    self.with(election, |election, now| election.failed(now))
+                    self.with(election, Election::failed)
                 }
             };
             let leads = self.leads();

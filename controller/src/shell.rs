@@ -37,7 +37,7 @@ const MEASUREMENTS: usize = 100;
 /// Time that running jobs get to end when the process stops.
 const GRACE: Duration = Duration::from_secs(15);
 /// How often series of objects that are gone are dropped.
-const SWEEP: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_mins(1);
 /// Time between two tries to set up the client.
 const RECONNECT: Duration = Duration::from_secs(5);
 
@@ -325,7 +325,7 @@ impl Worker {
         let (ask, mut asked) = mpsc::unbounded_channel();
         while !stop.is_cancelled() {
             let due = self.start_jobs(&mut jobs, &ask);
-            let wait = due.map_or(Duration::from_secs(3600), |due| {
+            let wait = due.map_or(Duration::from_hours(1), |due| {
                 let wait = due.duration_since(Timestamp::now());
                 Duration::try_from(wait)
                     .unwrap_or_default()

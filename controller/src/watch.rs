@@ -18,11 +18,11 @@ use crate::request::Failure;
 /// Objects on a page: small enough to keep the peak low, large enough to keep the start fast.
 const PAGE: usize = 250;
 /// Time for a page, and for a watch to start.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// How long the server is asked to keep a watch open.
 const WATCH_SECONDS: u32 = 300;
 /// A watch that says nothing for so long, not even a bookmark (about one a minute), is taken as broken.
-const IDLE: Duration = Duration::from_secs(120);
+const IDLE: Duration = Duration::from_mins(2);
 /// Longest wait before the next try.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 /// Longest line of a watch: the largest object that the API server stores, with room for its encoding.
@@ -231,11 +231,8 @@ async fn follow(kind: Kind, api: &Api, scope: &Scope, sink: &dyn Sink, mut versi
         );
         let before = version.clone();
         let failure = match api.watch(&path, TIMEOUT).await {
-            Ok(response) => match read(kind, response.into_body(), sink, &mut version).await {
-                // The server ends each watch after a while.
-                Ok(()) => None,
-                Err(failure) => Some(failure),
-            },
+            // The server ends each watch after a while: that is no failure.
+            Ok(response) => read(kind, response.into_body(), sink, &mut version).await.err(),
             Err(failure) => Some(failure),
         };
         if version != before {

@@ -109,14 +109,14 @@ mod tests {
 
     use super::*;
 
-    fn rollout(spec: serde_json::Value) -> Rollout {
+    fn rollout(spec: &serde_json::Value) -> Rollout {
         serde_json::from_value(json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": spec}))
             .unwrap()
     }
 
     #[test]
     fn everything_that_is_named() {
-        let rollout = rollout(json!({
+        let rollout = rollout(&json!({
             "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "old"},
             "strategy": {"canary": {
                 "stableService": "web", "canaryService": "web-canary",
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_blue_green_one() {
-        let rollout = rollout(json!({"strategy": {"blueGreen": {
+        let rollout = rollout(&json!({"strategy": {"blueGreen": {
             "activeService": "active", "previewService": "preview",
             "prePromotionAnalysis": {"templates": [{"templateName": "pre"}]},
         }}}));

@@ -57,7 +57,7 @@ fn execution(changes: Vec<Change>, status: Option<Value>) -> Execution {
 
 /// The request that one change becomes.
 fn request(change: Change) -> Request {
-    match execution(vec![change], None).next() {
+    match execution(vec![change], None).step() {
         Some(Step::Request(request)) => request,
         other => panic!("{other:?}"),
     }
@@ -303,13 +303,13 @@ fn actions_then_the_status_then_the_events() {
         }],
         Some(json!({"phase": "Healthy"})),
     );
-    let Some(Step::Request(_)) = execution.next() else {
+    let Some(Step::Request(_)) = execution.step() else {
         panic!("the action comes first")
     };
-    assert_eq!(execution.next(), None, "waits for the answer");
+    assert_eq!(execution.step(), None, "waits for the answer");
     execution.answer(Ok(&json!({"metadata": {"resourceVersion": "11"}})));
-    assert_eq!(reason(execution.next()).as_deref(), Some("Acted"));
-    let Some(Step::Request(status)) = execution.next() else {
+    assert_eq!(reason(execution.step()).as_deref(), Some("Acted"));
+    let Some(Step::Request(status)) = execution.step() else {
         panic!("then the status")
     };
     // The version that our own write left, not the one that was observed.
@@ -324,8 +324,8 @@ fn actions_then_the_status_then_the_events() {
         .on("status")
     );
     execution.answer(Ok(&json!({"metadata": {"resourceVersion": "12"}})));
-    assert_eq!(reason(execution.next()).as_deref(), Some("Planned"));
-    assert_eq!(execution.next(), None);
+    assert_eq!(reason(execution.step()).as_deref(), Some("Planned"));
+    assert_eq!(execution.step(), None);
     assert_eq!(execution.outcome(), Outcome::Done);
 }
 
@@ -339,10 +339,10 @@ fn two_writes_of_one_service_chain_their_versions() {
         managed_by: None,
     };
     let mut execution = execution(vec![set(Some("a")), set(Some("b"))], None);
-    execution.next().unwrap();
+    execution.step().unwrap();
     execution.answer(Ok(&json!({"metadata": {"resourceVersion": "4"}})));
-    reason(execution.next()).unwrap();
-    let Some(Step::Request(second)) = execution.next() else {
+    reason(execution.step()).unwrap();
+    let Some(Step::Request(second)) = execution.step() else {
         panic!("a second write")
     };
     assert_eq!(second.body["metadata"]["resourceVersion"], json!("4"));
@@ -365,9 +365,9 @@ fn stops_at_the_first_failure() {
         (forbidden.clone(), Outcome::Failed(forbidden)),
     ] {
         let mut execution = execution(vec![scale(), scale()], Some(json!({"phase": "x"})));
-        execution.next().unwrap();
+        execution.step().unwrap();
         execution.answer(Err(failure));
-        assert_eq!(execution.next(), None);
+        assert_eq!(execution.step(), None);
         assert_eq!(execution.outcome(), outcome);
     }
 }
@@ -381,11 +381,11 @@ fn what_is_gone_already_is_deleted() {
         }],
         None,
     );
-    execution.next().unwrap();
+    execution.step().unwrap();
     execution.answer(Err(Failure::new(404, "NotFound", "")));
-    assert_eq!(reason(execution.next()).as_deref(), Some("Acted"));
-    assert_eq!(reason(execution.next()).as_deref(), Some("Planned"));
-    assert_eq!((execution.next(), execution.outcome()), (None, Outcome::Done));
+    assert_eq!(reason(execution.step()).as_deref(), Some("Acted"));
+    assert_eq!(reason(execution.step()).as_deref(), Some("Planned"));
+    assert_eq!((execution.step(), execution.outcome()), (None, Outcome::Done));
 }
 
 fn replica_set(owner: &str, image: &str) -> Value {
@@ -408,10 +408,10 @@ fn create_over(existing: &Value) -> Execution {
         }],
         None,
     );
-    execution.next().unwrap();
+    execution.step().unwrap();
     execution.answer(Err(Failure::new(409, "AlreadyExists", "")));
     assert_eq!(
-        execution.next(),
+        execution.step(),
         Some(Step::Request(Request::get(&REPLICA_SETS, "shop", "web-6d")))
     );
     execution.answer(Ok(existing));
@@ -421,8 +421,8 @@ fn create_over(existing: &Value) -> Execution {
 #[test]
 fn a_create_whose_answer_was_lost_succeeds() {
     let mut execution = create_over(&replica_set("ro-1", "i:2"));
-    assert_eq!(reason(execution.next()).as_deref(), Some("Acted"));
-    assert_eq!(reason(execution.next()).as_deref(), Some("Planned"));
+    assert_eq!(reason(execution.step()).as_deref(), Some("Acted"));
+    assert_eq!(reason(execution.step()).as_deref(), Some("Planned"));
     assert_eq!(execution.outcome(), Outcome::Done);
 }
 
@@ -430,7 +430,7 @@ fn a_create_whose_answer_was_lost_succeeds() {
 fn a_hash_collision_counts_up() {
     for existing in [replica_set("ro-1", "i:1"), replica_set("ro-2", "i:2")] {
         let mut execution = create_over(&existing);
-        let Some(Step::Request(request)) = execution.next() else {
+        let Some(Step::Request(request)) = execution.step() else {
             panic!("the count is written")
         };
         assert_eq!(
@@ -438,7 +438,7 @@ fn a_hash_collision_counts_up() {
             json!({"metadata": {"uid": "ro-1", "resourceVersion": "10"}, "status": {"collisionCount": 1}})
         );
         execution.answer(Ok(&json!({})));
-        assert_eq!(execution.next(), None);
+        assert_eq!(execution.step(), None);
         assert!(matches!(execution.outcome(), Outcome::LookAgain(_)));
     }
 }
@@ -457,13 +457,13 @@ fn a_disruption_budget_does_not_stop_the_rest() {
         uid: "u".into(),
     };
     let mut execution = execution(vec![evict], Some(json!({"phase": "x"})));
-    execution.next().unwrap();
+    execution.step().unwrap();
     execution.answer(Err(Failure::new(429, "TooManyRequests", "budget")));
-    let Some(Step::Request(status)) = execution.next() else {
+    let Some(Step::Request(status)) = execution.step() else {
         panic!("the status is written")
     };
     assert_eq!(status.subresource, Some("status"));
     execution.answer(Ok(&json!({})));
-    reason(execution.next()).unwrap();
+    reason(execution.step()).unwrap();
     assert!(matches!(execution.outcome(), Outcome::Failed(failure) if failure.code != 429));
 }

@@ -28,6 +28,13 @@ const RUN_PHASES: [&str; 6] = [
     "Inconclusive",
 ];
 
+/// Something whose presence is all that matters.
+#[derive(Deserialize)]
+struct Ignored {}
+
+/// A gauge: name, help and value.
+type Gauge = (&'static str, &'static str, fn(&Rollout) -> f64);
+
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Rollout {
@@ -45,14 +52,14 @@ struct RolloutSpec {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Strategy {
-    blue_green: Option<serde::de::IgnoredAny>,
+    blue_green: Option<Ignored>,
     canary: Option<Canary>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Canary {
-    traffic_routing: Option<BTreeMap<String, serde::de::IgnoredAny>>,
+    traffic_routing: Option<BTreeMap<String, Value>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -124,7 +131,7 @@ pub(super) fn write(page: &mut Page, controller: &Controller) {
         ];
         page.sample("rollout_info", &labels, 1.0);
     }
-    let replicas: [(&str, &str, fn(&Rollout) -> f64); 4] = [
+    let replicas: [Gauge; 4] = [
         (
             "rollout_info_replicas_available",
             "The number of available replicas per rollout.",
