@@ -13,6 +13,7 @@ mod discovery;
 mod jsonpath;
 mod kubeconfig;
 mod openapi;
+mod protobuf;
 mod route;
 mod serve;
 mod shared;

@@ -20,11 +20,11 @@ mod patch;
 mod read;
 mod request;
 mod resource;
-mod schema;
+pub(crate) mod schema;
 mod selector;
 mod status;
 mod validate;
-mod value;
+pub(crate) mod value;
 mod write;
 
 use std::{collections::BTreeMap, sync::Arc};

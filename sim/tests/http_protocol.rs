@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     reason = "a test fails by panicking, and its helpers read better so"
 )]
@@ -61,9 +62,9 @@ impl Face {
             .unwrap();
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
         for (name, value) in headers {
-            head += &format!("{name}: {value}\r\n");
+            head = format!("{head}{name}: {value}\r\n");
         }
-        head += &format!("Content-Length: {}\r\n\r\n{body}", body.len());
+        head = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
         stream.write_all(head.as_bytes()).await.unwrap();
         BufReader::new(stream)
     }

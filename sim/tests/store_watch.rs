@@ -127,7 +127,7 @@ fn what_is_compacted_is_gone() {
     );
     assert_eq!(
         status.message,
-        format!("too old resource version: {first} ({})", first + 2)
+        format!("too old resource version: {first} ({})", first + 1)
     );
     assert_eq!(
         cluster

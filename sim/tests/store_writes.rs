@@ -162,7 +162,7 @@ fn refusals_have_the_servers_words() {
                     })
             },
             Reason::Conflict,
-            "Operation cannot be fulfilled on rollouts.argoproj.io \"web\": the UID in the precondition (other) does not ",
+            "Operation cannot be fulfilled on Rollout.argoproj.io \"web\": the UID in the precondition (other) does not ",
         ),
         (
             "a selector that does not match",

@@ -17,7 +17,7 @@ use crate::{
     http::{
         Backend, ServerOptions,
         accept::{self, Form},
-        discovery, openapi,
+        discovery, openapi, protobuf,
         route::{self, Route, Target},
         table::{self, Include},
         watch,
@@ -318,7 +318,8 @@ fn parse(media: &str, content: &[u8]) -> Result<Value, Status> {
     let wrong =
         |error: &dyn std::fmt::Display| Status::bad_request(format!("error decoding the body: {error}"));
     match media {
-        "application/vnd.kubernetes.protobuf" | "application/cbor" => Err(unknown_media()),
+        "application/vnd.kubernetes.protobuf" => protobuf::decode(content).map_err(|error| wrong(&error)),
+        "application/cbor" => Err(unknown_media()),
         "application/yaml" | "application/apply-patch+yaml" => {
             serde_json::from_slice(content).or_else(|_| {
                 let text = std::str::from_utf8(content).map_err(|error| wrong(&error))?;

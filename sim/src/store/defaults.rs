@@ -278,26 +278,10 @@ fn secret(object: &mut Value) {
     if let Some(Value::Object(plain)) = map.remove("stringData") {
         let data = value::object(map.entry("data").or_insert(Value::Null));
         for (key, text) in plain {
-            data.insert(key, json!(base64(text.as_str().unwrap_or_default().as_bytes())));
+            data.insert(
+                key,
+                json!(value::base64(text.as_str().unwrap_or_default().as_bytes())),
+            );
         }
     }
-}
-
-/// RFC 4648, with padding; here because one use is no reason for a crate.
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group = chunk
-            .iter()
-            .fold(0_u32, |group, &byte| group << 8 | u32::from(byte))
-            << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let letter = LETTERS
-                .get((group >> (18 - 6 * place) & 63) as usize)
-                .map_or('=', |&l| char::from(l));
-            out.push(if place > chunk.len() { '=' } else { letter });
-        }
-    }
-    out
 }

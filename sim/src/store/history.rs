@@ -148,7 +148,7 @@ impl History {
         selector: &Selector,
     ) -> Result<Vec<WatchEvent>, Status> {
         if revision < self.compacted {
-            return Err(Status::too_old(revision, self.compacted + 1));
+            return Err(Status::too_old(revision, self.compacted));
         }
         let commits = self.table_since(table, revision);
         let mine = commits.filter(|c| namespace.is_empty() || c.namespace == namespace);

@@ -10,6 +10,10 @@ use crate::store::{
     value,
 };
 
+/// The manager that kubectl names in server-side apply, and its annotation in client-side apply.
+const KUBECTL: &str = "kubectl";
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// The writer of a request, as `managedFields` names it.
 #[derive(Clone, Debug)]
 pub(crate) struct Manager {
@@ -123,15 +127,23 @@ fn encode(object: &mut Value, mut entries: Vec<Entry>) {
     }
 }
 
-/// Records a write that was not an apply. `new` may carry the writer's own version of `managedFields`.
+/// Records a write that was not an apply. `new` may carry the writer's own version of `managedFields`; an object that
+/// exists and has none stays without.
 pub(crate) fn update(old: &Value, new: &mut Value, manager: &Manager, schema: &Schema) {
+    let given = new.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let mut entries = match given.filter(|_| manager.subresource.is_empty()) {
+        // an empty list, or one empty entry, is an order to forget the owners
+        Some(list) if list.iter().all(|entry| entry == &json!({})) => Vec::new(),
+        Some(_) => decode(new),
+        None => decode(old),
+    };
+    if entries.is_empty() && old.pointer("/metadata/uid").is_some() {
+        value::metadata(new).remove("managedFields");
+        return;
+    }
     let mut difference = fieldset::compare(old, new, schema);
     difference.changed.strip_system();
     difference.removed.strip_system();
-    let given = new
-        .pointer("/metadata/managedFields")
-        .is_some_and(Value::is_array);
-    let mut entries = decode(if given { new } else { old });
     if difference.changed.is_empty() && difference.removed.is_empty() {
         encode(new, entries);
         return;
@@ -164,7 +176,7 @@ pub(crate) fn apply(
     let schema = &resource.schema;
     let mut entries = decode(live);
     if entries.is_empty() && live.pointer("/metadata/uid").is_some() {
-        let mut fields = FieldSet::of(live, schema);
+        let mut fields = fieldset::compare(&json!({}), live, schema).changed;
         fields.strip_system();
         let before = Manager {
             name: "before-first-apply".to_owned(),
@@ -185,14 +197,23 @@ pub(crate) fn apply(
         .iter()
         .position(|entry| entry.is(manager, true))
         .map(|index| entries.remove(index));
-    let conflicts: Vec<(usize, FieldSet)> = entries
-        .iter()
-        .enumerate()
-        .map(|(index, entry)| (index, entry.fields.intersection(&changed)))
-        .filter(|(_, fields)| !fields.is_empty())
-        .collect();
+    let of = |fields: &FieldSet| -> Vec<(usize, FieldSet)> {
+        let all = entries
+            .iter()
+            .enumerate()
+            .map(|(index, entry)| (index, entry.fields.intersection(fields)));
+        all.filter(|(_, fields)| !fields.is_empty()).collect()
+    };
+    let conflicts = of(&changed);
     if !conflicts.is_empty() && !force {
-        return Err(conflict(resource, &entries, &conflicts));
+        let mut forbidden = changed.clone();
+        if manager.name == KUBECTL {
+            forbidden.subtract(&client_side(live, schema));
+        }
+        let left = of(&forbidden);
+        if !left.is_empty() {
+            return Err(conflict(resource, &entries, &left));
+        }
     }
     for (index, fields) in &conflicts {
         if let Some(entry) = entries.get_mut(*index) {
@@ -217,7 +238,39 @@ pub(crate) fn apply(
     }
     entries.push(entry);
     encode(&mut merged, entries);
+    if manager.name == KUBECTL {
+        renew_last_applied(&mut merged, applied);
+    }
     Ok(merged)
+}
+
+/// What `kubectl apply` without `--server-side` has applied and nobody has changed since: kubectl may take it over.
+fn client_side(live: &Value, schema: &Schema) -> FieldSet {
+    let applied: Option<Value> = live
+        .pointer("/metadata/annotations")
+        .and_then(|annotations| annotations.get(LAST_APPLIED)?.as_str())
+        .and_then(|text| serde_json::from_str(text).ok());
+    let Some(applied) = applied.filter(|applied| applied.get("apiVersion") == live.get("apiVersion")) else {
+        return FieldSet::default();
+    };
+    let mut fields = FieldSet::of(&applied, schema);
+    let difference = fieldset::compare(&applied, live, schema);
+    fields.subtract(&difference.changed);
+    fields.subtract(&difference.removed);
+    fields
+}
+
+/// Keeps the annotation of client-side apply true when kubectl goes on with server-side apply.
+fn renew_last_applied(merged: &mut Value, applied: &Value) {
+    let annotations = merged
+        .pointer_mut("/metadata/annotations")
+        .and_then(Value::as_object_mut);
+    let Some(slot) = annotations.and_then(|annotations| annotations.get_mut(LAST_APPLIED)) else {
+        return;
+    };
+    let mut applied = applied.clone();
+    value::set(&mut applied, &["metadata", "annotations", LAST_APPLIED], None);
+    *slot = json!(format!("{applied}\n"));
 }
 
 fn conflict(resource: &Resource, entries: &[Entry], conflicts: &[(usize, FieldSet)]) -> Status {

@@ -295,6 +295,7 @@ impl Registry {
                 custom: false,
                 generation: Generation::Never,
                 columns: Vec::new(),
+                schema: Schema::builtin(&resource.api_version(), kind).unwrap_or_else(Schema::permissive),
                 ..resource
             });
         }

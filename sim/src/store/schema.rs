@@ -32,6 +32,19 @@ pub enum Type {
     IntOrString,
 }
 
+/// How a value travels in protobuf, where its type alone does not say it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Wire {
+    #[default]
+    Plain,
+    /// Bytes, base64 in JSON.
+    Bytes,
+    /// Seconds and nanoseconds.
+    Time,
+    /// A message with a text in it.
+    Quantity,
+}
+
 /// How server-side apply treats a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ListType {
@@ -98,6 +111,9 @@ pub struct Schema {
     /// The type's name, for Kubernetes' own (`core.v1.PodSpec`).
     pub name: String,
     pub(crate) limits: Option<Box<Limits>>,
+    pub(crate) wire: Wire,
+    /// Names of fields by their number in protobuf (`2.1`: in an inlined message).
+    pub(crate) numbers: BTreeMap<String, String>,
 }
 
 static ANY: OnceLock<Arc<Schema>> = OnceLock::new();
@@ -249,7 +265,7 @@ fn builtin() -> &'static Builtin {
 struct Table<'a> {
     kinds: Vec<(&'a str, &'a str)>,
     atomic: BTreeSet<&'a str>,
-    fields: BTreeMap<&'a str, Vec<(&'a str, &'a str, &'a str)>>,
+    fields: BTreeMap<&'a str, Vec<[&'a str; 4]>>,
     built: BTreeMap<&'a str, Arc<Schema>>,
 }
 
@@ -259,11 +275,15 @@ impl<'a> Table<'a> {
         for line in text.lines() {
             let mut columns = line.split('\t');
             let mut next = || columns.next().unwrap_or_default();
-            let (name, field, holds, rules) = (next(), next(), next(), next());
+            let (name, field, number, holds, rules) = (next(), next(), next(), next(), next());
             match (field, rules) {
                 ("", "kind") => table.kinds.push((name, holds)),
                 ("", _) => drop(table.atomic.insert(name)),
-                _ => table.fields.entry(name).or_default().push((field, holds, rules)),
+                _ => table
+                    .fields
+                    .entry(name)
+                    .or_default()
+                    .push([field, number, holds, rules]),
             }
         }
         table
@@ -296,7 +316,10 @@ impl<'a> Table<'a> {
             ..Schema::default()
         };
         schema.atomic = self.atomic.contains(name);
-        for (field, holds, rules) in self.fields.get(name).cloned().unwrap_or_default() {
+        for [field, number, holds, rules] in self.fields.get(name).cloned().unwrap_or_default() {
+            if !number.is_empty() {
+                schema.numbers.insert(number.to_owned(), field.to_owned());
+            }
             let mut inner = (*self.holding(holds)).clone();
             for rule in rules.split(' ') {
                 match rule.split_once('=').unwrap_or((rule, "")) {
@@ -324,12 +347,14 @@ impl<'a> Table<'a> {
     }
 
     fn holding(&mut self, holds: &'a str) -> Arc<Schema> {
-        let plain = |kind| {
+        let wired = |kind, wire| {
             Arc::new(Schema {
                 kind,
+                wire,
                 ..Schema::default()
             })
         };
+        let plain = |kind| wired(kind, Wire::Plain);
         if let Some(inner) = holds.strip_prefix("[]") {
             let items = Some(self.holding(inner));
             return Arc::new(Schema {
@@ -352,6 +377,9 @@ impl<'a> Table<'a> {
             "number" => plain(Type::Number),
             "boolean" => plain(Type::Boolean),
             "int-or-string" => plain(Type::IntOrString),
+            "quantity" => wired(Type::IntOrString, Wire::Quantity),
+            "bytes" => wired(Type::String, Wire::Bytes),
+            "time" => wired(Type::String, Wire::Time),
             "any" => Schema::any(),
             name => self.named(name),
         }

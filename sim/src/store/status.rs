@@ -223,10 +223,10 @@ impl Status {
     }
 
     /// 410 for a watch from before the kept history.
-    pub fn too_old(asked: u64, oldest: u64) -> Self {
+    pub fn too_old(asked: u64, forgotten: u64) -> Self {
         Self::new(
             Reason::Expired,
-            format!("too old resource version: {asked} ({oldest})"),
+            format!("too old resource version: {asked} ({forgotten})"),
         )
     }
 

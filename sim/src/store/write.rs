@@ -476,14 +476,8 @@ impl Store {
                 .unwrap_or(0);
             value::metadata(&mut new).insert("generation".to_owned(), json!(generation + 1));
         }
-        let tracked = self.settings.managed_fields == ManagedFields::Always
-            || old.pointer("/metadata/managedFields").is_some();
-        match owners {
-            Owners::Changed if tracked => {
-                managed::update(old, &mut new, &writing.manager(), &resource.schema);
-            }
-            Owners::Changed => drop(value::metadata(&mut new).remove("managedFields")),
-            Owners::Applied => {}
+        if matches!(owners, Owners::Changed) {
+            managed::update(old, &mut new, &writing.manager(), &resource.schema);
         }
         if new == **old {
             // the real server does not write what does not change
@@ -525,7 +519,7 @@ impl Store {
                 "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have \
                  been deleted and then recreated"
             );
-            return Err(Status::conflict(resource, &key.1, &why));
+            return Err(unmet(resource, &key.1, &why));
         }
         let version = value::meta(&old, "resourceVersion");
         if let Some(wanted) = options
@@ -537,7 +531,7 @@ impl Store {
                 "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record \
                  ({version}). The object might have been modified"
             );
-            return Err(Status::conflict(resource, &key.1, &why));
+            return Err(unmet(resource, &key.1, &why));
         }
         let mut new = (*old).clone();
         let finalizers = finalizers_for(&new, options.propagation);
@@ -902,6 +896,18 @@ fn finalizers_for(object: &Value, propagation: Option<Propagation>) -> Vec<Strin
         Propagation::Background => {}
     }
     list
+}
+
+/// 409 for a precondition of a delete: here the real server names the kind, not the plural.
+fn unmet(resource: &Resource, name: &str, why: &str) -> Status {
+    let message = format!(
+        "Operation cannot be fulfilled on {} \"{name}\": {why}",
+        resource.group_kind()
+    );
+    Status {
+        message,
+        ..Status::conflict(resource, name, why)
+    }
 }
 
 /// Seconds that the kubelet gets to stop a pod; 0 for everything else.

@@ -1,12 +1,17 @@
 #!/usr/bin/env python3
 """Distils what the simulated API server needs to know of Kubernetes' own types.
 
-Usage: distil.py api/openapi-spec/swagger.json > builtin.tsv   (swagger.json of a Kubernetes source tree)
+Usage: distil.py swagger.json generated.proto... > builtin.tsv
 
-One line a field: type, field, what it holds, rules. What it holds is string, integer, number, boolean,
-int-or-string, any, the name of another type, `[]X` a list of X, or `{}X` a map to X.
+swagger.json is api/openapi-spec/swagger.json of a Kubernetes source tree; the generated.proto files are those of
+its modules k8s.io/api, k8s.io/apimachinery and k8s.io/apiextensions-apiserver.
+
+One line a field: type, field, its number in protobuf (`2.1` for a field of an inlined message), what it holds, rules.
+What it holds is string, integer, number, boolean, bytes, time, quantity, int-or-string, any, the name of another
+type, `[]X` a list of X, or `{}X` a map to X.
 """
 import json
+import re
 import sys
 
 ROOTS = {
@@ -22,13 +27,15 @@ ROOTS = {
     ("policy", "v1"): "Eviction PodDisruptionBudget",
     ("rbac.authorization.k8s.io", "v1"): "Role RoleBinding ClusterRole ClusterRoleBinding",
     ("apiextensions.k8s.io", "v1"): "CustomResourceDefinition",
+    ("authorization.k8s.io", "v1"): "SelfSubjectAccessReview SelfSubjectRulesReview SubjectAccessReview",
+    ("authentication.k8s.io", "v1"): "SelfSubjectReview TokenReview",
 }
 WANTED = {(g, v, k) for (g, v), kinds in ROOTS.items() for k in kinds.split()}
 PLAIN = {
     "IntOrString": "int-or-string",
-    "Quantity": "int-or-string",
-    "Time": "string",
-    "MicroTime": "string",
+    "Quantity": "quantity",
+    "Time": "time",
+    "MicroTime": "time",
     "FieldsV1": "any",
     "RawExtension": "any",
     "JSON": "any",
@@ -39,6 +46,31 @@ PLAIN = {
 
 definitions = json.load(open(sys.argv[1]))["definitions"]
 lines, queue, seen = [], [], set()
+messages = {}  # core.v1.Pod -> {field: (number, type)}
+for path in sys.argv[2:]:
+    text = re.sub(r"//[^\n]*", "", open(path).read())
+    package = re.search(r"^package ([\w.]+);", text, re.M).group(1)
+    for name, body in re.findall(r"^message (\w+) \{(.*?)^\}", text, re.M | re.S):
+        fields = re.findall(r"^\s*(?:optional |repeated )?([\w.]+|map<.*?>) (\w+) = (\d+);", body, re.M)
+        messages[".".join(package.split(".")[-2:]) + "." + name] = {
+            field: (number, ".".join((package + "." + kind if "." not in kind else kind).split(".")[-3:]))
+            for kind, field, number in fields
+        }
+
+
+def number(message, field):
+    """The way to a JSON field: fields of Go's embedded structs are one message deeper."""
+    fields = messages.get(message, {})
+    if field in fields:
+        return fields[field][0]
+    properties = definitions[full[message]].get("properties", {}) if message in full else {}
+    for name, (place, kind) in fields.items():
+        if name not in properties and kind in messages:
+            inner = number(kind, field)
+            if inner:
+                return place + "." + inner
+    return ""
+
 
 
 def short(name):
@@ -55,6 +87,8 @@ def holds(schema):
         queue.append(name)
         return short(name)
     kind = schema.get("type", "any")
+    if schema.get("format") == "byte":
+        return "bytes"
     if kind == "array":
         return "[]" + holds(schema["items"])
     if kind == "object":
@@ -83,12 +117,13 @@ def rules(field, schema, required):
     return out
 
 
+full = {short(name): name for name in definitions}
 for name, schema in definitions.items():
     for gvk in schema.get("x-kubernetes-group-version-kind", []):
         key = (gvk["group"], gvk["version"], gvk["kind"])
         if key in WANTED:
             queue.append(name)
-            lines.append((short(name), "", "/".join(key).lstrip("/"), "kind"))
+            lines.append((short(name), "", "", "/".join(key).lstrip("/"), "kind"))
 while queue:
     name = queue.pop()
     if name in seen:
@@ -96,8 +131,9 @@ while queue:
     seen.add(name)
     schema = definitions[name]
     if schema.get("x-kubernetes-map-type") == "atomic":
-        lines.append((short(name), "", "", "map=atomic"))
+        lines.append((short(name), "", "", "", "map=atomic"))
     for field, inner in schema.get("properties", {}).items():
-        lines.append((short(name), field, holds(inner), " ".join(rules(field, inner, schema.get("required", [])))))
+        row = (short(name), field, number(short(name), field), holds(inner))
+        lines.append((*row, " ".join(rules(field, inner, schema.get("required", [])))))
 for line in sorted(lines):
     print("\t".join(line).rstrip("\t"))
