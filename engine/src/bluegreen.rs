@@ -53,6 +53,9 @@ fn begin(cx: &Context<'_>, spec: &BlueGreenStrategy, draft: &mut Draft) {
     }
     promotion::tell_begin(cx, draft);
     draft.tell_scaling(revision::created_at_size(cx, size).filter(|_| cx.new.is_none()));
+    if cx.stable_hash().is_empty() {
+        promotion::promote(cx, draft, "Initial deploy", None);
+    }
 }
 
 impl<'a> BlueGreen<'_, 'a> {

@@ -77,6 +77,10 @@ fn begin(cx: &Context<'_>, spec: &CanaryStrategy, draft: &mut Draft) {
     } else {
         promotion::tell_begin(cx, draft);
     }
+    if cx.stable_hash().is_empty() {
+        // Nothing to release it against: the first version is stable from the start.
+        promotion::promote(cx, draft, "Initial deploy", (end > 0).then_some(end));
+    }
     if index == Some(end) && cx.stable.is_some() {
         let target = if back_to_stable {
             "Rollback to stable ReplicaSets"

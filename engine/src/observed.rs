@@ -187,7 +187,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             propagation: SignedDuration::from_secs(2),
-            counters_delay: SignedDuration::from_secs(1),
+            counters_delay: SignedDuration::from_secs(3),
             instance_id: None,
         }
     }

@@ -226,7 +226,6 @@ fn progressing(cx: &Context<'_>, draft: &mut Draft, facts: &Facts) {
     let seen = cx.status();
     let revision = crate::revision::new_revision(cx);
     let unknown = || Truth(ConditionStatus::Unknown);
-    let rs_name = cx.new.map(|rs| rs.name.clone());
 
     if aborted {
         let message = format!("Rollout aborted update to revision {revision}");
@@ -285,22 +284,10 @@ fn progressing(cx: &Context<'_>, draft: &mut Draft, facts: &Facts) {
         }
         return;
     }
-    if reason == "RolloutPaused" && !healthy {
-        set(
-            &mut draft.status,
-            cx.now,
-            Type::Progressing,
-            unknown(),
-            "RolloutResumed",
-            "Rollout is resumed",
-        );
+    if reason == "RolloutPaused" {
         draft.tell(false, "RolloutResumed", "Rollout is resumed".to_owned());
-        return;
     }
-    let subject = rs_name.map_or_else(
-        || format!("Rollout \"{}\"", cx.name()),
-        |name| format!("ReplicaSet \"{name}\""),
-    );
+    let subject = format!("ReplicaSet \"{}-{}\"", cx.name(), cx.hash);
     if healthy {
         let message = format!("{subject} has successfully progressed.");
         set(
@@ -538,6 +525,15 @@ pub(crate) fn urgency(old: &RolloutStatus, new: &RolloutStatus) -> Urgency {
         {
             condition.last_update_time = clock;
         }
+    }
+    // Which version the weights are for follows from the rest, as long as they are the same weights.
+    let weights = |status: &RolloutStatus| status.canary.as_ref().and_then(|c| c.weights.clone());
+    if let (Some(before), Some(after)) = (weights(old), weights(&masked))
+        && before.canary.weight == after.canary.weight
+        && before.stable.weight == after.stable.weight
+        && let Some(canary) = &mut masked.canary
+    {
+        canary.weights = Some(before);
     }
     if masked == *old {
         Urgency::Soon
