@@ -15,7 +15,7 @@ use crate::{Failure, SetupError};
 /// Most redirects that are followed.
 const MAX_REDIRECTS: usize = 5;
 /// Longest time that one request may take, whatever a metric says.
-const MAX_TIMEOUT: Duration = Duration::from_mins(10);
+pub(crate) const MAX_TIMEOUT: Duration = Duration::from_mins(10);
 /// Longest time to get a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most headers of a request.
@@ -65,9 +65,19 @@ impl Http {
 
     /// Sends a request and reads the whole answer, within the time and size limits.
     pub(crate) async fn send(&self, request: RequestBuilder, timeout: Duration) -> Result<Answered, Failure> {
+        let response = async { request.send().await.map_err(|error| failure(&error)) };
+        self.receive(response, timeout).await
+    }
+
+    /// Awaits a response and reads it as a whole, within the time and size limits.
+    pub(crate) async fn receive(
+        &self,
+        response: impl Future<Output = Result<Response, Failure>>,
+        timeout: Duration,
+    ) -> Result<Answered, Failure> {
         let timeout = timeout.min(MAX_TIMEOUT);
         let exchange = async {
-            let response = request.send().await.map_err(|error| failure(&error))?;
+            let response = response.await?;
             let status = response.status();
             if status.is_redirection() {
                 return Err(Failure::new(
@@ -154,7 +164,7 @@ pub(crate) fn headers(given: &[WebMetricHeader]) -> Result<HeaderMap, Failure> {
 }
 
 /// What went wrong with a request, without its URL.
-fn failure(error: &reqwest::Error) -> Failure {
+pub(crate) fn failure(error: &reqwest::Error) -> Failure {
     let trouble = if error.is_timeout() {
         Trouble::Timeout
     } else if error.is_builder() {

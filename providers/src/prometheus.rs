@@ -1,11 +1,15 @@
 //! Prometheus: a query, or a range query, as a number or a list of numbers (F110).
 //!
-//! Two endpoints are spoken to directly: a client library reads an answer of any size and drops the warnings.
+//! The client library asks; its answer is taken raw and read here, because the library reads an answer of any size, drops
+//! the warnings and does not tell a native histogram from an empty sample.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use prometheus_http_query::{Client, Error, InstantQueryBuilder, RangeQueryBuilder};
+use reqwest::Response;
+use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use tidegate_analysis::expr::{Env, Kind, Program, Value};
 use tidegate_analysis::{Answer, Outcome, Trouble};
@@ -14,7 +18,7 @@ use tidegate_crds::{PrometheusMetric, PrometheusRangeQueryArgs};
 use crate::{
     Failure, Measured,
     auth::{Login, Tokens},
-    http::{Answered, Http, address, headers},
+    http::{Answered, Http, MAX_TIMEOUT, address, failure, headers},
 };
 
 /// Key in the metadata of a metric: the query with its arguments filled in.
@@ -87,43 +91,48 @@ pub(crate) async fn measure(
         }
         Some(seconds) if seconds > 0 => Duration::from_secs(seconds.unsigned_abs()),
         _ => DEFAULT_TIMEOUT,
-    };
-
-    let mut parameters = vec![
-        ("query", metric.query.clone().unwrap_or_default()),
-        ("timeout", format!("{}s", timeout.as_secs())),
-    ];
-    let endpoint = if let Some(range) = &metric.range_query {
-        parameters.extend(range_parameters(range, now)?);
-        "api/v1/query_range"
-    } else {
-        parameters.push(("time", seconds(now)));
-        "api/v1/query"
-    };
-    let mut url = base;
-    let path = format!("{}/{endpoint}", url.path().trim_end_matches('/'));
-    url.set_path(&path);
+    }
+    .min(MAX_TIMEOUT);
+    let range = metric.range_query.as_ref();
+    let range = range.map(|range| Range::of(range, now)).transpose()?;
 
     let insecure = metric.insecure == Some(true);
     let login = Login {
         authentication: metric.authentication.as_ref(),
         insecure,
     };
-    let headers = headers(&metric.headers)?;
     let client = http.client(insecure);
-    let posted = client
-        .post(url.clone())
-        .headers(headers.clone())
-        .form(&parameters);
-    let mut answered = http
-        .send(tokens.log_in(http, posted, &login).await?, timeout)
-        .await?;
+    // Never sent: it shows which headers and which address the client makes of all that logs in.
+    let request = client.get(base).headers(headers(&metric.headers)?);
+    let request = tokens.log_in(http, request, &login).await?.build();
+    let request = request.map_err(|error| failure(&error))?;
+
+    let mut base = request.url().clone();
+    if base.path() == "/" && base.query().is_some() {
+        // The library would drop it.
+        return Err(configuration(
+            "prometheus address has a query but no path: name the path in front of /api/v1, or leave the query out",
+        ));
+    }
+    let path = base.path().trim_end_matches('/').to_owned();
+    base.set_path(&path);
+    let client = Client::from(client.clone(), base.as_str()).map_err(|error| unsent(&error))?;
+    let query = metric.query.as_deref().unwrap_or_default();
+    let mut question = if let Some(Range { start, end, step }) = range {
+        // Whole seconds: the library takes no others.
+        Question::Range(client.query_range(query, start.as_second(), end.as_second(), step))
+    } else {
+        // Not `at`, which takes whole seconds.
+        Question::Instant(client.query(query).query("time", seconds(now)))
+    };
+    question = question.timeout(timeout);
+    for (name, value) in request.headers() {
+        question = question.header(name, value);
+    }
+    let mut answered = http.receive(question.clone().post(), timeout).await?;
     // Proxies in front of Prometheus may not let a POST through.
     if matches!(answered.status.as_u16(), 405 | 501) {
-        let got = client.get(url).headers(headers).query(&parameters);
-        answered = http
-            .send(tokens.log_in(http, got, &login).await?, timeout)
-            .await?;
+        answered = http.receive(question.get(), timeout).await?;
     }
     if answered.status.as_u16() == 401 {
         tokens.forget(&login);
@@ -145,39 +154,93 @@ fn seconds(time: Timestamp) -> String {
     format!("{}.{:03}", time.as_second(), time.subsec_millisecond())
 }
 
-fn range_parameters(
-    range: &PrometheusRangeQueryArgs,
-    now: Timestamp,
-) -> Result<[(&'static str, String); 3], Failure> {
-    let configuration = |message: String| Failure::new(Trouble::Configuration, message);
-    let time = |name: &str, source: &Option<String>| {
-        let source = source.as_deref().unwrap_or_default();
-        let program = Program::compile(source, Kind::Range).map_err(|error| error.to_string());
-        let time = program.and_then(|program| {
-            program
-                .run_time(&Env {
-                    result: Value::Nil,
-                    now,
-                })
-                .map_err(|error| error.to_string())
-        });
-        time.map(seconds)
-            .map_err(|error| configuration(format!("failed to parse rangeQuery.{name} as time: {error}")))
-    };
-    let step = range.step.clone().unwrap_or_default();
-    let parsed = step
-        .parse()
-        .map_err(|error| configuration(format!("failed to parse rangeQuery.step as duration: {error}")))?;
-    if !parsed.is_positive() {
-        return Err(configuration(format!(
-            "rangeQuery.step must be positive, but is {step}"
-        )));
+/// A query on its way: the library has a type for each endpoint.
+#[derive(Clone)]
+enum Question {
+    Instant(InstantQueryBuilder),
+    Range(RangeQueryBuilder),
+}
+
+impl Question {
+    fn timeout(self, timeout: Duration) -> Self {
+        let timeout = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
+        match self {
+            Self::Instant(query) => Self::Instant(query.timeout(timeout)),
+            Self::Range(query) => Self::Range(query.timeout(timeout)),
+        }
     }
-    Ok([
-        ("start", time("start", &range.start)?),
-        ("end", time("end", &range.end)?),
-        ("step", parsed.as_secs_f64().to_string()),
-    ])
+
+    fn header(self, name: &HeaderName, value: &HeaderValue) -> Self {
+        match self {
+            Self::Instant(query) => Self::Instant(query.header(name, value.clone())),
+            Self::Range(query) => Self::Range(query.header(name, value.clone())),
+        }
+    }
+
+    async fn post(self) -> Result<Response, Failure> {
+        let response = match self {
+            Self::Instant(query) => query.post_raw().await,
+            Self::Range(query) => query.post_raw().await,
+        };
+        response.map_err(|error| unsent(&error))
+    }
+
+    async fn get(self) -> Result<Response, Failure> {
+        let response = match self {
+            Self::Instant(query) => query.get_raw().await,
+            Self::Range(query) => query.get_raw().await,
+        };
+        response.map_err(|error| unsent(&error))
+    }
+}
+
+/// What went wrong before there was a response.
+fn unsent(error: &Error) -> Failure {
+    match error {
+        Error::Client(client) if let Some(cause) = client.inner() => failure(cause),
+        // Its message is fixed; what is behind it may show the address.
+        other => Failure::new(Trouble::Configuration, other.to_string()),
+    }
+}
+
+/// A range query's times; the step in seconds.
+struct Range {
+    start: Timestamp,
+    end: Timestamp,
+    step: f64,
+}
+
+impl Range {
+    fn of(range: &PrometheusRangeQueryArgs, now: Timestamp) -> Result<Self, Failure> {
+        let configuration = |message: String| Failure::new(Trouble::Configuration, message);
+        let time = |name: &str, source: &Option<String>| {
+            let source = source.as_deref().unwrap_or_default();
+            let program = Program::compile(source, Kind::Range).map_err(|error| error.to_string());
+            let time = program.and_then(|program| {
+                program
+                    .run_time(&Env {
+                        result: Value::Nil,
+                        now,
+                    })
+                    .map_err(|error| error.to_string())
+            });
+            time.map_err(|error| configuration(format!("failed to parse rangeQuery.{name} as time: {error}")))
+        };
+        let step = range.step.clone().unwrap_or_default();
+        let parsed = step.parse().map_err(|error| {
+            configuration(format!("failed to parse rangeQuery.step as duration: {error}"))
+        })?;
+        if !parsed.is_positive() {
+            return Err(configuration(format!(
+                "rangeQuery.step must be positive, but is {step}"
+            )));
+        }
+        Ok(Self {
+            start: time("start", &range.start)?,
+            end: time("end", &range.end)?,
+            step: parsed.as_secs_f64(),
+        })
+    }
 }
 
 fn read(answered: &Answered, max_values: usize) -> Result<(Answer, Vec<String>), Failure> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidegate_analysis::Trouble;
 use tidegate_providers::ProviderConfig;
-use wiremock::matchers::{body_string_contains, header, method, path, query_param};
+use wiremock::matchers::{basic_auth, body_string_contains, header, method, path, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::setup::{FakeJobs, SECRET, error, measure, providers, start, value};
@@ -73,10 +73,12 @@ async fn the_question_is_complete() {
     let server = MockServer::start().await;
     Mock::given(method("POST"))
         .and(path("/base/api/v1/query"))
+        .and(query_param("k", "v"))
+        .and(basic_auth("me", "a word"))
         .and(header("X-Scope-OrgID", "tenant"))
         .and(body_string_contains("query=rate%28x%5B5m%5D%29"))
         .and(body_string_contains("time=1795255200.250"))
-        .and(body_string_contains("timeout=7s"))
+        .and(body_string_contains("timeout=7000ms"))
         .respond_with(
             ResponseTemplate::new(200).set_body_json(success("vector", &json!([{"value": [1, "4"]}]))),
         )
@@ -84,7 +86,7 @@ async fn the_question_is_complete() {
         .mount(&server)
         .await;
     let reading = measure(json!({"prometheus": {
-        "address": format!("{}/base/", server.uri()), "query": "rate(x[5m])", "timeout": 7,
+        "address": format!("http://me:a%20word@{}/base/?k=v", server.address()), "query": "rate(x[5m])", "timeout": 7,
         "headers": [{"key": "X-Scope-OrgID", "value": "tenant"}]
     }}))
     .await;
@@ -95,9 +97,7 @@ async fn the_question_is_complete() {
 async fn a_range_has_start_end_and_step() {
     let server = MockServer::start().await;
     Mock::given(path("/api/v1/query_range"))
-        .and(body_string_contains("start=1795251600.250"))
-        .and(body_string_contains("end=1795255200.250"))
-        .and(body_string_contains("step=60"))
+        .and(body_string_contains("start=1795251600&end=1795255200&step=60"))
         .respond_with(
             ResponseTemplate::new(200).set_body_json(success("matrix", &json!([{"values": [[1, "1"]]}]))),
         )
@@ -156,6 +156,14 @@ async fn the_address_comes_from_the_settings_if_the_metric_has_none() {
     assert_eq!(
         error(measure(json!({"prometheus": {"query": "up"}})).await),
         configuration("prometheus address is not configured")
+    );
+    assert_eq!(
+        error(
+            measure(json!({"prometheus": {"address": format!("{}?k=v", server.uri()), "query": "up"}})).await
+        ),
+        configuration(
+            "prometheus address has a query but no path: name the path in front of /api/v1, or leave the query out"
+        )
     );
     for bad in ["file:///etc/passwd", "prometheus:9090"] {
         assert_eq!(
