@@ -237,7 +237,9 @@ impl<'a> Canary<'_, 'a> {
         });
         let stable_ok = self.cx.fully_promoted()
             || self.cx.stable.is_none_or(|rs| {
-                rs.observed_generation >= rs.generation && rs.spec_replicas == stable && rs.replicas == stable
+                // A dynamic stable version follows the weight, so it is larger than wanted once the weight is set.
+                let right = |pods| pods == stable || self.dynamic() && pods > stable;
+                rs.observed_generation >= rs.generation && right(rs.spec_replicas) && right(rs.replicas)
             });
         let drained = self
             .cx
@@ -634,7 +636,7 @@ impl<'a> Canary<'_, 'a> {
             return self.pause_done(pause, draft);
         }
         if step.analysis.is_some() {
-            return verdict.step_successful(index);
+            return verdict.step_successful();
         }
         let placed = !self.routed()
             || step.set_weight.is_none()

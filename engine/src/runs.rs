@@ -75,11 +75,9 @@ impl<'a> Verdict<'a> {
                 .any(|run| run.status.phase == AnalysisPhase::Inconclusive)
     }
 
-    pub(crate) fn step_successful(&self, index: usize) -> bool {
-        self.step.is_some_and(|run| {
-            run.status.phase == AnalysisPhase::Successful
-                && run.metadata.labels.get(labels::STEP_INDEX_LABEL) == Some(&index.to_string())
-        })
+    pub(crate) fn step_successful(&self) -> bool {
+        self.step
+            .is_some_and(|run| run.status.phase == AnalysisPhase::Successful)
     }
 
     pub(crate) fn pre_successful(&self) -> bool {
@@ -91,6 +89,10 @@ impl<'a> Verdict<'a> {
         self.post
             .is_some_and(|run| run.status.phase == AnalysisPhase::Successful)
     }
+}
+
+fn is_of_step(run: &AnalysisRun, index: i32) -> bool {
+    run.metadata.labels.get(labels::STEP_INDEX_LABEL) == Some(&index.to_string())
 }
 
 /// Finds the runs of the update in progress: those that the status names, and those that were created but not recorded
@@ -110,7 +112,11 @@ pub(crate) fn judge<'a>(cx: &Context<'a>) -> Verdict<'a> {
     match cx.strategy {
         Strategy::Canary(_) => {
             if let Some(index) = status.current_step_index {
+                let at_step =
+                    |r: &&RolloutAnalysisRunStatus| cx.run(&r.name).is_some_and(|run| is_of_step(run, index));
+                // A client may have moved the index on: the run of the step before says nothing about this one.
                 let recorded = canary.and_then(|c| c.current_step_analysis_run_status.as_ref());
+                let recorded = recorded.filter(at_step);
                 verdict.step = find(recorded, RunRole::Step(index));
             }
             let recorded = canary.and_then(|c| c.current_background_analysis_run_status.as_ref());

@@ -52,7 +52,7 @@ impl Behavior {
         let mut behavior = Self::default();
         let container = &pod["spec"]["containers"][0];
         let tag = container["image"].as_str().and_then(tag_of).unwrap_or_default();
-        behavior.version = tag.to_owned();
+        tag.clone_into(&mut behavior.version);
         for word in tag.split(['-', '_', '.']) {
             match word {
                 "bad" | "broken" => behavior.errors_ppm = 200_000,

@@ -252,7 +252,7 @@ impl DataPlane {
             }
             match &load.target {
                 Target::Service { namespace, name } => {
-                    self.to_service(&config, &format!("{namespace}/{name}"), requests, from, until);
+                    self.send_to_service(&config, &format!("{namespace}/{name}"), requests, from, until);
                 }
                 Target::Ingress {
                     namespace,
@@ -264,9 +264,9 @@ impl DataPlane {
                         let share = self.shares.entry(load.target.clone()).or_default();
                         let canary = route.canary_requests(&load.headers, requests, share);
                         let to = |service: &str| format!("{namespace}/{service}");
-                        self.to_service(&config, &to(&route.service), requests - canary, from, until);
+                        self.send_to_service(&config, &to(&route.service), requests - canary, from, until);
                         if let Some(side) = &route.canary {
-                            self.to_service(&config, &to(&side.service), canary, from, until);
+                            self.send_to_service(&config, &to(&side.service), canary, from, until);
                         }
                     }
                 },
@@ -275,7 +275,7 @@ impl DataPlane {
         self.loads = loads;
     }
 
-    fn to_service(
+    fn send_to_service(
         &mut self,
         config: &Config,
         service: &str,
@@ -299,12 +299,12 @@ impl DataPlane {
             let place = (i as u64 + count - first) % count;
             let mine = requests / count + u64::from(place < requests % count);
             if mine > 0 {
-                self.to_pod(service, pod, mine, from, until);
+                self.send_to_pod(service, pod, mine, from, until);
             }
         }
     }
 
-    fn to_pod(&mut self, service: &str, pod: &str, requests: u64, from: Timestamp, until: Timestamp) {
+    fn send_to_pod(&mut self, service: &str, pod: &str, requests: u64, from: Timestamp, until: Timestamp) {
         match self.backends.get(pod) {
             Some(backend) if backend.serving => {
                 let tallies = self.tallies.entry(service.to_owned()).or_default();

@@ -385,7 +385,7 @@ mod tests {
             &[("code=200,pod=a,version=v1", 10.0)],
         );
         check(
-            r#"sum by (version) (rate(requests_total[1m]))"#,
+            r"sum by (version) (rate(requests_total[1m]))",
             &[("version=v1", 15.0), ("version=v2", 4.0)],
         );
         check(
@@ -415,7 +415,7 @@ mod tests {
             r#"sum by (pod) (rate(requests_total{code="500"}[1m])) / on (pod) sum by (pod) (rate(requests_total[1m]))"#,
             &[("pod=c", 0.1), ("pod=d", 0.5)],
         );
-        check(r#"sum(requests_total) / sum(missing)"#, &[]);
+        check(r"sum(requests_total) / sum(missing)", &[]);
         assert!(rows("vector(0) / vector(0)")[0].1.is_nan());
     }
 

@@ -100,8 +100,10 @@ impl Watching {
     /// What there is to tell now.
     fn look(&mut self) -> Vec<u8> {
         let backend = self.backend.clone();
+        // asked for before: a backend that is being read may not be asked for anything else
+        let now = backend.now();
         let mut lines = Vec::new();
-        backend.read(&mut |store| lines = self.look_at(store, backend.now()));
+        backend.read(&mut |store| lines = self.look_at(store, now));
         lines
     }
 

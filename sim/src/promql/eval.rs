@@ -1,6 +1,6 @@
 //! An expression and samples to a value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Aggregation, Expr, Function, Grouping, LOOKBACK_MS, NAME, Operator, PromqlError, Selector, Value,
@@ -23,7 +23,7 @@ pub fn eval(expr: &Expr, series: &Series, at_ms: i64) -> Result<Value, PromqlErr
             Value::Vector(all) => Value::Vector(all.into_iter().map(|(l, v)| (nameless(&l), -v)).collect()),
         }),
         Expr::Call(function, args) => call(*function, args, series, at_ms),
-        Expr::Aggregate { op, grouping, of } => aggregate(*op, grouping, vector(of, series, at_ms)?),
+        Expr::Aggregate { op, grouping, of } => Ok(aggregate(*op, grouping, vector(of, series, at_ms)?)),
         Expr::Binary {
             op,
             bool_result,
@@ -239,7 +239,7 @@ fn quantile(q: f64, mut buckets: Vec<(f64, f64)>) -> f64 {
     below.0
 }
 
-fn aggregate(op: Aggregation, grouping: &Grouping, all: Vec<(Labels, f64)>) -> Result<Value, PromqlError> {
+fn aggregate(op: Aggregation, grouping: &Grouping, all: Vec<(Labels, f64)>) -> Value {
     let mut groups: BTreeMap<Labels, Vec<f64>> = BTreeMap::new();
     for (labels, value) in all {
         groups.entry(grouping.key(&labels)).or_default().push(value);
@@ -256,7 +256,7 @@ fn aggregate(op: Aggregation, grouping: &Grouping, all: Vec<(Labels, f64)>) -> R
         };
         (labels, value)
     });
-    Ok(Value::Vector(rows.collect()))
+    Value::Vector(rows.collect())
 }
 
 fn binary(
@@ -319,12 +319,12 @@ fn binary(
                     ));
                 }
             }
-            let mut seen = BTreeMap::new();
+            let mut seen = BTreeSet::new();
             let mut rows = Vec::new();
             for (labels, a) in left {
                 let key = matching.key(&labels);
                 let Some(b) = partners.get(&key) else { continue };
-                if seen.insert(key.clone(), ()).is_some() {
+                if !seen.insert(key.clone()) {
                     return Err(PromqlError::Evaluation(
                         "multiple matches for labels: many-to-one matching must be explicit".to_owned(),
                     ));

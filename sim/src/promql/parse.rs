@@ -311,17 +311,14 @@ impl Parser {
     }
 
     fn matcher(&mut self) -> Result<(String, Match), PromqlError> {
-        let label = match self.next() {
-            Some(Token::Word(label)) => label,
-            _ => return Err(self.unexpected("expected a label name")),
+        let Some(Token::Word(label)) = self.next() else {
+            return Err(self.unexpected("expected a label name"));
         };
-        let sign = match self.next() {
-            Some(Token::Sign(sign @ ("=" | "!=" | "=~" | "!~"))) => sign,
-            _ => return Err(self.unexpected("expected one of = != =~ !~")),
+        let Some(Token::Sign(sign @ ("=" | "!=" | "=~" | "!~"))) = self.next() else {
+            return Err(self.unexpected("expected one of = != =~ !~"));
         };
-        let value = match self.next() {
-            Some(Token::Text(value)) => value,
-            _ => return Err(self.unexpected("expected a quoted value")),
+        let Some(Token::Text(value)) = self.next() else {
+            return Err(self.unexpected("expected a quoted value"));
         };
         let regex = || {
             regex::Regex::new(&format!("^(?s:{value})$"))

@@ -1,0 +1,303 @@
+//! What must hold after every commit (S1 to S20 of the reliability notes), judged on what is stored, not on what the
+//! controller says.
+//!
+//! The rule of attribution: a commit of the controller is guilty only if what it breaks held before, and would be broken
+//! as well had it been applied to any state of the time that news may have been on its way to the controller. A pod that
+//! dies while the news of it travels convicts nobody; a guard that never was true does. What fails only at once is counted
+//! apart ([`Judge::strict`]).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use crate::actors::{is_kind, kind_of, object_of};
+use crate::dataplane::DataPlane;
+use crate::store::Commit;
+use crate::world::CONTROLLER;
+
+pub mod facts;
+mod objects;
+mod progress;
+mod runs;
+mod status;
+mod traffic;
+
+use facts::{Facts, Id, Picture};
+
+/// The request behind a commit of the controller.
+#[derive(Clone, Debug)]
+pub struct Cause {
+    /// An event: nothing depends on it.
+    pub event: bool,
+    /// Which revision of the Rollout the controller knew when it began.
+    pub read: u64,
+    /// The request, for messages.
+    pub request: String,
+}
+
+/// A commit that broke something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which invariant: `S1`.
+    pub id: &'static str,
+    /// When.
+    pub at: Timestamp,
+    /// The revision of the commit; 0 for what is no commit.
+    pub revision: u64,
+    /// What.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.at.duration_since(crate::clock::EPOCH).as_millis();
+        write!(
+            f,
+            "{} at {}.{:03} s (revision {}): {}",
+            self.id,
+            ms / 1000,
+            ms % 1000,
+            self.revision,
+            self.what
+        )
+    }
+}
+
+/// What one commit looked like from all sides.
+struct Scene<'a> {
+    commit: &'a Commit,
+    cause: Option<&'a Cause>,
+    /// Whether the controller did it.
+    ours: bool,
+    before: &'a Facts,
+    after: &'a Facts,
+    /// Share of requests by hash as the data plane routes now.
+    routed: BTreeMap<String, f64>,
+}
+
+/// What is remembered of one Rollout.
+#[derive(Debug, Default)]
+struct Memory {
+    traffic: traffic::Memory,
+    progress: progress::Memory,
+    status: status::Memory,
+    objects: objects::Memory,
+}
+
+/// Checks every commit.
+#[derive(Debug)]
+pub struct Judge {
+    window: SignedDuration,
+    picture: Picture,
+    past: VecDeque<Past>,
+    memory: BTreeMap<(String, String), Memory>,
+    violations: Vec<Violation>,
+    strict: BTreeMap<&'static str, u64>,
+    activations: BTreeMap<&'static str, u64>,
+    /// Clock jumps make the controller's times useless for judging pauses.
+    pub clock_is_steady: bool,
+    /// Whether anything is judged at all.
+    pub enabled: bool,
+}
+
+#[derive(Debug)]
+struct Past {
+    at: Timestamp,
+    id: Id,
+    before: Option<Arc<Value>>,
+}
+
+/// What fails: a name that stays the same from state to state, and the words for it.
+type Failing = BTreeMap<String, String>;
+
+impl Judge {
+    /// A judge for a world in which news may take so long to reach the controller.
+    pub fn new(longest_delay: SignedDuration) -> Self {
+        Self {
+            // and as long as a slow request takes, and two quick ones
+            window: longest_delay + SignedDuration::from_millis(200),
+            picture: Picture::default(),
+            past: VecDeque::new(),
+            memory: BTreeMap::new(),
+            violations: Vec::new(),
+            strict: BTreeMap::new(),
+            activations: BTreeMap::new(),
+            clock_is_steady: true,
+            enabled: true,
+        }
+    }
+
+    /// What was broken.
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// How often something failed at once that may be excused by old news.
+    pub fn strict(&self) -> &BTreeMap<&'static str, u64> {
+        &self.strict
+    }
+
+    /// How often each invariant was in question: one that never is tests nothing.
+    pub fn activations(&self) -> &BTreeMap<&'static str, u64> {
+        &self.activations
+    }
+
+    /// What is stored, as judged.
+    pub fn picture(&self) -> &Picture {
+        &self.picture
+    }
+
+    /// Allows news to take longer, for requests that are slow by themselves.
+    pub fn widen(&mut self, by: SignedDuration) {
+        self.window += by;
+    }
+
+    /// Looks at a commit.
+    pub fn commit(&mut self, commit: &Commit, cause: Option<&Cause>, dataplane: &DataPlane) {
+        if !self.enabled || !facts::matters(commit) {
+            return;
+        }
+        let id = facts::id_of(commit);
+        if is_kind(commit, "Pod") {
+            // counted through the ReplicaSet's counters
+            self.picture.set(id, commit.after.clone());
+            return;
+        }
+        let names = self.picture.rollouts(&commit.namespace);
+        let before: Vec<Option<Facts>> = names
+            .iter()
+            .map(|name| Facts::of(&self.picture, &commit.namespace, name))
+            .collect();
+        self.past.push_back(Past {
+            at: commit.at,
+            id: id.clone(),
+            before: commit.before.clone(),
+        });
+        self.picture.set(id, commit.after.clone());
+        while self.past.front().is_some_and(|p| p.at < commit.at - self.window) {
+            self.past.pop_front();
+        }
+        let ours = commit.user == CONTROLLER && cause.is_some_and(|cause| !cause.event);
+        if ours {
+            self.objects_of_nobody(commit);
+        }
+        for (name, before) in names.iter().zip(&before) {
+            let Some(before) = before else { continue };
+            let Some(after) = Facts::of(&self.picture, &commit.namespace, name) else {
+                self.memory.remove(&(commit.namespace.clone(), name.clone()));
+                continue;
+            };
+            let routed = if ours && is_kind(commit, "ReplicaSet") {
+                traffic::routed(before, dataplane)
+            } else {
+                BTreeMap::new()
+            };
+            let scene = Scene {
+                commit,
+                cause,
+                ours,
+                before,
+                after: &after,
+                routed,
+            };
+            let key = (commit.namespace.clone(), name.clone());
+            let mut memory = self.memory.remove(&key).unwrap_or_default();
+            self.judge_traffic(&scene, &mut memory.traffic);
+            self.judge_progress(&scene, &mut memory.progress);
+            self.judge_runs(&scene);
+            self.judge_status(&scene, &mut memory.status);
+            self.judge_objects(&scene, &mut memory.objects);
+            self.memory.insert(key, memory);
+        }
+    }
+
+    fn active(&mut self, id: &'static str) {
+        *self.activations.entry(id).or_default() += 1;
+    }
+
+    fn violated(&mut self, id: &'static str, commit: &Commit, what: String) {
+        self.violations.push(Violation {
+            id,
+            at: commit.at,
+            revision: commit.revision,
+            what,
+        });
+    }
+
+    /// Notes a violation that is no commit's.
+    pub fn note(&mut self, id: &'static str, at: Timestamp, what: String) {
+        self.violations.push(Violation {
+            id,
+            at,
+            revision: 0,
+            what,
+        });
+    }
+
+    /// A write that changed nothing (S20; S13 for all objects).
+    pub(crate) fn empty_write(&mut self, at: Timestamp, request: &tidegate_controller::request::Request) {
+        if self.enabled && request.resource.kind == "Ingress" {
+            self.note("S20", at, format!("{request} changed nothing"));
+        }
+    }
+
+    /// Applies the rule of attribution to what fails after a commit of the controller.
+    fn convict(&mut self, id: &'static str, scene: &Scene<'_>, failing: impl Fn(&Facts) -> Failing) {
+        if !scene.ours {
+            return;
+        }
+        let mut guilty = failing(scene.after);
+        let before = failing(scene.before);
+        guilty.retain(|key, _| !before.contains_key(key));
+        if guilty.is_empty() {
+            return;
+        }
+        *self.strict.entry(id).or_default() += 1;
+        // walk back through the states of the window, each with the commit on top
+        let mut state = self.picture.clone();
+        let commit_id = facts::id_of(scene.commit);
+        for past in self.past.iter().rev().skip(1) {
+            state.set(past.id.clone(), past.before.clone());
+            let mut with_commit = state.clone();
+            with_commit.apply(&commit_id, scene.commit);
+            let Some(facts) = Facts::of(&with_commit, &scene.after.namespace, &scene.after.name) else {
+                break;
+            };
+            let then = failing(&facts);
+            guilty.retain(|key, _| then.contains_key(key));
+            if guilty.is_empty() {
+                return;
+            }
+        }
+        let request = scene.cause.map_or("", |cause| cause.request.as_str());
+        for what in guilty.into_values() {
+            self.violated(id, scene.commit, format!("{request}: {what}"));
+        }
+    }
+
+    /// Whether something was so in any state of the window, the present one included.
+    fn was_so(&self, scene: &Scene<'_>, so: impl Fn(&Facts) -> bool) -> bool {
+        let mut state = self.picture.clone();
+        if so(scene.after) {
+            return true;
+        }
+        self.past.iter().rev().any(|past| {
+            state.set(past.id.clone(), past.before.clone());
+            Facts::of(&state, &scene.after.namespace, &scene.after.name).is_some_and(|facts| so(&facts))
+        })
+    }
+}
+
+/// Kinds that the controller may write besides what a Rollout names or owns.
+fn is_free(kind: &str) -> bool {
+    matches!(kind, "Event" | "Lease")
+}
+
+/// Steps between two commits: the object of a commit, for messages.
+fn named(commit: &Commit) -> String {
+    let (namespace, name) = crate::actors::key_of(object_of(commit));
+    format!("{} {namespace}/{name}", kind_of(commit))
+}

@@ -1,0 +1,368 @@
+//! What is stored, and what it means for one Rollout.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::actors::{controller_of, kind_of, text, uid_of};
+use crate::store::Commit;
+
+/// The label of a version.
+pub const HASH: &str = "rollouts-pod-template-hash";
+
+/// Kind, namespace, name.
+pub type Id = (String, String, String);
+
+pub(super) fn id_of(commit: &Commit) -> Id {
+    (
+        kind_of(commit).to_owned(),
+        commit.namespace.clone(),
+        commit.name.clone(),
+    )
+}
+
+/// Whether the invariants depend on objects of this kind.
+pub(super) fn matters(commit: &Commit) -> bool {
+    matches!(
+        kind_of(commit),
+        "Rollout" | "ReplicaSet" | "Pod" | "Service" | "Ingress" | "AnalysisRun" | "Deployment" | "Job"
+    )
+}
+
+/// All objects that matter.
+#[derive(Clone, Debug, Default)]
+pub struct Picture {
+    objects: BTreeMap<Id, Arc<Value>>,
+}
+
+impl Picture {
+    pub(super) fn set(&mut self, id: Id, object: Option<Arc<Value>>) {
+        match object {
+            Some(object) => self.objects.insert(id, object),
+            None => self.objects.remove(&id),
+        };
+    }
+
+    /// Puts a commit on top of another state: of a ReplicaSet only what clients write, because its counters are the
+    /// other state's.
+    pub(super) fn apply(&mut self, id: &Id, commit: &Commit) {
+        let mut object = commit.after.clone();
+        if id.0 == "ReplicaSet"
+            && commit.before.is_some()
+            && let (Some(object), Some(here)) = (&mut object, self.objects.get(id))
+        {
+            let mut mixed = (**object).clone();
+            mixed["status"] = here["status"].clone();
+            *object = Arc::new(mixed);
+        }
+        self.set(id.clone(), object);
+    }
+
+    /// One object.
+    pub fn get(&self, kind: &str, namespace: &str, name: &str) -> Option<&Arc<Value>> {
+        self.objects
+            .get(&(kind.to_owned(), namespace.to_owned(), name.to_owned()))
+    }
+
+    /// All objects of a kind in a namespace.
+    pub fn all<'a>(&'a self, kind: &'a str, namespace: &'a str) -> impl Iterator<Item = &'a Arc<Value>> {
+        let from = (kind.to_owned(), namespace.to_owned(), String::new());
+        self.objects
+            .range(from..)
+            .take_while(move |((k, n, _), _)| k == kind && n == namespace)
+            .map(|(_, object)| object)
+    }
+
+    /// Names of the Rollouts of a namespace.
+    pub fn rollouts(&self, namespace: &str) -> Vec<String> {
+        self.all("Rollout", namespace)
+            .map(|o| text(&o["metadata"]["name"]).to_owned())
+            .collect()
+    }
+}
+
+/// One version: a ReplicaSet.
+#[derive(Clone, Debug, Default)]
+pub struct Version {
+    /// Name of the ReplicaSet.
+    pub name: String,
+    /// `spec.replicas`.
+    pub wanted: i64,
+    /// `status.availableReplicas`.
+    pub available: i64,
+    /// When it was created.
+    pub created: String,
+    /// `rollout.argoproj.io/revision`.
+    pub revision: i64,
+}
+
+/// How a Rollout updates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// By replica counts.
+    Canary,
+    /// By traffic routing.
+    RoutedCanary,
+    /// By switching Services.
+    BlueGreen,
+    /// Nothing valid.
+    None,
+}
+
+/// What is so of one Rollout and around it.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The object.
+    pub rollout: Arc<Value>,
+    /// `spec.replicas`.
+    pub replicas: i64,
+    /// How it updates.
+    pub strategy: Strategy,
+    /// Versions by hash.
+    pub versions: BTreeMap<String, Version>,
+    /// Share of requests by hash when routes and selectors are composed; only versions that get some.
+    pub shares: BTreeMap<String, f64>,
+    /// Which hash each Service with users selects, when it selects one.
+    pub selected: BTreeMap<String, String>,
+    /// Weight of the canary, the largest of all routes.
+    pub weight: i64,
+    /// What weights add up to.
+    pub total: i64,
+}
+
+impl Facts {
+    /// Reads them from a picture; `None` when there is no such Rollout.
+    pub fn of(picture: &Picture, namespace: &str, name: &str) -> Option<Self> {
+        let rollout = picture.get("Rollout", namespace, name)?.clone();
+        let uid = uid_of(&rollout).to_owned();
+        let mut versions = BTreeMap::new();
+        for set in picture.all("ReplicaSet", namespace) {
+            if controller_of(set).is_some_and(|owner| owner["uid"] == *uid) {
+                versions.insert(text(&set["metadata"]["labels"][HASH]).to_owned(), version(set));
+            }
+        }
+        let canary = &rollout["spec"]["strategy"]["canary"];
+        let blue_green = &rollout["spec"]["strategy"]["blueGreen"];
+        let nginx = &canary["trafficRouting"]["nginx"];
+        let strategy = match (canary.is_object(), blue_green.is_object()) {
+            (true, false) if nginx.is_object() => Strategy::RoutedCanary,
+            (true, false) => Strategy::Canary,
+            (false, true) => Strategy::BlueGreen,
+            _ => Strategy::None,
+        };
+        let mut facts = Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            replicas: rollout["spec"]["replicas"].as_i64().unwrap_or(1),
+            strategy,
+            versions,
+            shares: BTreeMap::new(),
+            selected: BTreeMap::new(),
+            weight: 0,
+            total: canary["trafficRouting"]["maxTrafficWeight"]
+                .as_i64()
+                .filter(|t| *t > 0)
+                .unwrap_or(100),
+            rollout,
+        };
+        facts.compose(picture);
+        Some(facts)
+    }
+
+    fn compose(&mut self, picture: &Picture) {
+        let rollout = Arc::clone(&self.rollout);
+        let canary = &rollout["spec"]["strategy"]["canary"];
+        let (stable_service, canary_service) =
+            (text(&canary["stableService"]), text(&canary["canaryService"]));
+        match self.strategy {
+            Strategy::BlueGreen => {
+                let active = text(&rollout["spec"]["strategy"]["blueGreen"]["activeService"]);
+                self.send(picture, active, 1.0);
+                self.select(picture, active);
+            }
+            Strategy::RoutedCanary => {
+                for ingress in self.stable_ingresses() {
+                    let weight = self.weight_of(picture, &ingress);
+                    self.weight = self.weight.max(weight);
+                }
+                let share = self.weight as f64 / self.total as f64;
+                self.send(picture, stable_service, 1.0 - share);
+                self.select(picture, stable_service);
+                if share > 0.0 {
+                    self.send(picture, canary_service, share);
+                    self.select(picture, canary_service);
+                }
+            }
+            Strategy::Canary => {
+                self.select(picture, stable_service);
+                self.select(picture, canary_service);
+            }
+            Strategy::None => {}
+        }
+    }
+
+    /// Names of the Ingresses that the routes hang on.
+    pub fn stable_ingresses(&self) -> Vec<String> {
+        let nginx = &self.rollout["spec"]["strategy"]["canary"]["trafficRouting"]["nginx"];
+        let several = nginx["stableIngresses"].as_array().into_iter().flatten();
+        std::iter::once(&nginx["stableIngress"])
+            .chain(several)
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn weight_of(&self, picture: &Picture, ingress: &str) -> i64 {
+        let name = format!("{}-{ingress}-canary", self.name);
+        let Some(canary) = picture.get("Ingress", &self.namespace, &name) else {
+            return 0;
+        };
+        let annotations = &canary["metadata"]["annotations"];
+        let get = |name: &str| annotations[format!("nginx.ingress.kubernetes.io/{name}")].as_str();
+        if get("canary") != Some("true") {
+            return 0;
+        }
+        get("canary-weight").and_then(|w| w.parse().ok()).unwrap_or(0)
+    }
+
+    fn send(&mut self, picture: &Picture, service: &str, share: f64) {
+        if share <= 0.0 {
+            return;
+        }
+        let Some(service) = picture.get("Service", &self.namespace, service) else {
+            return;
+        };
+        if let Some(hash) = service["spec"]["selector"][HASH].as_str() {
+            *self.shares.entry(hash.to_owned()).or_default() += share;
+            return;
+        }
+        let all: i64 = self.versions.values().map(|v| v.available).sum();
+        for (hash, version) in self.versions.iter().filter(|(_, v)| v.available > 0) {
+            *self.shares.entry(hash.clone()).or_default() += share * version.available as f64 / all as f64;
+        }
+    }
+
+    fn select(&mut self, picture: &Picture, service: &str) {
+        if let Some(object) = picture.get("Service", &self.namespace, service)
+            && let Some(hash) = object["spec"]["selector"][HASH].as_str()
+        {
+            self.selected.insert(service.to_owned(), hash.to_owned());
+        }
+    }
+
+    /// Its status.
+    pub fn status(&self) -> &Value {
+        &self.rollout["status"]
+    }
+
+    /// The hash of the stable version, empty before the first.
+    pub fn stable(&self) -> &str {
+        text(&self.status()["stableRS"])
+    }
+
+    /// The hash of the version that the spec wants.
+    pub fn current(&self) -> &str {
+        text(&self.status()["currentPodHash"])
+    }
+
+    /// Whether the update is aborted.
+    pub fn aborted(&self) -> bool {
+        self.status()["abort"] == true
+    }
+
+    /// Steps of the canary.
+    pub fn steps(&self) -> &[Value] {
+        self.rollout["spec"]["strategy"]["canary"]["steps"]
+            .as_array()
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// Index of the current step.
+    pub fn step(&self) -> Option<i64> {
+        self.status()["currentStepIndex"].as_i64()
+    }
+
+    /// The largest weight that the steps finished so far allow.
+    pub fn allowed_weight(&self) -> i64 {
+        if self.aborted() {
+            return 0;
+        }
+        if self.status()["promoteFull"] == true || self.stable() == self.current() {
+            return self.total;
+        }
+        let steps = self.steps();
+        let Some(index) = self.step().and_then(|i| usize::try_from(i).ok()) else {
+            return 0;
+        };
+        if index >= steps.len() {
+            return if steps.is_empty() { 0 } else { self.total };
+        }
+        steps
+            .iter()
+            .take(index + 1)
+            .rev()
+            .find_map(|step| step["setWeight"].as_i64())
+            .unwrap_or(0)
+    }
+
+    /// Resolved `maxUnavailable` and `maxSurge` (contract F21, F22).
+    pub fn limits(&self) -> (i64, i64) {
+        let canary = &self.rollout["spec"]["strategy"]["canary"];
+        let resolve = |value: &Value, up: bool| {
+            let percent = |p: i64| {
+                let product = p * self.replicas;
+                if up {
+                    product.div_ceil_checked(100)
+                } else {
+                    product / 100
+                }
+            };
+            let count = match value {
+                Value::Null => percent(25),
+                Value::String(s) => percent(s.trim_end_matches('%').parse().unwrap_or(0)),
+                other => other.as_i64().unwrap_or(0),
+            };
+            count.min(self.replicas)
+        };
+        let surge = resolve(&canary["maxSurge"], true);
+        let unavailable = resolve(&canary["maxUnavailable"], false);
+        if surge == 0 && unavailable == 0 && self.replicas > 0 {
+            (1, 0)
+        } else {
+            (unavailable, surge)
+        }
+    }
+
+    /// Time of creation of a version.
+    pub fn created(&self, hash: &str) -> Option<Timestamp> {
+        self.versions.get(hash)?.created.parse().ok()
+    }
+}
+
+trait DivCeil {
+    fn div_ceil_checked(self, by: i64) -> i64;
+}
+
+impl DivCeil for i64 {
+    fn div_ceil_checked(self, by: i64) -> i64 {
+        (self + by - 1) / by
+    }
+}
+
+fn version(set: &Value) -> Version {
+    Version {
+        name: text(&set["metadata"]["name"]).to_owned(),
+        wanted: set["spec"]["replicas"].as_i64().unwrap_or(0),
+        available: set["status"]["availableReplicas"].as_i64().unwrap_or(0),
+        created: text(&set["metadata"]["creationTimestamp"]).to_owned(),
+        revision: text(&set["metadata"]["annotations"]["rollout.argoproj.io/revision"])
+            .parse()
+            .unwrap_or(0),
+    }
+}

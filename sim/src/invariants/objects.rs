@@ -1,0 +1,240 @@
+//! Other objects: owners and leftovers (S11), flapping (S12), revisions (S15), reach (S19).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::facts::{Facts, HASH};
+use super::{Judge, Scene, is_free, named};
+use crate::actors::{controller_of, is_kind, kind_of, object_of, text, uid_of};
+use crate::store::Commit;
+
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Counts changes of what decisions depend on.
+    inputs: u64,
+    /// Values that the controller wrote, by field, with the count at that time, newest last.
+    values: BTreeMap<String, Vec<(u64, String)>>,
+}
+
+impl Judge {
+    /// S11, S19: what the controller makes has an owner, and it touches only what is a Rollout's.
+    pub(super) fn objects_of_nobody(&mut self, commit: &Commit) {
+        let object = object_of(commit);
+        if is_free(kind_of(commit)) {
+            return;
+        }
+        self.active("S19");
+        if !self.is_of_a_rollout(commit, object) {
+            self.violated(
+                "S19",
+                commit,
+                format!("{} belongs to no Rollout of its namespace", named(commit)),
+            );
+        }
+        if commit.before.is_none() {
+            self.active("S11");
+            let owners = object["metadata"]["ownerReferences"]
+                .as_array()
+                .map_or(&[][..], Vec::as_slice);
+            let controllers = owners.iter().filter(|owner| owner["controller"] == true).count();
+            let owner = controller_of(object).and_then(|owner| {
+                self.picture
+                    .get(text(&owner["kind"]), &commit.namespace, text(&owner["name"]))
+                    .map(|found| (owner, found))
+            });
+            let right = owner.is_some_and(|(owner, found)| owner["uid"] == *uid_of(found));
+            if controllers != 1 || !right {
+                self.violated(
+                    "S11",
+                    commit,
+                    format!("{} was made without its one owner", named(commit)),
+                );
+            }
+        }
+    }
+
+    fn is_of_a_rollout(&self, commit: &Commit, object: &Value) -> bool {
+        let rollouts: Vec<_> = self.picture.all("Rollout", &commit.namespace).collect();
+        let owned = controller_of(object).is_some_and(|owner| {
+            rollouts.iter().any(|r| owner["uid"] == *uid_of(r))
+                || matches!(text(&owner["kind"]), "AnalysisRun" | "ReplicaSet")
+        });
+        let name = commit.name.as_str();
+        match kind_of(commit) {
+            "Rollout" => true,
+            "Service" => {
+                let managed = |o: &Value| {
+                    o["metadata"]["annotations"]["argo-rollouts.argoproj.io/managed-by-rollouts"].is_string()
+                };
+                let named = rollouts.iter().any(|r| {
+                    let strategy = &r["spec"]["strategy"];
+                    let names = [
+                        &strategy["canary"]["stableService"],
+                        &strategy["canary"]["canaryService"],
+                        &strategy["blueGreen"]["activeService"],
+                        &strategy["blueGreen"]["previewService"],
+                    ];
+                    names.iter().any(|n| **n == *name)
+                });
+                named || commit.before.as_deref().is_some_and(managed)
+            }
+            "Deployment" => rollouts.iter().any(|r| r["spec"]["workloadRef"]["name"] == *name),
+            _ => owned,
+        }
+    }
+
+    pub(super) fn judge_objects(&mut self, scene: &Scene<'_>, memory: &mut Memory) {
+        self.revisions_rise(scene);
+        let Scene {
+            before,
+            after,
+            commit,
+            ..
+        } = scene;
+        let counters = |facts: &Facts| -> Vec<i64> { facts.versions.values().map(|v| v.available).collect() };
+        let decided = |facts: &Facts| {
+            let status = facts.status();
+            let own = [
+                "abort",
+                "promoteFull",
+                "stableRS",
+                "currentPodHash",
+                "currentStepIndex",
+                "pauseConditions",
+            ];
+            own.map(|field| status[field].clone())
+        };
+        let theirs = !scene.ours && !is_kind(commit, "Pod") && commit.user != crate::store::GARBAGE_COLLECTOR;
+        let input = (theirs
+            && (is_kind(commit, "Rollout") || is_kind(commit, "AnalysisRun") || is_kind(commit, "Service")))
+            || counters(before) != counters(after)
+            || decided(before) != decided(after)
+            || before.rollout["spec"] != after.rollout["spec"];
+        if input {
+            memory.inputs += 1;
+        }
+        if !scene.ours {
+            return;
+        }
+        let mut written: Vec<(String, String)> = Vec::new();
+        if is_kind(commit, "Service") {
+            let hash = |o: &Value| text(&o["spec"]["selector"][HASH]).to_owned();
+            if let (Some(old), Some(new)) = (&commit.before, &commit.after)
+                && hash(old) != hash(new)
+            {
+                written.push((format!("selector of {}", named(commit)), hash(new)));
+            }
+        }
+        if before.weight != after.weight {
+            written.push((format!("weight of {}", named(commit)), after.weight.to_string()));
+        }
+        for (hash, version) in &after.versions {
+            if before
+                .versions
+                .get(hash)
+                .is_some_and(|old| old.wanted != version.wanted)
+            {
+                written.push((format!("size of {}", version.name), version.wanted.to_string()));
+            }
+        }
+        for (field, value) in written {
+            self.active("S12");
+            let values = memory.values.entry(field.clone()).or_default();
+            values.push((memory.inputs, value.clone()));
+            if let [.., (then, first), (_, other), (now, _)] = values.as_slice()
+                && first == &value
+                && other != &value
+                && then == now
+            {
+                let what = format!("{field} went from {value} to {other} and back, and nothing had changed");
+                self.violated("S12", commit, what);
+            }
+        }
+    }
+
+    /// S15: a new version has the highest revision.
+    fn revisions_rise(&mut self, scene: &Scene<'_>) {
+        if !scene.ours || !is_kind(scene.commit, "ReplicaSet") || scene.commit.after.is_none() {
+            return;
+        }
+        let find = |facts: &Facts| {
+            facts
+                .versions
+                .values()
+                .find(|v| v.name == scene.commit.name)
+                .map(|v| v.revision)
+        };
+        let (old, Some(new)) = (find(scene.before), find(scene.after)) else {
+            return;
+        };
+        if old == Some(new) {
+            return;
+        }
+        self.active("S15");
+        let others = scene
+            .after
+            .versions
+            .values()
+            .filter(|v| v.name != scene.commit.name);
+        let highest = others.map(|v| v.revision).max().unwrap_or(0);
+        if new <= highest {
+            let what = format!("{} has revision {new}, another has {highest}", scene.commit.name);
+            self.violated("S15", scene.commit, what);
+        }
+    }
+
+    /// S11 at rest: nothing is left over.
+    pub fn leftovers(&self, namespace: &str) -> Vec<String> {
+        let mut left = Vec::new();
+        let names = self.picture.rollouts(namespace);
+        let all: Vec<Facts> = names
+            .iter()
+            .filter_map(|name| Facts::of(&self.picture, namespace, name))
+            .collect();
+        let uids: BTreeSet<&str> = all.iter().map(|facts| uid_of(&facts.rollout)).collect();
+        for kind in ["ReplicaSet", "AnalysisRun", "Ingress"] {
+            for object in self.picture.all(kind, namespace) {
+                if let Some(owner) = controller_of(object)
+                    && owner["kind"] == "Rollout"
+                    && !uids.contains(text(&owner["uid"]))
+                {
+                    left.push(format!(
+                        "{kind} {} outlived its Rollout",
+                        text(&object["metadata"]["name"])
+                    ));
+                }
+            }
+        }
+        for facts in &all {
+            let limit = facts.rollout["spec"]["revisionHistoryLimit"]
+                .as_i64()
+                .unwrap_or(10);
+            let others: Vec<_> = facts
+                .versions
+                .iter()
+                .filter(|(hash, _)| *hash != facts.stable() && *hash != facts.current())
+                .collect();
+            for (_, version) in others.iter().filter(|(_, v)| v.wanted > 0) {
+                left.push(format!("{} still wants {} pods", version.name, version.wanted));
+            }
+            if others.len() as i64 > limit {
+                left.push(format!("{} old ReplicaSets, {limit} may be kept", others.len()));
+            }
+            let named: BTreeSet<&str> = ["canary", "blueGreen"]
+                .iter()
+                .filter_map(|strategy| facts.status()[*strategy].as_object())
+                .flat_map(|fields| fields.values())
+                .map(|field| text(&field["name"]))
+                .collect();
+            for run in self.picture.all("AnalysisRun", namespace) {
+                let name = text(&run["metadata"]["name"]);
+                let mine = controller_of(run).is_some_and(|owner| owner["uid"] == *uid_of(&facts.rollout));
+                if mine && !super::runs::is_completed(run) && !named.contains(name) {
+                    left.push(format!("{name} runs and nobody waits for it"));
+                }
+            }
+        }
+        left
+    }
+}

@@ -1,0 +1,207 @@
+//! Analysis: S6, S7.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::facts::{Facts, HASH, Strategy};
+use super::{Judge, Scene};
+use crate::actors::{controller_of, is_kind, text, uid_of};
+
+impl Judge {
+    pub(super) fn judge_runs(&mut self, scene: &Scene<'_>) {
+        if !scene.ours {
+            return;
+        }
+        if is_kind(scene.commit, "AnalysisRun") && scene.commit.before.is_none() {
+            self.one_active_run(scene);
+        }
+        if is_kind(scene.commit, "Rollout") && scene.commit.name == scene.after.name {
+            self.steps_pass_with_success(scene);
+            self.promotion_needs_success(scene);
+        }
+        if scene.after.weight > scene.before.weight {
+            self.no_weight_after_failure(scene);
+        }
+    }
+
+    fn runs_of(&self, facts: &Facts) -> Vec<Arc<Value>> {
+        let uid = uid_of(&facts.rollout);
+        let all = self.picture.all("AnalysisRun", &facts.namespace);
+        all.filter(|run| controller_of(run).is_some_and(|owner| owner["uid"] == *uid))
+            .cloned()
+            .collect()
+    }
+
+    /// S7: one active run for each role.
+    fn one_active_run(&mut self, scene: &Scene<'_>) {
+        let Some(new) = &scene.commit.after else { return };
+        let role = |run: &Value| {
+            let labels = &run["metadata"]["labels"];
+            let revision = run["metadata"]["annotations"]["rollout.argoproj.io/revision"].clone();
+            (
+                labels[HASH].clone(),
+                labels["rollout-type"].clone(),
+                labels["step-index"].clone(),
+                revision,
+            )
+        };
+        self.active("S7");
+        let active: Vec<String> = self
+            .runs_of(scene.after)
+            .iter()
+            .filter(|run| role(run) == role(new) && !is_completed(run) && run["spec"]["terminate"] != true)
+            .map(|run| text(&run["metadata"]["name"]).to_owned())
+            .collect();
+        if active.len() > 1 {
+            self.violated(
+                "S7",
+                scene.commit,
+                format!("{} do the same at once", active.join(" and ")),
+            );
+        }
+    }
+
+    /// S6: a step with an analysis is passed only with a successful run of it.
+    fn steps_pass_with_success(&mut self, scene: &Scene<'_>) {
+        let Scene {
+            before,
+            after,
+            commit,
+            ..
+        } = scene;
+        let (Some(from), Some(to)) = (before.step(), after.step()) else {
+            return;
+        };
+        let skips =
+            before.status()["promoteFull"] == true || after.stable() == after.current() || before.aborted();
+        if to <= from || skips || before.current() != after.current() {
+            return;
+        }
+        let rollback = after.created(after.current()) < after.created(after.stable());
+        if rollback && to == after.steps().len() as i64 {
+            return;
+        }
+        for index in from..to {
+            let step = usize::try_from(index).ok().and_then(|i| before.steps().get(i));
+            if step.is_none_or(|step| step["analysis"].is_null()) {
+                continue;
+            }
+            self.active("S6");
+            let passed = self.runs_of(after).iter().any(|run| {
+                let labels = &run["metadata"]["labels"];
+                labels["step-index"] == *index.to_string()
+                    && labels[HASH] == *after.current()
+                    && run["status"]["phase"] == "Successful"
+            });
+            if !passed {
+                self.violated(
+                    "S6",
+                    commit,
+                    format!("step {index} was passed without a successful analysis run"),
+                );
+            }
+        }
+    }
+
+    /// S6: a version becomes stable only if the analysis that has to be is successful.
+    fn promotion_needs_success(&mut self, scene: &Scene<'_>) {
+        let Scene {
+            before,
+            after,
+            commit,
+            ..
+        } = scene;
+        let (old, new) = (before.stable(), after.stable());
+        let fast = before.status()["promoteFull"] == true || after.created(new) < after.created(old);
+        if old.is_empty() || old == new || fast {
+            return;
+        }
+        let strategy = &after.rollout["spec"]["strategy"];
+        let latest = |kind: &str| {
+            let runs = self.runs_of(after);
+            let mine = runs.into_iter().filter(|run| {
+                let labels = &run["metadata"]["labels"];
+                labels["rollout-type"] == *kind && labels[HASH] == *new
+            });
+            mine.max_by_key(|run| {
+                (
+                    text(&run["metadata"]["creationTimestamp"]).to_owned(),
+                    text(&run["metadata"]["name"]).to_owned(),
+                )
+            })
+        };
+        let mut wanting = Vec::new();
+        if after.strategy == Strategy::BlueGreen {
+            for (field, kind) in [
+                ("prePromotionAnalysis", "PrePromotion"),
+                ("postPromotionAnalysis", "PostPromotion"),
+            ] {
+                if !strategy["blueGreen"][field].is_null() {
+                    wanting.push((
+                        kind,
+                        latest(kind).is_some_and(|run| run["status"]["phase"] == "Successful"),
+                    ));
+                }
+            }
+        } else if !strategy["canary"]["analysis"].is_null() {
+            let bad = latest("Background")
+                .is_some_and(|run| matches!(text(&run["status"]["phase"]), "Failed" | "Error"));
+            wanting.push(("Background", !bad));
+        }
+        for (kind, well) in wanting {
+            self.active("S6");
+            if !well {
+                self.violated(
+                    "S6",
+                    commit,
+                    format!("{new} became stable in spite of its {kind} analysis"),
+                );
+            }
+        }
+    }
+
+    /// S6: after a failed run the weight is not raised.
+    fn no_weight_after_failure(&mut self, scene: &Scene<'_>) {
+        let status = scene.after.status();
+        let current = [
+            "currentStepAnalysisRunStatus",
+            "currentBackgroundAnalysisRunStatus",
+        ]
+        .map(|field| text(&status["canary"][field]["name"]).to_owned());
+        let runs = self.runs_of(scene.after);
+        let mine = runs
+            .iter()
+            .filter(|run| current.iter().any(|name| run["metadata"]["name"] == **name));
+        let failed: Vec<&str> = mine
+            .filter(|run| matches!(text(&run["status"]["phase"]), "Failed" | "Error"))
+            .map(|run| text(&run["metadata"]["name"]))
+            .collect();
+        if runs.is_empty() {
+            return;
+        }
+        self.active("S6");
+        if let Some(name) = failed.first()
+            && scene.after.status()["promoteFull"] != true
+        {
+            // the news of the failure may be on its way
+            let known = !self.was_so(scene, |facts| {
+                facts.weight == scene.before.weight && !facts.aborted()
+            });
+            if known {
+                self.violated(
+                    "S6",
+                    scene.commit,
+                    format!("the weight was raised after {name} failed"),
+                );
+            }
+        }
+    }
+}
+
+pub(super) fn is_completed(run: &Value) -> bool {
+    matches!(
+        text(&run["status"]["phase"]),
+        "Successful" | "Failed" | "Error" | "Inconclusive"
+    )
+}

@@ -1,0 +1,301 @@
+//! Traffic and capacity: S1, S2, S3, S4, S5, S17.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::facts::{Facts, Strategy};
+use super::{Failing, Judge, Scene};
+use crate::actors::is_kind;
+use crate::dataplane::DataPlane;
+
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// When a version last had requests.
+    last_traffic: BTreeMap<String, Timestamp>,
+    /// Versions that have been stable.
+    was_stable: BTreeSet<String>,
+}
+
+/// Share of requests by hash as the data plane routes now.
+pub(super) fn routed(facts: &Facts, dataplane: &DataPlane) -> BTreeMap<String, f64> {
+    let config = dataplane.config();
+    let mut shares: BTreeMap<String, f64> = BTreeMap::new();
+    let mut send = |service: &str, share: f64| {
+        let pods = config.endpoints(&format!("{}/{service}", facts.namespace));
+        for pod in pods {
+            let name = pod.split_once('/').map_or("", |(_, name)| name);
+            let version = facts
+                .versions
+                .iter()
+                .find(|(_, v)| name.rsplit_once('-').is_some_and(|(set, _)| set == v.name));
+            if let Some((hash, _)) = version {
+                *shares.entry(hash.clone()).or_default() += share / pods.len() as f64;
+            }
+        }
+    };
+    match facts.strategy {
+        Strategy::BlueGreen => {
+            send(
+                facts.rollout["spec"]["strategy"]["blueGreen"]["activeService"]
+                    .as_str()
+                    .unwrap_or_default(),
+                1.0,
+            );
+        }
+        Strategy::RoutedCanary => {
+            let canary = &facts.rollout["spec"]["strategy"]["canary"];
+            let stable = canary["stableService"].as_str().unwrap_or_default();
+            let routes = config
+                .routes()
+                .filter(|((namespace, ..), route)| *namespace == facts.namespace && route.service == stable);
+            // several routes of one Rollout change one after the other: the largest share counts
+            let mut share = 0.0_f64;
+            for (_, route) in routes {
+                if let Some(side) = &route.canary {
+                    share = share.max(side.weight.min(side.total) as f64 / side.total as f64);
+                }
+            }
+            send(stable, 1.0 - share);
+            send(canary["canaryService"].as_str().unwrap_or_default(), share);
+        }
+        Strategy::Canary | Strategy::None => {}
+    }
+    shares
+}
+
+impl Judge {
+    pub(super) fn judge_traffic(&mut self, scene: &Scene<'_>, memory: &mut Memory) {
+        self.no_black_hole(scene);
+        self.enough_for_the_traffic(scene);
+        self.enough_capacity(scene);
+        self.schedule(scene);
+        self.abort_is_one_way(scene);
+        self.drain_delay(scene, memory);
+        let Scene {
+            commit,
+            before,
+            after,
+            ..
+        } = scene;
+        for hash in before.shares.keys() {
+            memory.last_traffic.insert(hash.clone(), commit.at);
+        }
+        if !after.stable().is_empty() {
+            memory.was_stable.insert(after.stable().to_owned());
+        }
+    }
+
+    /// S1: no traffic to a version without available pods.
+    fn no_black_hole(&mut self, scene: &Scene<'_>) {
+        if !scene.ours
+            || !["Service", "Ingress", "ReplicaSet"]
+                .iter()
+                .any(|kind| is_kind(scene.commit, kind))
+        {
+            return;
+        }
+        self.active("S1");
+        self.convict("S1", scene, |facts| {
+            let mut failing = Failing::new();
+            if facts.replicas == 0 {
+                return failing;
+            }
+            let selected = facts.selected.values().chain(facts.shares.keys());
+            for hash in selected {
+                let available = facts.versions.get(hash).map_or(0, |v| v.available.min(v.wanted));
+                if available == 0 {
+                    let share = facts.shares.get(hash).copied().unwrap_or(0.0);
+                    let percent = (share * 100.0).round();
+                    let what = format!("requests ({percent} %) go to {hash}, which has no available pods");
+                    failing.insert(hash.clone(), what);
+                }
+            }
+            failing
+        });
+    }
+
+    /// S2: who serves stays large enough for what it serves.
+    fn enough_for_the_traffic(&mut self, scene: &Scene<'_>) {
+        let Some(hash) = lowered(scene) else { return };
+        if scene.after.strategy == Strategy::Canary {
+            return;
+        }
+        let own_scale = scene
+            .after
+            .steps()
+            .iter()
+            .any(|step| step["setCanaryScale"].is_object());
+        if own_scale && hash == scene.after.current() {
+            return;
+        }
+        self.active("S2");
+        let routed = scene.routed.get(&hash).copied().unwrap_or(0.0);
+        self.convict("S2", scene, |facts| {
+            let mut failing = Failing::new();
+            let Some(version) = facts.versions.get(&hash) else {
+                return failing;
+            };
+            let share = facts.shares.get(&hash).copied().unwrap_or(0.0).max(routed);
+            let mut needed = (facts.replicas as f64 * share - 1e-9).ceil() as i64;
+            let dynamic = facts.rollout["spec"]["strategy"]["canary"]["dynamicStableScale"] == true;
+            if facts.strategy == Strategy::RoutedCanary && !dynamic && hash == facts.stable() {
+                needed = facts.replicas;
+            }
+            // what fails is how much it is lowered, so the state before (more) never fails alike
+            if version.wanted < needed {
+                let percent = (share * 100.0).round();
+                let what = format!(
+                    "{} has {percent} % of the requests and needs {needed} pods, not {}",
+                    version.name, version.wanted
+                );
+                failing.insert(format!("{hash} {}", version.wanted), what);
+            }
+            failing
+        });
+    }
+
+    /// S3: together they keep the capacity that was promised.
+    fn enough_capacity(&mut self, scene: &Scene<'_>) {
+        if scene.after.strategy != Strategy::Canary || !scene.ours || !is_kind(scene.commit, "ReplicaSet") {
+            return;
+        }
+        if lowered(scene).is_some() {
+            self.active("S3");
+            self.convict("S3", scene, |facts| {
+                let capacity: i64 = facts.versions.values().map(|v| v.available.min(v.wanted)).sum();
+                let least = facts.replicas - facts.limits().0;
+                let what = format!("{capacity} pods can serve, at least {least} must");
+                if capacity < least {
+                    Failing::from([("capacity".to_owned(), what)])
+                } else {
+                    Failing::new()
+                }
+            });
+        } else {
+            self.active("S3");
+            self.convict("S3", scene, |facts| {
+                let wanted: i64 = facts.versions.values().map(|v| v.wanted).sum();
+                let most = facts.replicas + facts.limits().1;
+                let what = format!("{wanted} pods are wanted, at most {most} may be");
+                if wanted > most {
+                    Failing::from([("surge".to_owned(), what)])
+                } else {
+                    Failing::new()
+                }
+            });
+        }
+    }
+
+    /// S4: the weight is never above what the steps finished so far allow.
+    fn schedule(&mut self, scene: &Scene<'_>) {
+        if !scene.ours || scene.after.weight <= scene.before.weight {
+            return;
+        }
+        self.active("S4");
+        let raised = scene.after.weight;
+        self.convict("S4", scene, |facts| {
+            let allowed = facts.allowed_weight();
+            let what = format!("weight {raised} where step {:?} allows {allowed}", facts.step());
+            // the weight before is lower and may have been too high already: each height fails for itself
+            if facts.weight > allowed {
+                Failing::from([(format!("weight {}", facts.weight), what)])
+            } else {
+                Failing::new()
+            }
+        });
+    }
+
+    /// S5: an aborted update gets neither traffic nor pods.
+    fn abort_is_one_way(&mut self, scene: &Scene<'_>) {
+        let Scene { before, after, .. } = scene;
+        if !scene.ours || !after.aborted() || after.current() == after.stable() {
+            return;
+        }
+        let strategy = &after.rollout["spec"]["strategy"];
+        let delay =
+            [&strategy["canary"], &strategy["blueGreen"]].map(|s| s["abortScaleDownDelaySeconds"].as_i64());
+        let keeps = delay.contains(&Some(0));
+        let current = after.current();
+        let share = |facts: &Facts| facts.shares.get(current).copied().unwrap_or(0.0);
+        let wanted = |facts: &Facts| facts.versions.get(current).map_or(0, |v| v.wanted);
+        self.active("S5");
+        let (less_share, fewer) = (share(before), wanted(before));
+        if share(after) <= less_share + 1e-9 && (wanted(after) <= fewer || keeps) {
+            return;
+        }
+        // the abort itself may not be known yet
+        self.convict("S5", scene, |facts| {
+            let mut failing = Failing::new();
+            if facts.aborted() && facts.current() == current {
+                if share(facts) > less_share + 1e-9 {
+                    failing.insert(
+                        "traffic".to_owned(),
+                        format!("{current} is aborted and gets more requests"),
+                    );
+                }
+                if wanted(facts) > fewer && !keeps {
+                    failing.insert(
+                        "pods".to_owned(),
+                        format!("{current} is aborted and gets more pods"),
+                    );
+                }
+            }
+            failing
+        });
+    }
+
+    /// S17: a version that lost its traffic keeps its pods for the promised delay.
+    fn drain_delay(&mut self, scene: &Scene<'_>, memory: &Memory) {
+        let Some(hash) = lowered(scene) else { return };
+        let Scene { after, commit, .. } = scene;
+        let canary = &after.rollout["spec"]["strategy"]["canary"];
+        let blue_green = &after.rollout["spec"]["strategy"]["blueGreen"];
+        let spec = if after.strategy == Strategy::BlueGreen {
+            blue_green
+        } else {
+            canary
+        };
+        let gone = after.versions.get(&hash).is_some_and(|v| v.wanted == 0);
+        if after.strategy == Strategy::Canary || !gone || !spec["scaleDownDelayRevisionLimit"].is_null() {
+            return;
+        }
+        let aborted = after.aborted() && hash == after.current();
+        let (field, default) = if aborted {
+            ("abortScaleDownDelaySeconds", 30)
+        } else {
+            ("scaleDownDelaySeconds", 30)
+        };
+        if canary["dynamicStableScale"] == true
+            || !(aborted || memory.was_stable.contains(&hash))
+            || after.replicas == 0
+        {
+            return;
+        }
+        let Some(last) = memory.last_traffic.get(&hash) else {
+            return;
+        };
+        let delay = SignedDuration::from_secs(spec[field].as_i64().unwrap_or(default));
+        self.active("S17");
+        let kept = commit.at.duration_since(*last);
+        // deadlines are whole seconds
+        if self.clock_is_steady && kept < delay - SignedDuration::from_secs(1) {
+            let what = format!("{hash} had requests {kept:#} ago and must be kept {delay:#}");
+            self.violated("S17", commit, what);
+        }
+    }
+}
+
+/// The version whose size a commit of the controller lowers.
+fn lowered(scene: &Scene<'_>) -> Option<String> {
+    if !scene.ours || !is_kind(scene.commit, "ReplicaSet") {
+        return None;
+    }
+    let (hash, after) = scene
+        .after
+        .versions
+        .iter()
+        .find(|(_, v)| v.name == scene.commit.name)?;
+    let before = scene.before.versions.get(hash)?;
+    (after.wanted < before.wanted).then(|| hash.clone())
+}

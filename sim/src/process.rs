@@ -1,0 +1,261 @@
+//! One controller process: the real controller without IO, its watches, and its requests on their way.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use tidegate_controller::controller::{Controller, Job, Key, Options, Signal};
+use tidegate_controller::object::{Kind, Object};
+use tidegate_controller::request::{Failure, Request, Verb};
+
+use crate::store::{self, ChangeKind, PatchKind, Propagation, Selector, Store, WatchEvent};
+
+/// A process.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) controller: Controller,
+    /// Its wall clock less the world's.
+    pub(crate) skew: SignedDuration,
+    pub(crate) watches: BTreeMap<Kind, Watch>,
+    pub(crate) jobs: BTreeMap<u64, Running>,
+    /// When it is woken next.
+    pub(crate) wake: Option<Timestamp>,
+    last_job: u64,
+}
+
+/// A watch of one kind.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// Counts its lists: events for an earlier one are of no use.
+    pub(crate) epoch: u32,
+    pub(crate) selector: Selector,
+    /// When the last event that is under way comes.
+    pub(crate) last: Timestamp,
+    /// What was delivered, by object: the revision.
+    pub(crate) delivered: BTreeMap<(String, String), u64>,
+    /// How many events there were.
+    pub(crate) count: u32,
+}
+
+/// A job under way.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) job: Job,
+    pub(crate) awaiting: bool,
+    /// The revision of the Rollout that had been delivered when it began.
+    pub(crate) read: u64,
+}
+
+impl Process {
+    pub(crate) fn new(options: Options, skew: SignedDuration, now: Timestamp) -> Self {
+        Self {
+            controller: Controller::new(options, now + skew),
+            skew,
+            watches: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            wake: None,
+            last_job: 0,
+        }
+    }
+
+    /// Lists what it wants to watch and does not yet, as it was at a revision. Answers the kinds.
+    pub(crate) fn list_wanted(&mut self, store: &Store, revision: u64, now: Timestamp) -> Vec<Kind> {
+        let mut listed = Vec::new();
+        loop {
+            // a list of Rollouts may make it want more
+            let wanted = self.controller.wanted();
+            let Some(kind) = Kind::ALL
+                .into_iter()
+                .find(|k| wanted.contains(k) && !self.watches.contains_key(k))
+            else {
+                return listed;
+            };
+            self.list(store, kind, revision, now);
+            listed.push(kind);
+        }
+    }
+
+    /// Lists a kind as it was at a revision.
+    pub(crate) fn list(&mut self, store: &Store, kind: Kind, revision: u64, now: Timestamp) {
+        let epoch = self.watches.get(&kind).map_or(0, |watch| watch.epoch + 1);
+        let Some(resource) = resource_of(store, kind) else {
+            return;
+        };
+        let Ok(selector) = Selector::parse(&resource, label_selector(kind), "") else {
+            return;
+        };
+        let items = store
+            .list_at(&resource, "", &selector, revision)
+            .map(|list| list.items)
+            .unwrap_or_default();
+        let mut delivered = BTreeMap::new();
+        let at = now + self.skew;
+        self.controller.deliver(kind, Signal::ListStart, at);
+        for item in &items {
+            delivered.insert(key_of(item), revision_of(item));
+            self.controller
+                .deliver(kind, Signal::Applied(Object::Value(item)), at);
+        }
+        self.controller.deliver(
+            kind,
+            Signal::ListEnd {
+                version: &revision.to_string(),
+            },
+            at,
+        );
+        self.watches.insert(
+            kind,
+            Watch {
+                epoch,
+                selector,
+                last: now,
+                delivered,
+                count: 0,
+            },
+        );
+    }
+
+    /// Takes in an event of a watch.
+    pub(crate) fn deliver(&mut self, kind: Kind, event: &WatchEvent, now: Timestamp) {
+        if let Some(watch) = self.watches.get_mut(&kind) {
+            watch.delivered.insert(key_of(&event.object), event.revision);
+        }
+        let object = Object::Value(&event.object);
+        let signal = match event.kind {
+            ChangeKind::Added | ChangeKind::Modified => Signal::Applied(object),
+            ChangeKind::Deleted => Signal::Deleted(object),
+        };
+        self.controller.deliver(kind, signal, now + self.skew);
+    }
+
+    /// Begins a job if one is due.
+    pub(crate) fn next_job(&mut self, now: Timestamp) -> Option<u64> {
+        let job = self.controller.next_job(now + self.skew)?;
+        let read = match job.key() {
+            Key::Rollout(key) => self.delivered(&(key.namespace.clone(), key.name.clone())),
+            Key::Run(_) | Key::Service(_) => 0,
+        };
+        self.last_job += 1;
+        self.jobs.insert(
+            self.last_job,
+            Running {
+                job,
+                awaiting: false,
+                read,
+            },
+        );
+        Some(self.last_job)
+    }
+
+    /// The revision of a Rollout that was delivered last.
+    fn delivered(&self, key: &(String, String)) -> u64 {
+        self.watches
+            .get(&Kind::Rollout)
+            .and_then(|watch| watch.delivered.get(key))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// What was answered is known as well as what was delivered.
+    pub(crate) fn learned(&mut self, kind: &str, object: &Value) {
+        if kind == "Rollout"
+            && let Some(watch) = self.watches.get_mut(&Kind::Rollout)
+        {
+            let known = watch.delivered.entry(key_of(object)).or_default();
+            *known = (*known).max(revision_of(object));
+        }
+    }
+}
+
+fn key_of(object: &Value) -> (String, String) {
+    crate::actors::key_of(object)
+}
+
+fn revision_of(object: &Value) -> u64 {
+    object["metadata"]["resourceVersion"]
+        .as_str()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(0)
+}
+
+fn resource_of(store: &Store, kind: Kind) -> Option<Arc<store::Resource>> {
+    let resource = kind.resource();
+    store
+        .registry()
+        .by_path(resource.group, resource.version, resource.plural)
+        .cloned()
+}
+
+/// What the process narrows its watches to.
+pub(crate) fn label_selector(kind: Kind) -> &'static str {
+    match kind {
+        Kind::ReplicaSet => "rollouts-pod-template-hash",
+        Kind::Job => "analysisrun.argoproj.io/uid",
+        _ => "",
+    }
+}
+
+/// The request as the store takes it.
+pub(crate) fn translate(store: &Store, request: &Request, user: &str) -> Option<store::Request> {
+    let Request {
+        verb,
+        resource,
+        namespace,
+        name,
+        subresource,
+        selector,
+        body,
+    } = request;
+    let kind = store
+        .registry()
+        .by_path(resource.group, resource.version, resource.plural)?;
+    let mut out = match verb {
+        Verb::Create => {
+            let mut create = store::Request::create(kind, namespace, body.clone());
+            create.name.clone_from(name);
+            create
+        }
+        Verb::Replace => store::Request::update(kind, body.clone()),
+        Verb::MergePatch => store::Request::patch(kind, namespace, name, PatchKind::Merge, body.clone()),
+        Verb::JsonPatch => store::Request::patch(kind, namespace, name, PatchKind::Json, body.clone()),
+        Verb::Delete => store::Request::delete(kind, namespace, name).with(|options| {
+            let text = |path| body.pointer(path).and_then(Value::as_str).map(str::to_owned);
+            options.precondition_uid = text("/preconditions/uid");
+            options.precondition_resource_version = text("/preconditions/resourceVersion");
+            options.propagation = match text("/propagationPolicy").as_deref() {
+                Some("Background") => Some(Propagation::Background),
+                Some("Foreground") => Some(Propagation::Foreground),
+                Some("Orphan") => Some(Propagation::Orphan),
+                _ => None,
+            };
+        }),
+        Verb::Get => store::Request::get(kind, namespace, name),
+        Verb::List => {
+            store::Request::list(kind, namespace).with(|options| options.label_selector.clone_from(selector))
+        }
+    };
+    if let Some(subresource) = subresource {
+        out = out.subresource(subresource);
+    }
+    Some(out.by(user))
+}
+
+/// The answer as the process reads it.
+pub(crate) fn answer_of(
+    request: &store::Request,
+    answer: &Result<store::Response, store::Status>,
+) -> Result<Value, Failure> {
+    match answer {
+        Ok(response) => Ok(response.to_value(&request.resource)),
+        Err(status) => Err(Failure {
+            code: status.code(),
+            reason: status.reason.as_str().to_owned(),
+            message: status.message.clone(),
+            retry_after: status
+                .details
+                .retry_after
+                .map(|s| SignedDuration::from_secs(i64::from(s))),
+        }),
+    }
+}

@@ -1,0 +1,1119 @@
+//! A simulated cluster with our controller in it. Everything that happens has a place on one agenda and follows from the
+//! seed, so a run can be repeated to the last byte.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, OnceLock};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use tidegate_controller::controller::{Key, Options};
+use tidegate_controller::execute::{Outcome, Step};
+use tidegate_controller::object::Kind;
+use tidegate_controller::request::{Failure, Request};
+use tidegate_controller::runs::Ask;
+
+use crate::actors::kubelet::Kubelet;
+use crate::actors::{self, Actor, Cx, kind_of, object_of};
+use crate::api::{Api, kinds};
+use crate::clock::{Agenda, EPOCH};
+use crate::dataplane::{Config, DataPlane, Load};
+use crate::faults::{CrashAt, FaultPlan, HIDDEN_AT_MOST, RequestFault};
+use crate::invariants::{Cause, Judge};
+use crate::metrics::Metrics;
+use crate::process::{self, Process};
+use crate::provider;
+use crate::rng::Rng;
+use crate::store::{self, Commit, Store, WatchEvent};
+
+/// User name of the controller.
+pub const CONTROLLER: &str = "tidegate";
+/// User name of the other writer of fault class F6.
+const MEDDLER: &str = "meddler";
+/// Label that it writes.
+const MEDDLED: &str = "sim.tidegate.io/meddled";
+
+/// What shall be simulated.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Seed of everything that is drawn.
+    pub seed: u64,
+    /// What goes wrong.
+    pub faults: FaultPlan,
+    /// Whether the controller runs.
+    pub controller: bool,
+    /// Options of the controller.
+    pub options: Options,
+    /// How often metrics are scraped; `None`: never.
+    pub scrape: Option<SignedDuration>,
+    /// Users of the data plane.
+    pub loads: Vec<Load>,
+    /// Namespace of everything.
+    pub namespace: String,
+    /// Between these, changes reach the data plane.
+    pub lag: (SignedDuration, SignedDuration),
+    /// Keep a line for each thing that happens.
+    pub log: bool,
+    /// So many things may happen; more is a loop that never rests.
+    pub most: u64,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            faults: FaultPlan::default(),
+            controller: true,
+            options: Options::default(),
+            scrape: None,
+            loads: Vec::new(),
+            namespace: "shop".to_owned(),
+            lag: (SignedDuration::from_millis(100), SignedDuration::from_millis(900)),
+            log: false,
+            most: 30_000,
+        }
+    }
+}
+
+/// A write of the controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// When it was sent.
+    pub at: Timestamp,
+    /// Verb, kind and name.
+    pub what: String,
+}
+
+/// What is counted.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Looks of the controller that made a plan.
+    pub plans: u64,
+    /// Writes that it sent, events not counted.
+    pub writes: Vec<Write>,
+    /// Reads that it sent.
+    pub reads: u64,
+    /// Events that it sent.
+    pub events: u64,
+    /// Requests that were refused with 409.
+    pub conflicts: u64,
+    /// Crashes.
+    pub crashes: u32,
+    /// Faults that were injected into requests, by number of the write.
+    pub injected: BTreeMap<u32, RequestFault>,
+    /// Plans that panicked.
+    pub panics: u64,
+}
+
+enum Happening {
+    Act(usize),
+    Garbage,
+    DataPlane,
+    Scrape,
+    Start {
+        id: u32,
+        stale: u64,
+    },
+    Stop(u32),
+    Relist(Kind),
+    Jump(SignedDuration),
+    Wake(u32),
+    Watch {
+        id: u32,
+        kind: Kind,
+        epoch: u32,
+        event: WatchEvent,
+    },
+    Unhide {
+        id: u32,
+        kind: Kind,
+        epoch: u32,
+        key: (String, String),
+        revision: u64,
+    },
+    Arrive {
+        id: u32,
+        job: Option<u64>,
+        request: Box<Request>,
+        fault: Option<RequestFault>,
+    },
+    Answer {
+        id: u32,
+        job: u64,
+        kind: &'static str,
+        answer: Result<Value, Failure>,
+        crash_ms: Option<u32>,
+    },
+    Ask {
+        id: u32,
+        ask: Box<Ask>,
+        asked: Timestamp,
+    },
+    Measured {
+        id: u32,
+        ask: Box<Ask>,
+        reading: Box<tidegate_analysis::Reading>,
+    },
+    Source(Option<crate::metrics::SourceFault>),
+}
+
+struct Slot {
+    actor: Box<dyn Actor>,
+    rng: Rng,
+    wake: Option<Timestamp>,
+}
+
+/// The world.
+pub struct World {
+    setup: Setup,
+    agenda: Agenda<Happening>,
+    store: Store,
+    seen: u64,
+    actors: Vec<Slot>,
+    /// The data plane.
+    pub dataplane: DataPlane,
+    /// The metrics source.
+    pub metrics: Metrics,
+    processes: BTreeMap<u32, Process>,
+    next_process: u32,
+    starts: u32,
+    lags: Rng,
+    garbage_due: bool,
+    /// What is counted.
+    pub stats: Stats,
+    /// The invariants.
+    pub judge: Judge,
+    last_write: Timestamp,
+    happened: u64,
+    log: Vec<String>,
+}
+
+/// A store with the kinds that every world has; made once, because reading the kinds takes longer than a run.
+fn empty_store(namespace: &str) -> Store {
+    static STORE: OnceLock<Store> = OnceLock::new();
+    let mut store = STORE.get_or_init(|| Store::new(1)).clone();
+    store.add_namespace(namespace, EPOCH);
+    store
+}
+
+impl World {
+    /// A cluster with its own controllers and, if wanted, ours.
+    pub fn new(setup: Setup) -> Self {
+        Self::with_kubelet(setup, Kubelet::default())
+    }
+
+    /// The same, where pods start as this kubelet says.
+    pub fn with_kubelet(setup: Setup, kubelet: Kubelet) -> Self {
+        let rng = Rng::new(setup.seed);
+        let store = empty_store(&setup.namespace);
+        let mut dataplane = DataPlane::new(EPOCH);
+        dataplane.lag = setup.lag;
+        dataplane.set_loads(setup.loads.iter().cloned());
+        let mut world = Self {
+            agenda: Agenda::new(EPOCH),
+            seen: store.revision(),
+            store,
+            actors: Vec::new(),
+            dataplane,
+            metrics: Metrics::default(),
+            processes: BTreeMap::new(),
+            next_process: 0,
+            starts: 0,
+            lags: rng.fork("lags"),
+            garbage_due: false,
+            stats: Stats::default(),
+            judge: Judge::new(setup.faults.longest_delay()),
+            last_write: EPOCH,
+            happened: 0,
+            log: Vec::new(),
+            setup,
+        };
+        for actor in actors::standard(kubelet) {
+            world.add_actor(actor);
+        }
+        world.plan_faults();
+        world
+    }
+
+    fn plan_faults(&mut self) {
+        let ms = |n: u64| SignedDuration::from_millis(n as i64);
+        if self.setup.controller {
+            self.agenda.put(EPOCH, Happening::Start { id: 0, stale: 0 });
+            self.next_process = 1;
+        }
+        if let Some(every) = self.setup.scrape {
+            self.agenda.put_in(every, Happening::Scrape);
+        }
+        let faults = self.setup.faults.clone();
+        for relist in &faults.relists {
+            if let Some(kind) = Kind::ALL.into_iter().find(|k| k.resource().kind == relist.kind) {
+                self.agenda.put_in(ms(relist.at_ms), Happening::Relist(kind));
+            }
+        }
+        for jump in &faults.clock_jumps {
+            self.agenda.put_in(
+                ms(jump.at_ms),
+                Happening::Jump(SignedDuration::from_millis(jump.by_ms)),
+            );
+        }
+        for second in &faults.second_leaders {
+            let id = self.next_process;
+            self.next_process += 1;
+            self.agenda
+                .put_in(ms(second.at_ms), Happening::Start { id, stale: 0 });
+            self.agenda
+                .put_in(ms(second.at_ms + second.for_ms), Happening::Stop(id));
+        }
+        for trouble in &faults.source {
+            self.agenda.put_in(
+                ms(trouble.from_ms),
+                Happening::Source(Some(trouble.fault.clone())),
+            );
+            self.agenda.put_in(ms(trouble.until_ms), Happening::Source(None));
+        }
+    }
+
+    /// Adds somebody who acts.
+    pub fn add_actor(&mut self, actor: Box<dyn Actor>) {
+        let rng = Rng::new(self.setup.seed).fork(actor.name());
+        self.actors.push(Slot {
+            actor,
+            rng,
+            wake: None,
+        });
+        self.wake_actor(self.actors.len() - 1, self.agenda.now());
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.agenda.now()
+    }
+
+    /// How long the world has existed.
+    pub fn elapsed(&self) -> SignedDuration {
+        self.now().duration_since(EPOCH)
+    }
+
+    /// The API server as somebody sees it now. What is written is noticed when time goes on.
+    pub fn api<'a>(&'a mut self, user: &'a str) -> Api<'a> {
+        Api::new(&mut self.store, user, self.agenda.now())
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Whether everybody has done what they wanted to do.
+    pub fn everybody_is_done(&self) -> bool {
+        self.actors.iter().all(|slot| slot.actor.is_done())
+    }
+
+    /// What actors still wait for or were refused, for messages.
+    pub fn open_ends(&self) -> Vec<String> {
+        self.actors
+            .iter()
+            .flat_map(|slot| slot.actor.open_ends())
+            .collect()
+    }
+
+    /// When the controller wrote last.
+    pub fn last_write(&self) -> Timestamp {
+        self.last_write
+    }
+
+    /// When the last fault of the plan is over.
+    pub fn faults_end(&self) -> Timestamp {
+        let faults = &self.setup.faults;
+        let last = faults
+            .relists
+            .iter()
+            .map(|r| r.at_ms)
+            .chain(faults.clock_jumps.iter().map(|j| j.at_ms))
+            .chain(faults.second_leaders.iter().map(|s| s.at_ms + s.for_ms))
+            .chain(faults.source.iter().map(|s| s.until_ms))
+            .chain(faults.stops_ms)
+            .max();
+        EPOCH + SignedDuration::from_millis(last.unwrap_or(0) as i64)
+    }
+
+    /// A number that differs when anything that was committed differs.
+    pub fn trace(&self) -> u64 {
+        let mut trace = 0xcbf2_9ce4_8422_2325_u64;
+        for commit in self.store.commits_since(0) {
+            let mut text = format!(
+                "{} {} {} {}",
+                commit.revision, commit.at, commit.user, commit.name
+            );
+            if let Some(after) = &commit.after {
+                let _ = write!(text, "{after}");
+            }
+            for byte in text.bytes() {
+                trace = (trace ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+        trace
+    }
+
+    /// What happened, line by line, when that is kept.
+    pub fn log(&self) -> &[String] {
+        &self.log
+    }
+
+    /// Stops scraping metrics, for long times in which nothing is asked.
+    pub fn stop_scraping(&mut self) {
+        self.setup.scrape = None;
+    }
+
+    /// Whether more happened than may: time stands still from then on.
+    pub fn is_exhausted(&self) -> bool {
+        self.happened >= self.setup.most
+    }
+
+    /// Lets things happen up to a time.
+    pub fn run_to(&mut self, until: Timestamp) {
+        self.notice();
+        while !self.is_exhausted()
+            && let Some(what) = self.agenda.take(until)
+        {
+            self.happened += 1;
+            self.happen(what);
+            self.notice();
+        }
+        self.dataplane.advance(until);
+    }
+
+    /// Lets things happen for a while.
+    pub fn run_for(&mut self, time: SignedDuration) {
+        self.run_to(self.now() + time);
+    }
+
+    /// Lets things happen until something is so, looked at each second; false when that was not before `limit`.
+    pub fn run_until(&mut self, limit: SignedDuration, mut so: impl FnMut(&mut Self) -> bool) -> bool {
+        let limit = self.now() + limit;
+        loop {
+            if so(self) {
+                return true;
+            }
+            if self.now() >= limit || self.is_exhausted() {
+                return false;
+            }
+            self.run_for(SignedDuration::from_secs(1));
+        }
+    }
+
+    fn note(&mut self, line: impl FnOnce() -> String) {
+        if self.setup.log {
+            let ms = self.now().duration_since(EPOCH).as_millis();
+            self.log
+                .push(format!("{:>9}.{:03} {}", ms / 1000, ms % 1000, line()));
+        }
+    }
+
+    fn faulty(&self) -> bool {
+        let stops = self.setup.faults.stops_ms;
+        stops.is_none_or(|ms| self.now() < EPOCH + SignedDuration::from_millis(ms as i64))
+    }
+
+    fn happen(&mut self, what: Happening) {
+        match what {
+            Happening::Act(index) => self.act(index),
+            Happening::Garbage => {
+                self.garbage_due = false;
+                let now = self.now();
+                self.store.collect_garbage(now);
+            }
+            Happening::DataPlane => self.dataplane.advance(self.agenda.now()),
+            Happening::Scrape => {
+                let now = self.now();
+                self.dataplane.advance(now);
+                if let Some(every) = self.setup.scrape {
+                    self.metrics.scrape(now, self.dataplane.counters());
+                    self.agenda.put_in(every, Happening::Scrape);
+                }
+            }
+            Happening::Source(fault) => self.metrics.fault = fault,
+            Happening::Start { id, stale } => self.start(id, stale),
+            Happening::Stop(id) => {
+                // the younger process stays when it is the only one
+                if self.processes.len() > 1 {
+                    self.note(|| format!("process {id} ends"));
+                    self.processes.remove(&id);
+                }
+            }
+            Happening::Relist(kind) => {
+                let now = self.now();
+                let revision = self.store.revision();
+                for process in self.processes.values_mut() {
+                    process.list(&self.store, kind, revision, now);
+                }
+                self.pump_all();
+            }
+            Happening::Jump(by) => {
+                for process in self.processes.values_mut() {
+                    process.skew += by;
+                }
+                self.pump_all();
+            }
+            Happening::Wake(id) => {
+                let now = self.now();
+                if let Some(process) = self.processes.get_mut(&id) {
+                    if process.wake.is_some_and(|at| at <= now) {
+                        process.wake = None;
+                    }
+                    self.pump(id);
+                }
+            }
+            Happening::Watch {
+                id,
+                kind,
+                epoch,
+                event,
+            } => self.deliver(id, kind, epoch, &event),
+            Happening::Unhide {
+                id,
+                kind,
+                epoch,
+                key,
+                revision,
+            } => self.unhide(id, kind, epoch, &key, revision),
+            Happening::Arrive {
+                id,
+                job,
+                request,
+                fault,
+            } => self.arrive(id, job, &request, fault.as_ref()),
+            Happening::Answer {
+                id,
+                job,
+                kind,
+                answer,
+                crash_ms,
+            } => self.answer(id, job, kind, answer, crash_ms),
+            Happening::Ask { id, ask, asked } => self.ask(id, ask, asked),
+            Happening::Measured { id, ask, reading } => {
+                let now = self.now();
+                if let Some(process) = self.processes.get_mut(&id) {
+                    let at = now + process.skew;
+                    process.controller.measured(&ask.run, &ask.uid, *reading, at);
+                    self.pump(id);
+                }
+            }
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------- the cluster itself
+
+    fn wake_actor(&mut self, index: usize, at: Timestamp) {
+        let Some(slot) = self.actors.get_mut(index) else {
+            return;
+        };
+        if slot.wake.is_none_or(|wake| at < wake) {
+            slot.wake = Some(at);
+            self.agenda.put(at, Happening::Act(index));
+        }
+    }
+
+    fn act(&mut self, index: usize) {
+        let now = self.agenda.now();
+        let Some(slot) = self.actors.get_mut(index) else {
+            return;
+        };
+        if slot.wake.is_none_or(|wake| wake > now) {
+            return;
+        }
+        slot.wake = None;
+        self.dataplane.advance(now);
+        let user = slot.actor.name();
+        let mut cx = Cx {
+            api: Api::new(&mut self.store, user, now),
+            dataplane: &mut self.dataplane,
+            rng: &mut slot.rng,
+            now,
+        };
+        if let Some(again) = slot.actor.act(&mut cx) {
+            self.wake_actor(index, again.max(now));
+        }
+    }
+
+    /// Takes notice of what was committed: every commit by every actor, watch, the data plane and the invariants.
+    fn notice(&mut self) {
+        self.notice_as(None);
+    }
+
+    fn notice_as(&mut self, cause: Option<&Cause>) {
+        let commits: Vec<Arc<Commit>> = self.store.commits_since(self.seen).cloned().collect();
+        let now = self.now();
+        for commit in &commits {
+            self.seen = commit.revision;
+            if self.setup.log {
+                let line = describe(commit);
+                self.note(|| line);
+            }
+            let kind = kind_of(commit);
+            if kind == "Ingress" || kind == "EndpointSlice" {
+                self.tell_data_plane();
+            }
+            self.judge.commit(commit, cause, &self.dataplane);
+            for index in 0..self.actors.len() {
+                let Some(slot) = self.actors.get_mut(index) else {
+                    continue;
+                };
+                if slot.actor.notice(commit) {
+                    let delay = slot
+                        .rng
+                        .between((SignedDuration::from_millis(1), SignedDuration::from_millis(20)));
+                    self.wake_actor(index, now + delay);
+                }
+            }
+            self.watchers(commit);
+        }
+        if !self.garbage_due && self.store.has_garbage() {
+            self.garbage_due = true;
+            let delay = self
+                .lags
+                .between((SignedDuration::from_millis(20), SignedDuration::from_millis(200)));
+            self.agenda.put_in(delay, Happening::Garbage);
+        }
+    }
+
+    fn tell_data_plane(&mut self) {
+        let all = |kind: &crate::api::Kind| -> Vec<Arc<Value>> {
+            let resource = self.store.registry().by_kind(kind.api_version, kind.kind);
+            resource
+                .map(|r| self.store.objects(r, "").collect())
+                .unwrap_or_default()
+        };
+        let (ingresses, slices) = (all(&kinds::INGRESSES), all(&kinds::ENDPOINT_SLICES));
+        let config = Config::read(ingresses.iter().map(|o| &**o), slices.iter().map(|o| &**o));
+        let at = self.now() + self.lags.between(self.dataplane.lag);
+        self.dataplane.learn(config, at);
+        if let Some(due) = self.dataplane.due() {
+            self.agenda.put(due.max(at), Happening::DataPlane);
+        }
+    }
+
+    // ---------------------------------------------------------------------------------------------------- processes
+
+    fn start(&mut self, id: u32, stale: u64) {
+        let now = self.now();
+        let mut process = Process::new(self.setup.options.clone(), SignedDuration::ZERO, now);
+        let revision = self.store.revision().saturating_sub(stale).max(1);
+        self.note(|| format!("process {id} starts, {stale} revisions behind"));
+        process.list_wanted(&self.store, revision, now);
+        self.processes.insert(id, process);
+        // what happened since the list comes as events
+        let missed: Vec<Arc<Commit>> = self.store.commits_since(revision).cloned().collect();
+        let seen = self.seen;
+        for commit in missed.iter().filter(|commit| commit.revision <= seen) {
+            self.watch_of(id, commit);
+        }
+        self.pump(id);
+    }
+
+    fn crash(&mut self, id: u32, down_ms: u32) {
+        if self.processes.remove(&id).is_none() {
+            return;
+        }
+        self.stats.crashes += 1;
+        self.note(|| format!("process {id} dies"));
+        let stale = self
+            .setup
+            .faults
+            .stale_lists
+            .get(self.starts as usize)
+            .copied()
+            .unwrap_or(0);
+        self.starts += 1;
+        let next = self.next_process;
+        self.next_process += 1;
+        self.agenda.put_in(
+            SignedDuration::from_millis(i64::from(down_ms)),
+            Happening::Start { id: next, stale },
+        );
+    }
+
+    fn watchers(&mut self, commit: &Arc<Commit>) {
+        let ids: Vec<u32> = self.processes.keys().copied().collect();
+        for id in ids {
+            self.watch_of(id, commit);
+        }
+    }
+
+    fn watch_of(&mut self, id: u32, commit: &Arc<Commit>) {
+        let faulty = self.faulty();
+        let now = self.agenda.now();
+        let faults = &self.setup.faults;
+        let Some(process) = self.processes.get_mut(&id) else {
+            return;
+        };
+        for (kind, watch) in &mut process.watches {
+            let resource = kind.resource();
+            if commit.resource.plural != resource.plural || commit.resource.group != resource.group {
+                continue;
+            }
+            let Some(event) = commit.event(&watch.selector) else {
+                continue;
+            };
+            let named = resource.kind;
+            let number = watch.count;
+            watch.count += 1;
+            if faulty
+                && faults
+                    .hidden
+                    .get(named)
+                    .is_some_and(|hidden| hidden.contains(&number))
+            {
+                let key = actors::key_of(&event.object);
+                let what = Happening::Unhide {
+                    id,
+                    kind: *kind,
+                    epoch: watch.epoch,
+                    key,
+                    revision: event.revision,
+                };
+                self.agenda.put_in(HIDDEN_AT_MOST, what);
+                continue;
+            }
+            let (low, high) = match faults
+                .watch_delays
+                .get(named)
+                .or_else(|| faults.watch_delays.get(""))
+            {
+                Some(delay) if faulty => *delay,
+                _ => (1, 15),
+            };
+            let span = (
+                SignedDuration::from_millis(i64::from(low)),
+                SignedDuration::from_millis(i64::from(high)),
+            );
+            watch.last = watch.last.max(now + self.lags.between(span));
+            self.agenda.put(
+                watch.last,
+                Happening::Watch {
+                    id,
+                    kind: *kind,
+                    epoch: watch.epoch,
+                    event,
+                },
+            );
+        }
+    }
+
+    fn deliver(&mut self, id: u32, kind: Kind, epoch: u32, event: &WatchEvent) {
+        let now = self.now();
+        let Some(process) = self.processes.get_mut(&id) else {
+            return;
+        };
+        if process
+            .watches
+            .get(&kind)
+            .is_none_or(|watch| watch.epoch != epoch)
+        {
+            return;
+        }
+        process.deliver(kind, event, now);
+        process.list_wanted(&self.store, self.seen, now);
+        self.pump(id);
+    }
+
+    fn unhide(&mut self, id: u32, kind: Kind, epoch: u32, key: &(String, String), revision: u64) {
+        let Some(watch) = self
+            .processes
+            .get(&id)
+            .and_then(|process| process.watches.get(&kind))
+        else {
+            return;
+        };
+        if watch.epoch != epoch || watch.delivered.get(key).is_some_and(|seen| *seen >= revision) {
+            return;
+        }
+        let commits = self.store.commits_since(revision - 1);
+        let last = commits
+            .filter(|c| {
+                c.resource.plural == kind.resource().plural && (&c.namespace, &c.name) == (&key.0, &key.1)
+            })
+            .last();
+        if let Some(event) = last.and_then(|commit| commit.event(&watch.selector)) {
+            self.deliver(id, kind, epoch, &event);
+        }
+    }
+
+    fn pump_all(&mut self) {
+        let ids: Vec<u32> = self.processes.keys().copied().collect();
+        for id in ids {
+            self.pump(id);
+        }
+    }
+
+    /// Begins every job that is due.
+    fn pump(&mut self, id: u32) {
+        let now = self.now();
+        while let Some(job) = self
+            .processes
+            .get_mut(&id)
+            .and_then(|process| process.next_job(now))
+        {
+            self.drive(id, job);
+        }
+        let Some(process) = self.processes.get_mut(&id) else {
+            return;
+        };
+        let Some(wake) = process.controller.next_wake() else {
+            return;
+        };
+        let wake = wake - process.skew;
+        // what is due and not begun waits for a job to end, or for a list
+        if wake > now && process.wake.is_none_or(|at| wake < at) {
+            process.wake = Some(wake);
+            self.agenda.put(wake, Happening::Wake(id));
+        }
+    }
+
+    /// Takes a job as far as it goes without an answer.
+    fn drive(&mut self, id: u32, number: u64) {
+        let now = self.now();
+        loop {
+            let Some(process) = self.processes.get_mut(&id) else {
+                return;
+            };
+            let Some(running) = process.jobs.get_mut(&number) else {
+                return;
+            };
+            match process.controller.step(&mut running.job, now + process.skew) {
+                Some(Step::Request(request)) => {
+                    running.awaiting = true;
+                    if self.send(id, number, request) {
+                        return;
+                    }
+                }
+                Some(Step::Event(request)) => {
+                    self.stats.events += 1;
+                    let delay = self.latency();
+                    let request = Box::new(request);
+                    self.agenda.put_in(
+                        delay,
+                        Happening::Arrive {
+                            id,
+                            job: None,
+                            request,
+                            fault: None,
+                        },
+                    );
+                }
+                Some(Step::Measure(ask)) => {
+                    let asked = now + process.skew;
+                    let delay = self.latency();
+                    self.agenda.put_in(delay, Happening::Ask { id, ask, asked });
+                }
+                Some(Step::Terminate(_)) => {
+                    running.awaiting = true;
+                    // there is nothing to stop at a Prometheus
+                    let answer = Ok(Value::Null);
+                    let delay = self.latency();
+                    let what = Happening::Answer {
+                        id,
+                        job: number,
+                        kind: "",
+                        answer,
+                        crash_ms: None,
+                    };
+                    self.agenda.put_in(delay, what);
+                }
+                // its reading is refused when it comes
+                Some(Step::Cancel { .. }) => {}
+                None if running.awaiting => return,
+                None => {
+                    let Some(running) = process.jobs.remove(&number) else {
+                        return;
+                    };
+                    let planned = running.job.planned() && matches!(running.job.key(), Key::Rollout(_));
+                    self.stats.plans += u64::from(planned);
+                    let key = format!("{:?}", running.job.key());
+                    let outcome = process.controller.finish(running.job, now + process.skew);
+                    if let Outcome::Failed(failure) | Outcome::LookAgain(failure) = &outcome {
+                        self.stats.panics += u64::from(failure.reason == "Panic");
+                        let line = format!("{key}: {failure}");
+                        self.note(|| line);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn latency(&mut self) -> SignedDuration {
+        self.lags
+            .between((SignedDuration::from_millis(1), SignedDuration::from_millis(8)))
+    }
+
+    /// Sends a request; true when the process did not survive that.
+    fn send(&mut self, id: u32, job: u64, request: Request) -> bool {
+        let mut fault = None;
+        if request.verb.writes() {
+            let number = self.stats.writes.len() as u32;
+            self.last_write = self.now();
+            self.stats.writes.push(Write {
+                at: self.now(),
+                what: request.to_string(),
+            });
+            if self.faulty() {
+                fault = self.setup.faults.of_request(number, self.stats.crashes);
+            }
+            if let Some(fault) = &fault {
+                self.stats.injected.insert(number, fault.clone());
+                let line = format!("write {number} {request}: {fault:?}");
+                self.note(|| line);
+            }
+        } else {
+            self.stats.reads += 1;
+        }
+        if let Some(RequestFault::Crash {
+            at: CrashAt::BeforeSend,
+            down_ms,
+        }) = fault
+        {
+            self.crash(id, down_ms);
+            return true;
+        }
+        let mut delay = self.latency();
+        if let Some(RequestFault::Slow(ms)) = fault {
+            delay += SignedDuration::from_millis(i64::from(ms));
+        }
+        let request = Box::new(request);
+        self.agenda.put_in(
+            delay,
+            Happening::Arrive {
+                id,
+                job: Some(job),
+                request,
+                fault,
+            },
+        );
+        false
+    }
+
+    /// A request reaches the API server.
+    fn arrive(&mut self, id: u32, job: Option<u64>, request: &Request, fault: Option<&RequestFault>) {
+        let now = self.now();
+        if matches!(fault, Some(RequestFault::Meddling)) {
+            self.meddle(request);
+        }
+        if let Some(RequestFault::Refused(code)) = fault {
+            self.reply(id, job, request, Err(refusal(*code)), None);
+            return;
+        }
+        let Some(translated) = process::translate(&self.store, request, CONTROLLER) else {
+            self.reply(
+                id,
+                job,
+                request,
+                Err(Failure::new(404, "NotFound", "no such kind")),
+                None,
+            );
+            return;
+        };
+        let running = job.and_then(|job| self.processes.get(&id)?.jobs.get(&job));
+        let cause = Cause {
+            event: job.is_none(),
+            read: running.map_or(0, |running| running.read),
+            request: request.to_string(),
+        };
+        let before = self.store.revision();
+        let answer = self.store.request(translated.clone(), now);
+        if request.verb.writes() && answer.is_ok() && self.store.revision() == before && job.is_some() {
+            self.judge.empty_write(now, request);
+        }
+        if let Err(status) = &answer {
+            self.stats.conflicts += u64::from(status.code() == 409);
+            let line = format!("refused {request}: {status}");
+            self.note(|| line);
+        }
+        self.notice_as(Some(&cause));
+        let answer = process::answer_of(&translated, &answer);
+        match fault {
+            Some(RequestFault::Crash {
+                at: CrashAt::AppliedNoResponse,
+                down_ms,
+            }) => self.crash(id, *down_ms),
+            Some(RequestFault::Crash { down_ms, .. }) => self.reply(id, job, request, answer, Some(*down_ms)),
+            Some(RequestFault::TimeoutAfterEffect) => {
+                self.reply(
+                    id,
+                    job,
+                    request,
+                    Err(Failure::no_answer("the request timed out")),
+                    None,
+                );
+            }
+            _ => self.reply(id, job, request, answer, None),
+        }
+    }
+
+    fn reply(
+        &mut self,
+        id: u32,
+        job: Option<u64>,
+        request: &Request,
+        answer: Result<Value, Failure>,
+        crash_ms: Option<u32>,
+    ) {
+        let Some(job) = job else { return };
+        let delay = self.latency();
+        let kind = if request.subresource == Some("eviction") {
+            ""
+        } else {
+            request.resource.kind
+        };
+        self.agenda.put_in(
+            delay,
+            Happening::Answer {
+                id,
+                job,
+                kind,
+                answer,
+                crash_ms,
+            },
+        );
+    }
+
+    fn answer(
+        &mut self,
+        id: u32,
+        job: u64,
+        kind: &'static str,
+        answer: Result<Value, Failure>,
+        crash_ms: Option<u32>,
+    ) {
+        let now = self.now();
+        let Some(process) = self.processes.get_mut(&id) else {
+            return;
+        };
+        if let Ok(object) = &answer {
+            process.learned(kind, object);
+        }
+        let at = now + process.skew;
+        let Some(running) = process.jobs.get_mut(&job) else {
+            return;
+        };
+        running.awaiting = false;
+        process.controller.answer(&mut running.job, answer, at);
+        if let Some(down_ms) = crash_ms {
+            self.crash(id, down_ms);
+            return;
+        }
+        self.drive(id, job);
+        self.pump(id);
+    }
+
+    /// Somebody else writes the object first.
+    fn meddle(&mut self, request: &Request) {
+        let number = self.stats.writes.len();
+        let (Some(resource), now) = (
+            self.store
+                .registry()
+                .by_path(
+                    request.resource.group,
+                    request.resource.version,
+                    request.resource.plural,
+                )
+                .cloned(),
+            self.now(),
+        ) else {
+            return;
+        };
+        let patch = json!({"metadata": {"labels": {MEDDLED: number.to_string()}}});
+        let meddling = store::Request::patch(
+            &resource,
+            &request.namespace,
+            &request.name,
+            store::PatchKind::Merge,
+            patch,
+        );
+        // an object that is not there cannot be meddled with
+        let _ = self.store.request(meddling.by(MEDDLER), now);
+        self.notice();
+    }
+
+    fn ask(&mut self, id: u32, ask: Box<Ask>, asked: Timestamp) {
+        let now = self.now();
+        self.dataplane.advance(now);
+        let Some(skew) = self.processes.get(&id).map(|process| process.skew) else {
+            return;
+        };
+        let (reading, delay) = provider::measure(&mut self.store, &mut self.metrics, &ask, asked, now, skew);
+        let line = format!("measured {} {}: {:?}", ask.run, reading.metric, reading.outcome);
+        self.note(|| line);
+        self.agenda.put_in(
+            delay,
+            Happening::Measured {
+                id,
+                ask,
+                reading: Box::new(reading),
+            },
+        );
+    }
+}
+
+fn refusal(code: u16) -> Failure {
+    match code {
+        409 => Failure::new(
+            409,
+            "Conflict",
+            "the object has been modified; please apply your changes to the latest version",
+        ),
+        429 => Failure {
+            retry_after: Some(SignedDuration::from_secs(1)),
+            ..Failure::new(
+                429,
+                "TooManyRequests",
+                "the server has received too many requests",
+            )
+        },
+        503 => Failure::new(
+            503,
+            "ServiceUnavailable",
+            "the server is currently unable to handle the request",
+        ),
+        504 => Failure::new(
+            504,
+            "Timeout",
+            "the request timed out before it reached the storage",
+        ),
+        code => Failure::new(code, "InternalError", "an internal error occurred"),
+    }
+}
+
+fn describe(commit: &Commit) -> String {
+    let what = match (&commit.before, &commit.after) {
+        (None, _) => "created",
+        (_, None) => "deleted",
+        _ => "changed",
+    };
+    let difference = match (&commit.before, &commit.after) {
+        (Some(before), Some(after)) => {
+            tidegate_controller::merge::difference(before, after).map(|mut difference| {
+                if let Some(metadata) = difference["metadata"].as_object_mut() {
+                    metadata.remove("resourceVersion");
+                }
+                difference.to_string()
+            })
+        }
+        (None, Some(after)) if kind_of(commit) == "Event" => {
+            Some(format!("{}: {}", after["reason"], after["message"]))
+        }
+        _ => None,
+    };
+    let subresource = if commit.subresource.is_empty() {
+        String::new()
+    } else {
+        format!("/{}", commit.subresource)
+    };
+    format!(
+        "{} {what} {}{subresource} {} {}",
+        commit.user,
+        kind_of(commit),
+        actors::key_of(object_of(commit)).1,
+        difference.unwrap_or_default()
+    )
+}
