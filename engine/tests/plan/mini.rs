@@ -1,0 +1,303 @@
+//! One Rollout and what is around it, in memory, for the tests and the benchmarks of the planner.
+
+#![allow(dead_code, reason = "each of them uses its own part")]
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tidegate_analysis::templates::TemplateKey;
+use tidegate_crds::{Rollout, labels, template::template_digest};
+use tidegate_engine::observed::{ReplicaSetView, ServiceView};
+use tidegate_engine::{Change, Observed, Plan, Settings, plan};
+
+fn now() -> Timestamp {
+    "2026-11-21T12:00:00Z".parse().unwrap()
+}
+
+fn template(version: &str) -> Value {
+    json!({
+        "metadata": { "labels": { "app": "web" } },
+        "spec": { "containers": [{ "name": "web", "image": format!("web:{version}") }] },
+    })
+}
+
+fn rollout(strategy: &Value, version: &str) -> Rollout {
+    serde_json::from_value(json!({
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Rollout",
+        "metadata": { "name": "web", "namespace": "shop", "uid": "u1", "resourceVersion": "7", "generation": 1 },
+        "spec": {
+            "replicas": 10,
+            "selector": { "matchLabels": { "app": "web" } },
+            "template": template(version),
+            "strategy": strategy,
+        },
+    }))
+    .unwrap()
+}
+
+fn service(name: &str, hash: &str) -> ServiceView {
+    let mut selector: std::collections::BTreeMap<String, String> =
+        [("app".to_owned(), "web".to_owned())].into();
+    if !hash.is_empty() {
+        selector.insert(labels::POD_TEMPLATE_HASH_LABEL.to_owned(), hash.to_owned());
+    }
+    ServiceView {
+        name: name.to_owned(),
+        uid: format!("svc-{name}"),
+        resource_version: "1".to_owned(),
+        selector,
+        managed_by: (!hash.is_empty()).then(|| "web".to_owned()),
+    }
+}
+
+/// A cluster that does at once what a plan says, for tables that follow an update.
+pub(crate) struct Mini {
+    pub(crate) seen: Observed,
+    pub(crate) now: Timestamp,
+    version: u64,
+}
+
+impl Mini {
+    pub(crate) fn new(strategy: &Value) -> Self {
+        let mut seen = Observed {
+            rollout: rollout(strategy, "v1"),
+            ..Observed::default()
+        };
+        for name in ["stable", "canary", "active", "preview"] {
+            seen.services.insert(name.to_owned(), service(name, ""));
+        }
+        let ingress = json!({
+            "metadata": { "name": "web", "uid": "i1", "resourceVersion": "1" },
+            "spec": { "ingressClassName": "nginx", "rules": [{ "http": { "paths": [{
+                "path": "/", "pathType": "Prefix",
+                "backend": { "service": { "name": "stable", "port": { "number": 80 } } },
+            }] } }] },
+        });
+        seen.ingresses.insert("web".to_owned(), Arc::new(ingress));
+        let rate =
+            json!({ "metrics": [{ "name": "rate", "provider": { "web": { "url": "http://metrics" } } }] });
+        let key = TemplateKey {
+            cluster: false,
+            name: "rate".to_owned(),
+        };
+        seen.templates
+            .insert(key, Arc::new(serde_json::from_value(rate).unwrap()));
+        Self {
+            seen,
+            now: now(),
+            version: 10,
+        }
+    }
+
+    pub(crate) fn release(&mut self, version: &str) {
+        self.seen.rollout.spec.template = Some(template(version));
+        let generation = self.seen.rollout.metadata.generation.unwrap_or(0) + 1;
+        self.seen.rollout.metadata.generation = Some(generation);
+    }
+
+    pub(crate) fn pass(&mut self, seconds: i64) {
+        self.now = self
+            .now
+            .checked_add(jiff::SignedDuration::from_secs(seconds))
+            .unwrap();
+    }
+
+    /// One look: plan, do all of it, and let pods become available.
+    pub(crate) fn look(&mut self) -> Plan {
+        let plan = plan(&self.seen, self.now, &Settings::default());
+        for action in &plan.actions {
+            self.version += 1;
+            self.apply(&action.change);
+        }
+        self.seen.rollout.status = plan.status.clone();
+        plan
+    }
+
+    pub(crate) fn settle(&mut self) -> Vec<String> {
+        let mut told = Vec::new();
+        for _ in 0..30 {
+            let before = self.seen.rollout.status.clone();
+            let plan = self.look();
+            for action in &plan.actions {
+                told.extend(
+                    action
+                        .event
+                        .iter()
+                        .map(|e| format!("{}: {}", e.reason, e.message)),
+                );
+            }
+            told.extend(plan.events.iter().map(|e| format!("{}: {}", e.reason, e.message)));
+            if plan.actions.is_empty() && before == self.seen.rollout.status {
+                return told;
+            }
+        }
+        panic!("does not settle: {:#?}", self.look());
+    }
+
+    fn apply(&mut self, change: &Change) {
+        let version = self.version.to_string();
+        match change {
+            Change::CreateReplicaSet { name, body } => {
+                let replicas = i32::try_from(body["spec"]["replicas"].as_i64().unwrap()).unwrap();
+                let annotations = serde_json::from_value(body["metadata"]["annotations"].clone()).unwrap();
+                self.seen.replica_sets.push(ReplicaSetView {
+                    name: name.clone(),
+                    uid: format!("rs-{name}"),
+                    generation: 1,
+                    observed_generation: 1,
+                    created: self.now,
+                    controller_uid: Some("u1".to_owned()),
+                    hash: body["metadata"]["labels"][labels::POD_TEMPLATE_HASH_LABEL]
+                        .as_str()
+                        .unwrap()
+                        .to_owned(),
+                    annotations,
+                    digest: template_digest(&body["spec"]["template"], None),
+                    spec_replicas: replicas,
+                    replicas,
+                    ready: replicas,
+                    available: replicas,
+                    ..ReplicaSetView::default()
+                });
+            }
+            Change::PatchReplicaSet {
+                name,
+                scale,
+                annotations,
+                ..
+            } => {
+                let rs = self
+                    .seen
+                    .replica_sets
+                    .iter_mut()
+                    .find(|rs| rs.name == *name)
+                    .unwrap();
+                if let Some(scale) = scale {
+                    assert_eq!(rs.spec_replicas, scale.from);
+                    (rs.spec_replicas, rs.replicas, rs.ready, rs.available) =
+                        (scale.to, scale.to, scale.to, scale.to);
+                }
+                for (key, value) in annotations {
+                    match value {
+                        Some(value) => rs.annotations.insert(key.clone(), value.clone()),
+                        None => rs.annotations.remove(key),
+                    };
+                }
+            }
+            Change::SetServiceSelector {
+                name,
+                hash,
+                managed_by,
+                ..
+            } => {
+                let service = self.seen.services.get_mut(name).unwrap();
+                service
+                    .selector
+                    .insert(labels::POD_TEMPLATE_HASH_LABEL.to_owned(), hash.clone().unwrap());
+                service.managed_by.clone_from(managed_by);
+                service.resource_version = version;
+                self.seen.routed_since.insert(format!("Service/{name}"), self.now);
+            }
+            Change::Route(write) => {
+                let mut object = self
+                    .seen
+                    .ingresses
+                    .get(&write.name)
+                    .map_or(Value::Null, |o| (**o).clone());
+                match &write.op {
+                    tidegate_traffic::RouteOp::Create(body) => {
+                        object = body.clone();
+                        object["metadata"]["uid"] = json!("canary-ingress");
+                    }
+                    tidegate_traffic::RouteOp::Patch { patch, .. } => merge(&mut object, patch),
+                    tidegate_traffic::RouteOp::Delete { .. } => {
+                        self.seen.ingresses.remove(&write.name);
+                        return;
+                    }
+                }
+                object["metadata"]["resourceVersion"] = json!(version);
+                self.seen.ingresses.insert(write.name.clone(), Arc::new(object));
+                self.seen
+                    .routed_since
+                    .insert(format!("Ingress/{}", write.name), self.now);
+            }
+            Change::PatchRollout { patch } => {
+                let mut object = serde_json::to_value(&self.seen.rollout).unwrap();
+                merge(&mut object, patch);
+                self.seen.rollout = serde_json::from_value(object).unwrap();
+            }
+            Change::CreateAnalysisRun(run) => self.seen.analysis_runs.push(Arc::new(*run.clone())),
+            Change::TerminateAnalysisRun { .. } => {}
+            other => panic!("not in these tables: {other:?}"),
+        }
+    }
+
+    pub(crate) fn weight(&self) -> String {
+        let canary = self.seen.ingresses.get("web-web-canary");
+        canary.map_or("-".to_owned(), |c| {
+            c["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+    }
+
+    pub(crate) fn sizes(&self) -> Vec<i32> {
+        self.seen.replica_sets.iter().map(|rs| rs.spec_replicas).collect()
+    }
+
+    pub(crate) fn phase(&self) -> String {
+        let status = &self.seen.rollout.status;
+        let phase = status.phase.as_ref().map_or("", |p| p.as_str());
+        format!("{phase} {}", status.message.as_deref().unwrap_or_default())
+            .trim()
+            .to_owned()
+    }
+
+    pub(crate) fn selector(&self, name: &str) -> String {
+        let hash = &self.seen.services[name]
+            .selector
+            .get(labels::POD_TEMPLATE_HASH_LABEL);
+        let index = self
+            .seen
+            .replica_sets
+            .iter()
+            .position(|rs| Some(&rs.hash) == *hash);
+        index.map_or("-".to_owned(), |i| format!("v{}", i + 1))
+    }
+
+    pub(crate) fn promote(&mut self) {
+        self.seen.rollout.status.pause_conditions.clear();
+    }
+}
+
+fn merge(into: &mut Value, patch: &Value) {
+    json_merge(into, patch);
+}
+
+fn json_merge(into: &mut Value, patch: &Value) {
+    let Some(patch) = patch.as_object() else {
+        *into = patch.clone();
+        return;
+    };
+    if !into.is_object() {
+        *into = json!({});
+    }
+    for (key, value) in patch {
+        if value.is_null() {
+            into.as_object_mut().unwrap().remove(key);
+        } else {
+            json_merge(&mut into[key], value);
+        }
+    }
+}
+
+pub(crate) fn nginx(steps: &Value) -> Value {
+    json!({ "canary": {
+        "stableService": "stable", "canaryService": "canary",
+        "trafficRouting": { "nginx": { "stableIngress": "web" } },
+        "steps": steps,
+    } })
+}
