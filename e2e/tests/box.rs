@@ -6,10 +6,8 @@ use anyhow::Result;
 use serde_json::json;
 use tidegate_e2e::{Cluster, Namespace, Report, e2e, eventually};
 
-const HOST: &str = "demo.test";
-
 /// A Deployment, a Service and an Ingress of one version of the demo app.
-fn version(version: &str, annotations: &str) -> String {
+fn version(host: &str, version: &str, annotations: &str) -> String {
     format!(
         r#"
 apiVersion: apps/v1
@@ -47,20 +45,26 @@ metadata:
 spec:
   ingressClassName: nginx
   rules:
-    - host: {HOST}
+    - host: {host}
       http:
         paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: {version}, port: {{number: 80}}}}}}}}]
 "#
     )
 }
 
+/// Two tests on one host would share its traffic.
+fn host(namespace: &Namespace) -> String {
+    format!("{}.test", namespace.name())
+}
+
 async fn two_versions(cluster: &Cluster, weight: u8) -> Result<Namespace> {
     let namespace = cluster.namespace("box").await?;
-    namespace.apply(&version("v1", "")).await?;
+    let host = host(&namespace);
+    namespace.apply(&version(&host, "v1", "")).await?;
     let canary = format!(
         "nginx.ingress.kubernetes.io/canary: 'true', nginx.ingress.kubernetes.io/canary-weight: '{weight}'"
     );
-    namespace.apply(&version("v2", &canary)).await?;
+    namespace.apply(&version(&host, "v2", &canary)).await?;
     for name in ["v1", "v2"] {
         namespace
             .wait_for_deployment(name, Duration::from_mins(1))
@@ -80,7 +84,7 @@ fn assert_share(report: &Report, version: &str, percent: f64) {
 fn a_canary_gets_its_share_and_its_metrics_show_it() -> Result<()> {
     e2e(Duration::from_mins(2), async |cluster| {
         let namespace = two_versions(&cluster, 20).await?;
-        let load = namespace.load(HOST, 200).await?;
+        let load = namespace.load(&host(&namespace), 200).await?;
         // the router has seen both versions
         eventually(
             "answers of v2 only as v1 has them",
@@ -111,8 +115,11 @@ fn a_canary_gets_its_share_and_its_metrics_show_it() -> Result<()> {
             "{rates:?}"
         );
         // and by the router's
-        let query = r#"sum(rate(traefik_service_requests_total{service=~".*-v2-80-canary@kubernetesingressnginx"}[4s]))"#;
-        let router = cluster.query(query).await?;
+        let query = format!(
+            r#"sum(rate(traefik_service_requests_total{{service="{}-v1-v1-80-canary@kubernetesingressnginx"}}[4s]))"#,
+            namespace.name()
+        );
+        let router = cluster.query(&query).await?;
         assert!((router.first().unwrap().value - 40.0).abs() < 10.0, "{router:?}");
 
         // a change of the weight, and none of the requests around it fails
@@ -134,7 +141,7 @@ fn a_canary_gets_its_share_and_its_metrics_show_it() -> Result<()> {
 fn pods_that_go_drop_no_request_and_failures_are_seen() -> Result<()> {
     e2e(Duration::from_mins(2), async |cluster| {
         let namespace = two_versions(&cluster, 50).await?;
-        let load = namespace.load(HOST, 200).await?;
+        let load = namespace.load(&host(&namespace), 200).await?;
         eventually("answers without failures", Duration::from_secs(20), async || {
             Ok((load.window(Duration::from_millis(500)).await?.failed() == 0).then_some(()))
         })

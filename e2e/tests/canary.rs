@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::json;
 use tidegate_e2e::{Release, e2e, text};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 fn canary(steps: &serde_json::Value) -> serde_json::Value {
     json!({ "canary": {

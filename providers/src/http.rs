@@ -52,7 +52,8 @@ impl Http {
             builder.build().map_err(|error| SetupError::Client(chain(&error)))
         };
         Ok(Self {
-            verifying: build(builder())?,
+            // an image may hold no certificates: then nobody is trusted, but addresses without TLS can be asked
+            verifying: build(builder()).or_else(|_| build(builder().tls_certs_only([])))?,
             trusting: build(builder().tls_danger_accept_invalid_certs(true))?,
             max_body,
         })

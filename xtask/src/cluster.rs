@@ -20,8 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::process;
 use folder::{Folder, Record, child_of, start_of};
-use images::Name;
+use images::{Images, Name};
 
+mod cgroup;
 mod config;
 mod folder;
 pub(crate) mod images;
@@ -125,9 +126,15 @@ pub(crate) fn run(arguments: Cluster) -> Result<()> {
             without_kubelet,
         } => {
             let profile = Profile::from_flag(without_kubelet);
+            // before the box starts: it is of no use while something is built, and this may fail
+            let images = (!bare && profile == Profile::Full)
+                .then(|| Images::build(&images::ALL))
+                .transpose()?;
             let running = up(&folder, profile, false)?;
-            if !bare {
-                running.fill(profile)?;
+            match images {
+                Some(images) => running.fill(&images)?,
+                None if bare => {}
+                None => install::without_pods(&|| running.command("kubectl"))?,
             }
             let name = &arguments.name;
             println!("\nThe box {name:?} is up:");
@@ -153,10 +160,11 @@ pub(crate) fn run(arguments: Cluster) -> Result<()> {
             } else {
                 names
             };
-            match file {
-                Some(file) => images::write(&names, &mut File::create(file)?),
-                None => images::import(&names, &Running::find(folder)?),
+            if let Some(file) = file {
+                return Images::build(&names)?.write(&mut File::create(file)?);
             }
+            let running = Running::find(folder)?;
+            Images::build(&names)?.import(&running)
         }
         Verb::Kubeconfig { user } => {
             folder.expect_running()?;
@@ -366,6 +374,7 @@ fn down(folder: &Folder) -> Result<()> {
             thread::sleep(Duration::from_millis(20));
         }
     }
+    cgroup::remove(folder)?;
     folder.remove()
 }
 
@@ -402,6 +411,8 @@ impl Running {
             command.env("PATH", path);
         }
         command.env("KUBECONFIG", self.folder.kubeconfig(config::ADMIN));
+        // every box has the same address: one must not see what another served
+        command.env("KUBECACHEDIR", self.folder.path("kubectl"));
         command.arg("--").arg(program);
         command
     }
@@ -411,13 +422,16 @@ impl Running {
         self.folder.audit_log()
     }
 
-    /// Imports all images and installs what the tests need.
-    pub(crate) fn fill(&self, profile: Profile) -> Result<()> {
-        if profile == Profile::WithoutKubelet {
-            return install::without_pods(&|| self.command("kubectl"));
-        }
-        images::import(&images::ALL, self)?;
+    /// Imports the images and installs what the tests need.
+    pub(crate) fn fill(&self, images: &Images) -> Result<()> {
+        images.import(self)?;
         install::everything(&|| self.command("kubectl"))
+    }
+
+    /// Imports our own images once more, and has Tidegate run the new one.
+    pub(crate) fn renew(&self) -> Result<()> {
+        Images::build(&images::OURS)?.import(self)?;
+        install::tidegate_again(&|| self.command("kubectl"))
     }
 
     /// Ends the box and removes everything it wrote.

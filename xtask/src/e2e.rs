@@ -11,7 +11,11 @@ use clap::Args;
 use serde::Deserialize;
 
 use crate::{
-    cluster::{self, Profile, Running, install},
+    cluster::{
+        self, Running,
+        images::{self, Images},
+        install,
+    },
     process,
 };
 
@@ -24,7 +28,7 @@ pub(crate) struct E2e {
     /// Use this cluster, which has the images of `cargo xtask cluster images --file`, instead of a box
     #[arg(long, conflicts_with = "running")]
     kubeconfig: Option<PathBuf>,
-    /// Use this box, which is up already, and leave it up; see `cargo xtask cluster images` for a changed program
+    /// Use this box, which is up already, and leave it up; Tidegate in it is brought up to date
     #[arg(long, value_name = "BOX")]
     running: Option<String>,
     /// The name of the box that is started
@@ -43,22 +47,32 @@ pub(crate) struct E2e {
 /// Runs the tests; a test that failed is an error.
 pub(crate) fn run(arguments: &E2e) -> Result<()> {
     let programs = test_programs(arguments.test.as_deref())?;
-    if let Some(kubeconfig) = &arguments.kubeconfig {
+    let kubeconfig = arguments
+        .kubeconfig
+        .as_ref()
+        .map(std::path::absolute)
+        .transpose()?;
+    // as with `cargo test`
+    std::env::set_current_dir(process::workspace().join("e2e"))?;
+    if let Some(kubeconfig) = kubeconfig {
         ensure!(process::find("kubectl").is_some(), "kubectl is missing");
         let command = |program: &str| {
             let mut command = Command::new(program);
-            command.env("KUBECONFIG", kubeconfig);
+            command.env("KUBECONFIG", &kubeconfig);
             command
         };
         install::everything(&|| command("kubectl"))?;
         return test(&programs, arguments, command);
     }
     if let Some(name) = &arguments.running {
-        return test_in(&Running::named(name)?, &programs, arguments);
+        let running = Running::named(name)?;
+        running.renew()?;
+        return test_in(&running, &programs, arguments);
     }
+    let images = Images::build(&images::ALL)?;
     let running = cluster::up_on_leash(&arguments.name)?;
     let result = running
-        .fill(Profile::Full)
+        .fill(&images)
         .and_then(|()| test_in(&running, &programs, arguments));
     running.down()?;
     result
@@ -125,7 +139,7 @@ fn test_programs(only: Option<&str>) -> Result<Vec<PathBuf>> {
         "--package",
         "tidegate-e2e",
         "--no-run",
-        "--message-format=json",
+        "--message-format=json-render-diagnostics",
     ]);
     match only {
         Some(name) => command.args(["--test", name]),

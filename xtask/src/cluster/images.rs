@@ -33,6 +33,9 @@ pub(crate) enum Name {
 /// All of them.
 pub(crate) const ALL: [Name; 4] = [Name::App, Name::Traefik, Name::Prometheus, Name::Tidegate];
 
+/// Those of this workspace.
+pub(crate) const OURS: [Name; 2] = [Name::App, Name::Tidegate];
+
 /// One program as an image.
 struct Image {
     tags: &'static [&'static str],
@@ -41,83 +44,87 @@ struct Image {
     arguments: &'static [&'static str],
 }
 
-/// Builds the images and writes them into one archive.
-pub(crate) fn write(names: &[Name], to: &mut impl Write) -> Result<()> {
-    let images = build(names)?;
-    archive(&images, to)
-}
+/// Images whose programs are built.
+pub(crate) struct Images(Vec<Image>);
 
-/// Builds the images and imports them into a box.
-pub(crate) fn import(names: &[Name], running: &Running) -> Result<()> {
-    let images = build(names)?;
-    let start = Instant::now();
-    let mut command = running.command("ctr");
-    command
-        .args(["-n", "k8s.io", "images", "import", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null());
-    let mut child = command.spawn().context("cannot run ctr in the box")?;
-    let mut input = child.stdin.take().context("invariant: the input is piped")?;
-    // if ctr fails, then the write breaks: say what ctr says, not that
-    let written = archive(&images, &mut input);
-    drop(input);
-    let status = process::wait(&mut child, IMPORT_LIMIT).context("`ctr images import`")?;
-    if !status.success() {
-        bail!("`ctr images import` failed ({status})");
-    }
-    written?;
-    let tags: Vec<&str> = images.iter().flat_map(|image| image.tags).copied().collect();
-    println!(
-        "imported {} in {:.1} s",
-        tags.join(", "),
-        start.elapsed().as_secs_f32()
-    );
-    Ok(())
-}
-
-fn build(names: &[Name]) -> Result<Vec<Image>> {
-    let has = |name: Name| names.contains(&name);
-    let mut ours = Vec::new();
-    if has(Name::App) {
-        ours.push(("tidegate-e2e", "demo-app"));
-    }
-    if has(Name::Tidegate) {
-        ours.push(("tidegate-controller", "tidegate"));
-    }
-    let programs = static_programs(&ours)?;
-    let mut images = Vec::new();
-    for ((_, name), program) in ours.into_iter().zip(programs) {
-        images.push(match name {
-            "tidegate" => Image {
-                tags: &["tidegate/tidegate:dev"],
-                program: ("tidegate", program),
+impl Images {
+    /// Builds what is missing.
+    pub(crate) fn build(names: &[Name]) -> Result<Self> {
+        let has = |name: Name| names.contains(&name);
+        let mut ours = Vec::new();
+        if has(Name::App) {
+            ours.push(("tidegate-e2e", "demo-app"));
+        }
+        if has(Name::Tidegate) {
+            ours.push(("tidegate-controller", "tidegate"));
+        }
+        let programs = static_programs(&ours)?;
+        let mut images = Vec::new();
+        for ((_, name), program) in ours.into_iter().zip(programs) {
+            images.push(match name {
+                "tidegate" => Image {
+                    tags: &["tidegate/tidegate:dev"],
+                    program: ("tidegate", program),
+                    arguments: &[],
+                },
+                _ => Image {
+                    tags: &["tidegate/demo-app:dev", "tidegate.test/pause:1"],
+                    program: ("demo-app", program),
+                    arguments: &["pause"],
+                },
+            });
+        }
+        // where the programs are, and how the images are called, is as in the images that other clusters pull
+        if has(Name::Traefik) {
+            let program = ("usr/local/bin/traefik", tools::traefik()?);
+            images.push(Image {
+                tags: &["traefik:v3.7.15"],
+                program,
                 arguments: &[],
-            },
-            _ => Image {
-                tags: &["tidegate/demo-app:dev", "tidegate.test/pause:1"],
-                program: ("demo-app", program),
-                arguments: &["pause"],
-            },
-        });
+            });
+        }
+        if has(Name::Prometheus) {
+            let program = ("bin/prometheus", tools::prometheus()?);
+            images.push(Image {
+                tags: &["prom/prometheus:v3.14.0"],
+                program,
+                arguments: &[],
+            });
+        }
+        Ok(Self(images))
     }
-    // where the programs are, and how the images are called, is as in the images that other clusters pull
-    if has(Name::Traefik) {
-        let program = ("usr/local/bin/traefik", tools::traefik()?);
-        images.push(Image {
-            tags: &["traefik:v3.7.15"],
-            program,
-            arguments: &[],
-        });
+
+    /// Writes them into one archive.
+    pub(crate) fn write(&self, to: &mut impl Write) -> Result<()> {
+        archive(&self.0, to)
     }
-    if has(Name::Prometheus) {
-        let program = ("bin/prometheus", tools::prometheus()?);
-        images.push(Image {
-            tags: &["prom/prometheus:v3.14.0"],
-            program,
-            arguments: &[],
-        });
+
+    /// Imports them into a box.
+    pub(crate) fn import(&self, running: &Running) -> Result<()> {
+        let start = Instant::now();
+        let mut command = running.command("ctr");
+        command
+            .args(["-n", "k8s.io", "images", "import", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null());
+        let mut child = command.spawn().context("cannot run ctr in the box")?;
+        let mut input = child.stdin.take().context("invariant: the input is piped")?;
+        // if ctr fails, then the write breaks: say what ctr says, not that
+        let written = self.write(&mut input);
+        drop(input);
+        let status = process::wait(&mut child, IMPORT_LIMIT).context("`ctr images import`")?;
+        if !status.success() {
+            bail!("`ctr images import` failed ({status})");
+        }
+        written?;
+        let tags: Vec<&str> = self.0.iter().flat_map(|image| image.tags).copied().collect();
+        println!(
+            "imported {} in {:.1} s",
+            tags.join(", "),
+            start.elapsed().as_secs_f32()
+        );
+        Ok(())
     }
-    Ok(images)
 }
 
 /// Builds programs of this workspace without any shared library, so that they run in an empty image.

@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{WaitOptions, wait};
 
 use super::{
-    Profile,
+    Profile, cgroup,
     config::{ADMIN, CONTROLLER_MANAGER, KUBELET, NODE_ADDRESS, PROXY, SCHEDULER, SERVICES},
     folder::Folder,
 };
@@ -57,6 +57,7 @@ struct Starting {
 
 impl Starting {
     fn everything(&mut self, profile: Profile) -> Result<()> {
+        cgroup::prefer()?;
         mounts(&self.folder)?;
         network()?;
         self.etcd()?;
@@ -249,6 +250,7 @@ fn network() -> Result<()> {
 
 fn kubectl(folder: &Folder, arguments: &[&str]) -> bool {
     let mut command = quiet(folder.path("bin/kubectl"));
+    command.env("KUBECACHEDIR", folder.path("kubectl"));
     command
         .arg("--kubeconfig")
         .arg(folder.kubeconfig(ADMIN))

@@ -1,8 +1,8 @@
-//! What the tests need in a cluster besides Kubernetes: CRDs, a data plane, Prometheus.
+//! What the tests need in a cluster besides Kubernetes: a data plane, Prometheus, and Tidegate as a user would install it.
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -12,32 +12,58 @@ use super::tools;
 use crate::process;
 
 const LIMIT: Duration = Duration::from_mins(2);
+/// Namespace and Deployment of deploy/install.yaml.
+const TIDEGATE: (&str, &str) = ("argo-rollouts", "tidegate");
 
 /// Installs all of it with this `kubectl`, and waits until it is ready.
 pub(crate) fn everything(kubectl: &dyn Fn() -> Command) -> Result<()> {
     let start = Instant::now();
-    apply(kubectl, &[tools::gateway_api_crds()?, own("deploy/crds")])?;
+    apply(kubectl, &[tools::gateway_api_crds()?])?;
     apply(kubectl, &[own("e2e/manifests")])?;
-    for deployment in ["traefik", "prometheus"] {
-        let deployment = format!("deployment/{deployment}");
-        let arguments = [
-            "--namespace",
-            "tidegate-e2e",
-            "rollout",
-            "status",
-            &deployment,
-            "--timeout=100s",
-        ];
-        process::run(
-            kubectl().args(arguments).stdout(std::process::Stdio::null()),
-            LIMIT,
-        )?;
+    apply_kustomization(kubectl)?;
+    for (namespace, deployment) in [
+        ("tidegate-e2e", "traefik"),
+        ("tidegate-e2e", "prometheus"),
+        TIDEGATE,
+    ] {
+        wait_for(kubectl, namespace, deployment)?;
     }
     println!(
-        "installed CRDs, Traefik and Prometheus in {:.1} s",
+        "installed Tidegate, Traefik and Prometheus in {:.1} s",
         start.elapsed().as_secs_f32()
     );
     Ok(())
+}
+
+/// Installs Tidegate again, with the image that was imported meanwhile.
+pub(crate) fn tidegate_again(kubectl: &dyn Fn() -> Command) -> Result<()> {
+    let (namespace, deployment) = TIDEGATE;
+    apply_kustomization(kubectl)?;
+    let deployment_name = format!("deployment/{deployment}");
+    let restart = ["--namespace", namespace, "rollout", "restart", &deployment_name];
+    process::run(kubectl().args(restart).stdout(Stdio::null()), LIMIT)?;
+    wait_for(kubectl, namespace, deployment)
+}
+
+fn apply_kustomization(kubectl: &dyn Fn() -> Command) -> Result<()> {
+    let mut command = kubectl();
+    command
+        .args(["apply", "--server-side", "--force-conflicts", "--kustomize"])
+        .arg(own("deploy"));
+    process::run(command.stdout(Stdio::null()), LIMIT)
+}
+
+fn wait_for(kubectl: &dyn Fn() -> Command, namespace: &str, deployment: &str) -> Result<()> {
+    let deployment = format!("deployment/{deployment}");
+    let arguments = [
+        "--namespace",
+        namespace,
+        "rollout",
+        "status",
+        &deployment,
+        "--timeout=100s",
+    ];
+    process::run(kubectl().args(arguments).stdout(Stdio::null()), LIMIT)
 }
 
 /// Installs what is of use without pods: our CRDs, and the rights of the counted users.
@@ -50,7 +76,7 @@ fn apply(kubectl: &dyn Fn() -> Command, sources: &[PathBuf]) -> Result<()> {
     // server-side: CRDs are too large for the annotation of the other kind
     command
         .args(["apply", "--server-side", "--force-conflicts"])
-        .stdout(std::process::Stdio::null());
+        .stdout(Stdio::null());
     for source in sources.iter().filter(|source| source.exists()) {
         command.arg("--filename").arg(source);
     }
@@ -62,7 +88,7 @@ fn apply(kubectl: &dyn Fn() -> Command, sources: &[PathBuf]) -> Result<()> {
         "--all",
         "--timeout=60s",
     ];
-    process::run(kubectl().args(wait).stdout(std::process::Stdio::null()), LIMIT)
+    process::run(kubectl().args(wait).stdout(Stdio::null()), LIMIT)
 }
 
 fn own(path: impl AsRef<Path>) -> PathBuf {
