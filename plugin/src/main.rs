@@ -1,2 +1,10 @@
 //! The `kubectl tidegate` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // The only place that chooses a TLS provider; an error means that one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    tidegate_plugin::main().await
+}

@@ -1,0 +1,451 @@
+//! Why a Rollout does not move, what would move it, and by which command: from the plan that the controller makes.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tidegate_controller::look;
+use tidegate_controller::object::ObjectKey;
+use tidegate_controller::request::ROLLOUTS;
+use tidegate_crds::decode::tolerant;
+use tidegate_crds::labels::INSTANCE_ID_LABEL;
+use tidegate_crds::{AnalysisRun, Rollout};
+use tidegate_engine::why::Reason;
+use tidegate_engine::{Change, Plan, Settings};
+
+use crate::api::Api;
+use crate::cli::Print;
+use crate::failure::Failure;
+use crate::info::Objects;
+use crate::info::pod::Pod;
+use crate::output::{Output, printable};
+use crate::{age, canary, gather, phase};
+
+/// Pods that are named one by one.
+const MAX_PODS: usize = 3;
+
+/// What `explain` says.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Explanation {
+    name: String,
+    namespace: String,
+    status: String,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<String>,
+    reasons: Vec<Cause>,
+    /// Writes that the controller has still to make.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pending: Vec<String>,
+}
+
+/// One reason.
+#[derive(Debug, PartialEq, Serialize)]
+struct Cause {
+    why: String,
+    moves: String,
+    commands: Vec<String>,
+}
+
+/// `explain NAME`.
+pub(crate) async fn explain(api: &Api, name: &str, print: Print, out: &mut Output) -> Result<(), Failure> {
+    let object = api.get(&ROLLOUTS, name).await?;
+    let rollout: Rollout = tolerant(object.clone()).0;
+    let (objects, named) = futures::try_join!(gather::objects(api), gather::named(api, &rollout))?;
+    let now = Timestamp::now();
+    let key = ObjectKey::new(rollout.metadata.namespace.as_str(), name);
+    let all = gather::for_plan(&object, &objects, named);
+    let seen = look::observed(&all, &objects.pods, &key, now)
+        .ok_or_else(|| Failure::other(format!("rollout {name:?} cannot be read")))?;
+    let settings = Settings {
+        instance_id: rollout.metadata.labels.get(INSTANCE_ID_LABEL).cloned(),
+        ..Settings::default()
+    };
+    let plan = tidegate_engine::plan(&seen, now, &settings);
+    let explanation = of(&rollout, &plan, &objects, now);
+    match print.output {
+        Some(format) => out.value(format, &explanation),
+        None => out.text(&text(&explanation)),
+    }
+}
+
+fn of(rollout: &Rollout, plan: &Plan, objects: &Objects, now: Timestamp) -> Explanation {
+    let (status, message) = phase::of(rollout);
+    let cx = Around {
+        rollout,
+        objects,
+        now,
+    };
+    let mut reasons: Vec<Cause> = Vec::new();
+    for reason in &plan.why {
+        let cause = cx.cause(reason);
+        if !reasons.contains(&cause) {
+            reasons.push(cause);
+        }
+    }
+    Explanation {
+        name: rollout.metadata.name.clone(),
+        namespace: rollout.metadata.namespace.clone(),
+        status,
+        message,
+        position: position(rollout),
+        reasons,
+        pending: plan
+            .actions
+            .iter()
+            .map(|action| pending(&action.change))
+            .collect(),
+    }
+}
+
+fn position(rollout: &Rollout) -> Option<String> {
+    canary::strategy(rollout)?;
+    let weight = canary::set_weight(rollout);
+    Some(match canary::step_text(rollout) {
+        Some(step) => format!("step {step} of the canary, set weight {weight}"),
+        None => format!("canary without steps, set weight {weight}"),
+    })
+}
+
+/// What commands are made of.
+struct Around<'a> {
+    rollout: &'a Rollout,
+    objects: &'a Objects,
+    now: Timestamp,
+}
+
+impl Around<'_> {
+    fn name(&self) -> &str {
+        &self.rollout.metadata.name
+    }
+
+    fn tidegate(&self, words: &str) -> String {
+        format!("kubectl tidegate {words} -n {}", self.rollout.metadata.namespace)
+    }
+
+    fn kubectl(&self, words: &str) -> String {
+        format!("kubectl {words} -n {}", self.rollout.metadata.namespace)
+    }
+
+    fn verb(&self, verb: &str) -> String {
+        self.tidegate(&format!("{verb} {}", self.name()))
+    }
+
+    fn cause(&self, reason: &Reason) -> Cause {
+        let (moves, commands) = match reason {
+            Reason::Invalid { fix, .. } => (
+                fix.clone(),
+                vec!["kubectl tidegate lint FILE".to_owned(), self.kubectl(&format!("edit rollout {}", self.name()))],
+            ),
+            Reason::WaitingForPods { replica_set, .. } => {
+                ("more of its pods become available".to_owned(), self.pod_commands(replica_set))
+            }
+            Reason::Paused { until, .. } => {
+                let moves = match until {
+                    Some(until) => {
+                        let left = age::human((until.as_second() - self.now.as_second()).max(0));
+                        format!("it goes on by itself in {left}, or when it is promoted")
+                    }
+                    None => "a promotion".to_owned(),
+                };
+                (moves, vec![self.verb("promote"), self.verb("abort")])
+            }
+            Reason::ManuallyPaused => {
+                let unpause = format!(r#"patch rollout {} --type merge -p '{{"spec":{{"paused":false}}}}'"#, self.name());
+                ("spec.paused is set to false".to_owned(), vec![self.verb("promote"), self.kubectl(&unpause)])
+            }
+            Reason::WaitingForAnalysis { run, .. } => (
+                self.analysis(run),
+                vec![
+                    self.kubectl(&format!("get analysisrun {run} -o yaml")),
+                    self.tidegate(&format!("terminate analysisrun {run}")),
+                    self.verb("promote"),
+                ],
+            ),
+            Reason::Aborted { .. } => (
+                "a retry of the same version, or a template that differs: the one of the stable version ends the abort"
+                    .to_owned(),
+                vec![self.verb("retry rollout"), self.verb("undo")],
+            ),
+            Reason::ScaleDownDelayed { until, .. } => {
+                let left = age::human((until.as_second() - self.now.as_second()).max(0));
+                (format!("it ends by itself in {left}"), Vec::new())
+            }
+            Reason::Routing { .. } => (
+                "the object that routes the traffic is mended; the controller then tries again".to_owned(),
+                vec![self.kubectl(&format!("get events --field-selector involvedObject.name={}", self.name()))],
+            ),
+            Reason::DeadlineExceeded { replica_set } => {
+                let mut commands = self.pod_commands(replica_set);
+                commands.extend([self.verb("abort"), self.verb("undo")]);
+                ("its pods become available, or another version takes its place".to_owned(), commands)
+            }
+            Reason::Restarting => {
+                ("it ends by itself, a few pods at a time".to_owned(), vec![self.kubectl("get pods")])
+            }
+            Reason::Missing { kind, name } => (
+                format!("{kind} {name} is created, or the rollout names another"),
+                vec![self.kubectl(&format!("get {} {name}", kind.to_lowercase()))],
+            ),
+        };
+        // An abort by a client has no words.
+        Cause {
+            why: reason.to_string().trim_end_matches(": ").to_owned(),
+            moves,
+            commands,
+        }
+    }
+
+    /// Looks at the pods of a ReplicaSet that are not ready.
+    fn pod_commands(&self, replica_set: &str) -> Vec<String> {
+        let meta = |object: &serde_json::Value, field: &str| {
+            object
+                .pointer(&format!("/metadata/{field}"))
+                .and_then(serde_json::Value::as_str)
+                .map(str::to_owned)
+        };
+        let mut sets = self.objects.replica_sets.iter();
+        let set = sets.find(|set| meta(set, "name").as_deref() == Some(replica_set));
+        let Some(uid) = set.and_then(|set| meta(set, "uid")) else {
+            return vec![self.kubectl("get pods")];
+        };
+        let pods = self
+            .objects
+            .pods
+            .iter()
+            .filter_map(|pod| serde_json::from_value::<Pod>(pod.clone()).ok());
+        let of_set = pods.filter(|pod| pod.metadata.owner_references.iter().any(|owner| owner.uid == uid));
+        let not_ready = of_set.filter_map(|pod| {
+            let summary = pod.summary();
+            (summary.ready < summary.containers || summary.status != "Running").then(|| {
+                format!(
+                    "{}   # {}, ready {}/{}",
+                    self.kubectl(&format!("describe pod {}", pod.metadata.name)),
+                    summary.status,
+                    summary.ready,
+                    summary.containers
+                )
+            })
+        });
+        let named: Vec<String> = not_ready.take(MAX_PODS).collect();
+        if named.is_empty() {
+            vec![self.kubectl(&format!("describe replicaset {replica_set}"))]
+        } else {
+            named
+        }
+    }
+
+    /// What a run has measured so far.
+    fn analysis(&self, name: &str) -> String {
+        let mut runs = self
+            .objects
+            .analysis_runs
+            .iter()
+            .map(|run| tolerant::<AnalysisRun>(run.clone()).0);
+        let run = runs.find(|run| run.metadata.name == name);
+        let results = run.map(|run| run.status.metric_results).unwrap_or_default();
+        let said = results.iter().map(|result| {
+            let mut text = format!("{}: {}", result.name, result.phase);
+            for (count, word) in [
+                (result.successful, "successful"),
+                (result.failed, "failed"),
+                (result.inconclusive, "inconclusive"),
+                (result.error, "errors"),
+            ] {
+                if let Some(count) = count.filter(|count| *count > 0) {
+                    // Writing to a String cannot fail.
+                    let _ = write!(text, ", {count} {word}");
+                }
+            }
+            text
+        });
+        let said: Vec<String> = said.collect();
+        let so_far = if said.is_empty() {
+            "nothing measured yet".to_owned()
+        } else {
+            said.join("; ")
+        };
+        format!("its result ({so_far})")
+    }
+}
+
+/// A write in a few words.
+fn pending(change: &Change) -> String {
+    match change {
+        Change::CreateReplicaSet { name, .. } => format!("create ReplicaSet {name}"),
+        Change::PatchReplicaSet {
+            name,
+            scale: Some(scale),
+            ..
+        } => {
+            format!("scale ReplicaSet {name} from {} to {}", scale.from, scale.to)
+        }
+        Change::PatchReplicaSet { name, .. } => format!("change ReplicaSet {name}"),
+        Change::DeleteReplicaSet { name, .. } => format!("delete ReplicaSet {name}"),
+        Change::SetServiceSelector {
+            name,
+            hash: Some(hash),
+            ..
+        } => format!("point Service {name} at {hash}"),
+        Change::SetServiceSelector { name, hash: None, .. } => format!("let go of Service {name}"),
+        Change::Route(_) => "change the route".to_owned(),
+        Change::CreateAnalysisRun(run) => format!("create AnalysisRun {}", run.metadata.name),
+        Change::TerminateAnalysisRun { name, .. } => format!("terminate AnalysisRun {name}"),
+        Change::DeleteAnalysisRun { name, .. } => format!("delete AnalysisRun {name}"),
+        Change::PatchRollout { .. } => "change the Rollout".to_owned(),
+        Change::ScaleWorkload { name, scale, .. } => {
+            format!("scale Deployment {name} from {} to {}", scale.from, scale.to)
+        }
+        Change::EvictPod { name, .. } => format!("evict Pod {name}"),
+        Change::PatchPod { name, .. } => format!("change Pod {name}"),
+    }
+}
+
+fn text(explanation: &Explanation) -> String {
+    let Explanation {
+        name,
+        namespace,
+        status,
+        message,
+        position,
+        reasons,
+        pending,
+    } = explanation;
+    let message = if message.is_empty() {
+        String::new()
+    } else {
+        format!(" - {message}")
+    };
+    let mut lines = vec![format!("{name} (namespace {namespace}): {status}{message}")];
+    lines.extend(position.clone());
+    for cause in reasons {
+        lines.push(String::new());
+        lines.push(format!("{:<7}{}", "Why:", cause.why));
+        lines.push(format!("{:<7}{}", "Moves:", cause.moves));
+        for (index, command) in cause.commands.iter().enumerate() {
+            lines.push(format!("{:<7}{command}", if index == 0 { "Do:" } else { "or:" }));
+        }
+    }
+    if !pending.is_empty() {
+        lines.push(String::new());
+        lines.push("The controller has still to:".to_owned());
+        lines.extend(pending.iter().map(|write| format!("  {write}")));
+        lines.push("If that stays so, no controller looks after this rollout:".to_owned());
+        lines.push("  kubectl get leases -A".to_owned());
+    }
+    if reasons.is_empty() && pending.is_empty() {
+        lines.push(String::new());
+        lines.push("Nothing holds it: it is where it should be.".to_owned());
+    }
+    lines.iter().map(|line| printable(line) + "\n").collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_controller::object::Kind;
+
+    use super::*;
+    use crate::testing::{Dump, dump};
+
+    /// Plans from the dumps of upstream's controller.
+    fn explained(dump: &Dump) -> String {
+        let object = serde_json::to_value(&dump.rollout).unwrap();
+        let named = dump.others.iter().filter_map(|object| {
+            let kind = match object["kind"].as_str().unwrap() {
+                "Service" => Kind::Service,
+                "Ingress" => Kind::Ingress,
+                "AnalysisTemplate" => Kind::AnalysisTemplate,
+                _ => return None,
+            };
+            Some((kind, object.clone()))
+        });
+        let all = gather::for_plan(&object, &dump.objects, named.collect());
+        let meta = &dump.rollout.metadata;
+        let key = ObjectKey::new(meta.namespace.as_str(), meta.name.as_str());
+        let seen = look::observed(&all, &dump.objects.pods, &key, dump.now).unwrap();
+        let plan = tidegate_engine::plan(&seen, dump.now, &Settings::default());
+        text(&of(&dump.rollout, &plan, &dump.objects, dump.now))
+    }
+
+    #[test]
+    fn real_rollouts() {
+        insta::assert_snapshot!("canary-nginx", explained(&dump("canary-nginx")));
+        insta::assert_snapshot!("bluegreen-manual", explained(&dump("bluegreen-manual")));
+        insta::assert_snapshot!(
+            "canary-nginx-abort-retry",
+            explained(&dump("canary-nginx-abort-retry"))
+        );
+    }
+
+    #[test]
+    fn every_reason_has_a_way_out() {
+        let rollout =
+            serde_json::from_value(serde_json::json!({"metadata": {"name": "web", "namespace": "shop"}}));
+        let rollout: Rollout = rollout.unwrap();
+        let now = "2026-01-01T12:00:00Z".parse().unwrap();
+        let until = "2026-01-01T12:05:00Z".parse().unwrap();
+        let plan = Plan {
+            why: vec![
+                Reason::Invalid {
+                    text: "x".to_owned(),
+                    fix: "set spec.strategy".to_owned(),
+                },
+                Reason::WaitingForPods {
+                    replica_set: "web-5c".to_owned(),
+                    available: 1,
+                    wanted: 2,
+                },
+                Reason::Paused {
+                    reason: "CanaryPauseStep".to_owned(),
+                    until: Some(until),
+                },
+                Reason::Paused {
+                    reason: "BlueGreenPause".to_owned(),
+                    until: None,
+                },
+                Reason::ManuallyPaused,
+                Reason::WaitingForAnalysis {
+                    run: "web-5c-2".to_owned(),
+                    phase: "Running".to_owned(),
+                },
+                Reason::Aborted {
+                    because: "a user".to_owned(),
+                },
+                Reason::ScaleDownDelayed {
+                    replica_set: "web-4b".to_owned(),
+                    until,
+                },
+                Reason::Routing {
+                    error: "no rule".to_owned(),
+                },
+                Reason::DeadlineExceeded {
+                    replica_set: "web-5c".to_owned(),
+                },
+                Reason::Restarting,
+                Reason::Missing {
+                    kind: "Service",
+                    name: "web".to_owned(),
+                },
+                Reason::ManuallyPaused,
+            ],
+            ..Plan::default()
+        };
+        insta::assert_snapshot!("reasons", text(&of(&rollout, &plan, &Objects::default(), now)));
+    }
+
+    #[test]
+    fn nothing_to_explain() {
+        let rollout = Rollout::default();
+        let healthy = text(&of(
+            &rollout,
+            &Plan::default(),
+            &Objects::default(),
+            Timestamp::UNIX_EPOCH,
+        ));
+        assert!(
+            healthy.ends_with("Nothing holds it: it is where it should be.\n"),
+            "{healthy}"
+        );
+    }
+}
