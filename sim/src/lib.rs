@@ -14,6 +14,7 @@ pub mod metrics;
 mod process;
 pub mod promql;
 mod provider;
+pub mod recording;
 pub mod rng;
 pub mod scenario;
 pub mod store;

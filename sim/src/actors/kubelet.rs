@@ -22,7 +22,7 @@ pub struct Kubelet {
     pub start: (SignedDuration, SignedDuration),
     /// By pod template hash: when its pods become ready, in the order in which they come (`None`: never). Those beyond
     /// take what [`Kubelet::start`] says.
-    pub ready_at: BTreeMap<String, VecDeque<Option<Timestamp>>>,
+    ready_at: BTreeMap<String, VecDeque<Option<Timestamp>>>,
     dirty: Dirty,
     pods: BTreeMap<Key, Pod>,
     addresses: u32,
@@ -97,6 +97,14 @@ impl Actor for Kubelet {
 }
 
 impl Kubelet {
+    /// One whose pods become ready at given times, by pod template hash and in the order in which they come; `None` is never.
+    pub fn with_ready_times(ready_at: BTreeMap<String, VecDeque<Option<Timestamp>>>) -> Self {
+        Self {
+            ready_at,
+            ..Self::default()
+        }
+    }
+
     /// Looks at a pod that is new, told to end, or gone.
     fn look(&mut self, cx: &mut Cx<'_>, key: Key) {
         let object = cx.api.get(&kinds::PODS, &key.0, &key.1);

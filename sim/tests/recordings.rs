@@ -1,0 +1,325 @@
+//! What upstream's controller did on a real cluster, played with ours: the same states, the same events.
+//!
+//! `TIDEGATE_SIM_ONLY=NAME` plays one of them, `TIDEGATE_SIM_LOG=1` prints each change that ours made.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+#![expect(clippy::print_stdout, reason = "what happened, for who asks for it")]
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use jiff::SignedDuration;
+use tidegate_engine::Settings;
+use tidegate_sim::recording::{Difference, Recording, State, Story, differences, play};
+
+/// So many there are.
+const RECORDINGS: usize = 23;
+
+/// A difference that is there, and why.
+struct Row {
+    /// In which recording; `*` is any.
+    recording: &'static str,
+    /// What [`Difference::what`] says.
+    what: &'static str,
+    /// A part of how it was recorded; empty: it was not.
+    recorded: &'static str,
+    /// A part of how it is with ours; empty: it is not.
+    ours: &'static str,
+    /// Why it is so.
+    why: &'static str,
+}
+
+/// The differences that are meant. `docs/compatibility.md` names them; here they are checked, and one that is no longer
+/// there fails. Two more are settings, and 0 here: pods of a version that lost its traffic are kept for the
+/// propagation time, and counters and messages that follow from them alone are written up to 3 s later. What is so of
+/// the states with these settings as delivered is in [`the_same_as_delivered`].
+const MEANT: &[Row] = &[
+    Row {
+        recording: "canary-analysis-fails",
+        what: "flutter of Service/canary",
+        recorded: "changes 56 times",
+        ours: "settles",
+        why: "one change of the canary Service after an abort; upstream flips it until the canary is scaled down",
+    },
+    Row {
+        recording: "canary-nginx-abort-retry",
+        what: "flutter of Service/canary",
+        recorded: "changes 205 times",
+        ours: "settles",
+        why: "one change of the canary Service after an abort; upstream flips it until the canary is scaled down",
+    },
+    Row {
+        recording: "workload-ref-never",
+        what: "event",
+        recorded: "",
+        ours: "NewReplicaSetCreated Created ReplicaSet web-7457868d9f (revision 1)",
+        why: "lost in the recording; the two others of a workloadRef have it",
+    },
+    Row {
+        recording: "invalid-specs",
+        what: "event",
+        recorded: "",
+        ours: " Warning InvalidSpec The Rollout \"web\" is invalid: ",
+        why: "field, value and fix of an invalid spec are told in an event; upstream only writes the condition",
+    },
+];
+
+/// Differences that are not meant, and wait for the planner.
+const TO_MEND: &[Row] = &[
+    Row {
+        recording: "*",
+        what: "event",
+        recorded: "",
+        ours: "RolloutResumed Rollout is resumed",
+        why: "told only when the controller itself ends a pause, not when a client does",
+    },
+    Row {
+        recording: "canary-basic",
+        what: "event",
+        recorded: "RolloutResumed Rollout is resumed",
+        ours: "RolloutResumed Rollout is resumed",
+        why: "the same: the first of two is too early",
+    },
+    Row {
+        recording: "*",
+        what: "event",
+        recorded: "",
+        ours: "RolloutNotCompleted Rollout not completed, started update to revision 1 (7f9b5658bf)",
+        why: "not told for the first version of a blue-green Rollout",
+    },
+    Row {
+        recording: "invalid-specs",
+        what: "event",
+        recorded: "RolloutDeleted",
+        ours: "",
+        why: "a Rollout that is gone is told",
+    },
+    Row {
+        recording: "ephemeral-metadata",
+        what: "Pods 7f9b5658bf labels",
+        recorded: "\"app\":\"web\",\"rollouts",
+        ours: "\"role\":\"stable\"",
+        why: "what was injected is taken from versions that are neither new nor stable",
+    },
+    Row {
+        recording: "bluegreen-metadata-and-limits",
+        what: "Pods 7f9b5658bf labels",
+        recorded: "\"app\":\"web\",\"rollouts",
+        ours: "\"role\":\"active\"",
+        why: "what was injected is taken from versions that are neither new nor stable",
+    },
+    Row {
+        recording: "bluegreen-metadata-and-limits",
+        what: "Pods 5b7b5bfbd4 labels",
+        recorded: "\"app\":\"web\",\"rollouts",
+        ours: "\"role\":\"active\"",
+        why: "what was injected is taken from versions that are neither new nor stable",
+    },
+    Row {
+        recording: "bluegreen-metadata-and-limits",
+        what: "Pods 5447d6c8d7 labels",
+        recorded: "\"app\":\"web\",\"rollouts",
+        ours: "\"role\":\"active\"",
+        why: "what was injected is taken from versions that are neither new nor stable",
+    },
+    Row {
+        recording: "bluegreen-analysis",
+        what: "Rollout/web condition Healthy",
+        recorded: "True RolloutHealthy",
+        ours: "False RolloutHealthy",
+        why: "healthy from the switch on, while the post-promotion analysis runs",
+    },
+    Row {
+        recording: "bluegreen-analysis",
+        what: "Rollout/web condition Progressing",
+        recorded: "True NewReplicaSetAvailable",
+        ours: "True ReplicaSetUpdated",
+        why: "healthy from the switch on, while the post-promotion analysis runs",
+    },
+    Row {
+        recording: "scale-subresource",
+        what: "event",
+        recorded: "Scaled up ReplicaSet web-5b7b5bfbd4 (revision 2) from 3 to 6",
+        ours: "",
+        why: "the new version's size is counted after the stable one was made smaller",
+    },
+    Row {
+        recording: "scale-subresource",
+        what: "event",
+        recorded: "",
+        ours: "Scaled up ReplicaSet web-5b7b5bfbd4 (revision 2) from ",
+        why: "the new version's size is counted after the stable one was made smaller",
+    },
+];
+
+/// Recordings that are not the same yet, and why; one that is the same fails.
+const NOT_YET: &[(&str, &str)] = &[
+    ("analysis-runs-alone", "Jobs are not simulated"),
+    (
+        "canary-analysis-inconclusive",
+        "runs without end after a promotion by `pauseConditions: null`",
+    ),
+    ("canary-scale-and-pause", "a restart evicts two pods at once"),
+    (
+        "rollback-window",
+        "steps are not skipped once a pod of the older version is there",
+    ),
+];
+
+/// Without what ours does later than upstream on purpose.
+fn at_once() -> Settings {
+    Settings {
+        propagation: SignedDuration::ZERO,
+        counters_delay: SignedDuration::ZERO,
+        ..Settings::default()
+    }
+}
+
+fn folder() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/recordings")
+}
+
+fn all() -> Vec<Recording> {
+    let only = std::env::var("TIDEGATE_SIM_ONLY").unwrap_or_default();
+    let mut names: Vec<String> = std::fs::read_dir(folder())
+        .unwrap()
+        .filter_map(|entry| {
+            Some(
+                entry
+                    .unwrap()
+                    .file_name()
+                    .to_str()?
+                    .strip_suffix(".jsonl")?
+                    .to_owned(),
+            )
+        })
+        .collect();
+    names.sort();
+    assert_eq!(names.len(), RECORDINGS);
+    names.retain(|name| name.contains(&only));
+    let read = |name: &String| {
+        let text = std::fs::read_to_string(folder().join(format!("{name}.jsonl"))).unwrap();
+        Recording::read(name, &text).unwrap()
+    };
+    names.iter().map(read).collect()
+}
+
+fn part(part: &str, whole: &str) -> bool {
+    if part.is_empty() {
+        whole.is_empty()
+    } else {
+        whole.contains(part)
+    }
+}
+
+impl Row {
+    fn is(&self, recording: &str, difference: &Difference) -> bool {
+        (self.recording == recording || self.recording == "*")
+            && self.what == difference.what
+            && part(self.recorded, &difference.recorded)
+            && part(self.ours, &difference.ours)
+    }
+}
+
+#[test]
+fn the_same_states_and_events() {
+    let mut report = String::new();
+    let mut used = vec![false; MEANT.len() + TO_MEND.len()];
+    let all = all();
+    for recording in &all {
+        let name = &recording.name;
+        let left: Vec<Difference> = played(recording, at_once())
+            .into_iter()
+            .filter(|difference| {
+                let mut known = false;
+                for (row, used) in MEANT.iter().chain(TO_MEND).zip(&mut used) {
+                    if row.is(name, difference) {
+                        (known, *used) = (true, true);
+                    }
+                }
+                !known
+            })
+            .collect();
+        match NOT_YET.iter().find(|(not_yet, _)| not_yet == name) {
+            Some((_, why)) if left.is_empty() => {
+                let _ = writeln!(report, "{name} is the same now: take it out of NOT_YET ({why})");
+            }
+            Some(_) => {}
+            None => report += &told(name, &left),
+        }
+    }
+    for (row, used) in MEANT.iter().chain(TO_MEND).zip(used) {
+        let played = |name: &str| all.iter().any(|recording| recording.name == name);
+        if !used && (played(row.recording) || all.len() == RECORDINGS) {
+            let _ = writeln!(
+                report,
+                "{}: no longer so: {} ({})",
+                row.recording, row.what, row.why
+            );
+        }
+    }
+    assert!(report.is_empty(), "{report}");
+}
+
+/// With the settings as delivered all else is the same: what is left out comes later, or with the next write (messages
+/// and conditions of the Rollout, hashes beside weights, desired replicas).
+#[test]
+fn the_same_as_delivered() {
+    let late = |what: &str| {
+        let counted =
+            what.ends_with(" message") || what.ends_with(" weights") || what.contains(" condition ");
+        counted && what.starts_with("Rollout/")
+            || what.starts_with("ReplicaSet/")
+            || what.starts_with("Pods ")
+    };
+    let mut report = String::new();
+    for recording in all() {
+        if NOT_YET.iter().any(|(not_yet, _)| *not_yet == recording.name) {
+            continue;
+        }
+        let theirs = recording.story().only(|what| !late(what));
+        let (ours, _) = play(&recording, Settings::default(), false).unwrap();
+        report += &told(
+            &recording.name,
+            &differences(&theirs, &ours.only(|what| !late(what))),
+        );
+    }
+    assert!(report.is_empty(), "{report}");
+}
+
+/// Plays a recording.
+fn played(recording: &Recording, settings: Settings) -> Vec<Difference> {
+    let theirs = recording.story();
+    let log = std::env::var_os("TIDEGATE_SIM_LOG").is_some();
+    let (ours, lines) = play(recording, settings, log).unwrap();
+    if log {
+        println!("{}", lines.join("\n"));
+        show("RECORDED", &theirs);
+        show("OURS", &ours);
+    }
+    differences(&theirs, &ours)
+}
+
+fn told(name: &str, differences: &[Difference]) -> String {
+    differences.iter().fold(String::new(), |mut text, difference| {
+        let _ = writeln!(text, "{name} {difference}");
+        text
+    })
+}
+
+fn show(title: &str, story: &Story) {
+    println!("--- {title}");
+    let mut before: Option<&State> = None;
+    for state in &story.states {
+        println!("{:#} for {:#}", state.at, state.lasted);
+        for (name, value) in &state.facts {
+            if before.and_then(|state| state.facts.get(name)) != Some(value) {
+                println!("      {name}: {value}");
+            }
+        }
+        before = Some(state);
+    }
+    for event in &story.events {
+        println!("{:#} {} {} {}", event.at, event.about, event.level, event.says);
+    }
+}
