@@ -24,7 +24,7 @@ use tidegate_engine::observed::{ReplicaSetView, ServiceView};
 use self::refs::Ref;
 use self::store::{Entry, Store};
 use crate::object::{Kind, Object, ObjectKey, controller_of};
-use crate::slim::{self, RawMetadata, RawReplicaSet, RawService};
+use crate::slim::{self, KeptReplicaSet, RawMetadata, RawReplicaSet, RawService};
 
 /// How deep templates may name each other.
 const MAX_TEMPLATE_DEPTH: usize = 16;
@@ -52,14 +52,14 @@ pub(crate) struct Unreadable {
 #[derive(Clone, Debug)]
 struct RolloutEntry {
     text: Box<str>,
-    refs: BTreeSet<Ref>,
+    refs: Box<[Ref]>,
     templates: BTreeSet<TemplateKey>,
     selector: Option<LabelSelector>,
 }
 
 #[derive(Clone, Debug)]
 struct ReplicaSetEntry {
-    view: ReplicaSetView,
+    kept: KeptReplicaSet,
     /// Labels, of one that nobody controls: it may be adopted.
     orphan: Option<BTreeMap<String, String>>,
 }
@@ -116,7 +116,8 @@ pub(crate) struct Cache {
     /// When this process started: nothing is known of routes before.
     started: Timestamp,
     rollouts: Store<RolloutEntry>,
-    replica_sets: Store<ReplicaSetEntry>,
+    /// Boxed, because half of a tree's places are empty.
+    replica_sets: Store<Box<ReplicaSetEntry>>,
     services: Store<Slot<ServiceView>>,
     ingresses: Store<Slot<IngressEntry>>,
     runs: Store<RunEntry>,
@@ -128,8 +129,8 @@ pub(crate) struct Cache {
     by_uid: BTreeMap<Box<str>, ObjectKey>,
     /// Objects by the uid of their controller.
     owned: BTreeMap<Kind, BTreeMap<String, BTreeSet<ObjectKey>>>,
-    /// Rollouts by what they name.
-    users: BTreeMap<Ref, BTreeSet<ObjectKey>>,
+    /// What is named, and the Rollouts that name it. One set: a set of its own for each name would take half a kilobyte.
+    users: BTreeSet<(Ref, ObjectKey)>,
 }
 
 impl Cache {
@@ -148,7 +149,7 @@ impl Cache {
             workloads: BTreeMap::new(),
             by_uid: BTreeMap::new(),
             owned: BTreeMap::new(),
-            users: BTreeMap::new(),
+            users: BTreeSet::new(),
         }
     }
 
@@ -176,7 +177,7 @@ impl Cache {
 
     /// Kinds to watch: the ones that are always, and those of workloads that Rollouts name.
     pub(crate) fn wanted(&self) -> BTreeSet<Kind> {
-        let named = self.users.keys().map(|(kind, _)| *kind);
+        let named = self.users.iter().map(|((kind, _), _)| *kind);
         Kind::ALL
             .into_iter()
             .filter(|kind| kind.always())
@@ -394,16 +395,13 @@ impl Cache {
             self.forget_refs(&key, &old.data.refs);
         }
         let entry = RolloutEntry {
-            refs: refs::of(&rollout),
+            refs: refs::of(&rollout).into_iter().collect(),
             templates: refs::templates(&rollout.spec),
             selector: rollout.spec.selector.clone(),
             text,
         };
         for reference in &entry.refs {
-            self.users
-                .entry(reference.clone())
-                .or_default()
-                .insert(key.clone());
+            self.users.insert((reference.clone(), key.clone()));
         }
         self.by_uid.insert(metadata.uid.as_str().into(), key.clone());
         let named = entry.refs.clone();
@@ -439,14 +437,9 @@ impl Cache {
             .collect()
     }
 
-    fn forget_refs(&mut self, key: &ObjectKey, refs: &BTreeSet<Ref>) {
+    fn forget_refs(&mut self, key: &ObjectKey, refs: &[Ref]) {
         for reference in refs {
-            if let Some(users) = self.users.get_mut(reference) {
-                users.remove(key);
-                if users.is_empty() {
-                    self.users.remove(reference);
-                }
-            }
+            self.users.remove(&(reference.clone(), key.clone()));
         }
     }
 
@@ -464,11 +457,18 @@ impl Cache {
         metadata.labels.get(INSTANCE_ID_LABEL) == self.instance_id.as_ref()
     }
 
-    fn users_of(&self, kind: Kind, key: &ObjectKey) -> Vec<Look> {
-        let users = self.users.get(&(kind, key.clone()));
+    /// Rollouts that name an object.
+    fn naming(&self, kind: Kind, key: &ObjectKey) -> impl Iterator<Item = &ObjectKey> {
+        let reference = (kind, key.clone());
+        let from = (reference.clone(), ObjectKey::default());
+        let users = self.users.range(from..);
         users
-            .into_iter()
-            .flatten()
+            .take_while(move |(named, _)| *named == reference)
+            .map(|(_, user)| user)
+    }
+
+    fn users_of(&self, kind: Kind, key: &ObjectKey) -> Vec<Look> {
+        self.naming(kind, key)
             .map(|key| Look::Rollout {
                 key: key.clone(),
                 urgent: false,
@@ -522,15 +522,17 @@ impl Cache {
             .is_none()
             .then(|| raw.metadata.labels.clone());
         let view = raw.view();
-        let owner = holder(&key, &view);
+        let (uid, version) = (view.uid.as_str().into(), view.resource_version.as_str().into());
+        let kept = KeptReplicaSet::new(view);
+        let owner = holder(&key, &kept);
         let entry = Entry {
-            uid: view.uid.as_str().into(),
-            version: view.resource_version.as_str().into(),
-            data: ReplicaSetEntry { view, orphan },
+            uid,
+            version,
+            data: Box::new(ReplicaSetEntry { kept, orphan }),
         };
         let mut looks: BTreeSet<Look> = self.replica_set_users(&key, &entry.data).into_iter().collect();
         let before = self.replica_sets.put(key.clone(), entry);
-        let before_owner = before.as_ref().map(|entry| holder(&key, &entry.data.view));
+        let before_owner = before.as_ref().map(|entry| holder(&key, &entry.data.kept));
         self.own(Kind::ReplicaSet, &key, before_owner.as_deref(), Some(&owner));
         if let Some(before) = before.filter(|_| before_owner.as_deref() != Some(&owner)) {
             looks.extend(self.replica_set_users(&key, &before.data));
@@ -539,14 +541,14 @@ impl Cache {
     }
 
     fn replica_set_gone(&mut self, key: &ObjectKey, entry: &ReplicaSetEntry) -> Vec<Look> {
-        self.own(Kind::ReplicaSet, key, Some(&holder(key, &entry.view)), None);
+        self.own(Kind::ReplicaSet, key, Some(&holder(key, &entry.kept)), None);
         self.replica_set_users(key, entry)
     }
 
     /// The Rollout that owns it; of an orphan, the ones that select it.
     fn replica_set_users(&self, key: &ObjectKey, entry: &ReplicaSetEntry) -> Vec<Look> {
         let Some(labels) = &entry.orphan else {
-            let owner = self.owner(entry.view.controller_uid.as_deref());
+            let owner = self.owner(entry.kept.controller_uid.as_deref());
             return owner
                 .map(|key| Look::Rollout {
                     key: key.clone(),
@@ -670,7 +672,7 @@ impl Cache {
 
     /// Whether an object that a Rollout refers to is only known to exist: it has to be read.
     fn is_dropped(&self, kind: Kind, key: &ObjectKey) -> bool {
-        if !self.users.contains_key(&(kind, key.clone())) {
+        if self.naming(kind, key).next().is_none() {
             return false;
         }
         match kind {
@@ -924,9 +926,8 @@ impl Cache {
             .owned_by(Kind::ReplicaSet, &entry.uid)
             .filter_map(|key| self.replica_sets.get(key));
         owned
-            .map(|entry| &entry.data.view)
-            .filter(|view| view.hash == hash)
-            .map(|view| view.uid.clone())
+            .filter(|entry| *entry.data.kept.hash == *hash)
+            .map(|entry| entry.uid.clone().into())
             .collect()
     }
 
@@ -1003,22 +1004,22 @@ impl Cache {
         uid: &str,
         selector: Option<&LabelSelector>,
     ) -> Vec<ReplicaSetView> {
-        let owned = self
-            .owned_by(Kind::ReplicaSet, uid)
-            .filter_map(|key| self.replica_sets.get(key));
-        let mut views: Vec<ReplicaSetView> = owned.map(|entry| entry.data.view.clone()).collect();
+        let known = |key| Some((key, self.replica_sets.get(key)?));
+        let view = |(key, entry): (&ObjectKey, &Entry<Box<ReplicaSetEntry>>)| {
+            entry.data.kept.view(&key.name, &entry.uid, &entry.version)
+        };
+        let owned = self.owned_by(Kind::ReplicaSet, uid).filter_map(known);
+        let mut views: Vec<ReplicaSetView> = owned.map(view).collect();
         if let Some(selector) = selector {
             let orphans = self.owned_by(Kind::ReplicaSet, &orphans_of(&key.namespace));
-            let selected = orphans
-                .filter_map(|key| self.replica_sets.get(key))
-                .filter(|entry| {
-                    entry
-                        .data
-                        .orphan
-                        .as_ref()
-                        .is_some_and(|labels| slim::matches(selector, labels))
-                });
-            views.extend(selected.map(|entry| entry.data.view.clone()));
+            let selected = orphans.filter_map(known).filter(|(_, entry)| {
+                entry
+                    .data
+                    .orphan
+                    .as_ref()
+                    .is_some_and(|labels| slim::matches(selector, labels))
+            });
+            views.extend(selected.map(view));
         }
         views.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
         views
@@ -1053,10 +1054,10 @@ impl Cache {
 }
 
 /// What a ReplicaSet is indexed by: the uid of its controller, or that it is an orphan of its namespace.
-fn holder(key: &ObjectKey, view: &ReplicaSetView) -> String {
-    view.controller_uid
-        .clone()
-        .unwrap_or_else(|| orphans_of(&key.namespace))
+fn holder(key: &ObjectKey, kept: &KeptReplicaSet) -> String {
+    kept.controller_uid
+        .as_deref()
+        .map_or_else(|| orphans_of(&key.namespace), str::to_owned)
 }
 
 /// No uid has a slash in it.

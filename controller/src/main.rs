@@ -18,10 +18,8 @@ fn main() -> ExitCode {
     }
     // One provider for the whole process; the choice is made here and nowhere else.
     _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
+    // One thread: plans take microseconds, all else waits for others, and each thread would bring a heap of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
         Ok(runtime) => runtime.block_on(run(cli)),
         Err(error) => fail(&error.into()),

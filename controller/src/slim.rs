@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidegate_crds::labels::{
     EPHEMERAL_METADATA_ANNOTATION, LAST_APPLIED_ANNOTATION, MANAGED_BY_ANNOTATION, POD_TEMPLATE_HASH_LABEL,
 };
@@ -94,6 +94,74 @@ impl RawReplicaSet {
             available: status.available_replicas,
             failure: failure.map(|c| (c.reason, c.message)),
             anti_affinity: has_injected_anti_affinity(&spec.template),
+        }
+    }
+}
+
+/// A [`ReplicaSetView`] as it is kept, without what its place in the cache says already. Nothing else is kept so often: its
+/// size is that of the controller.
+#[derive(Clone, Debug)]
+pub(crate) struct KeptReplicaSet {
+    generation: i64,
+    observed_generation: i64,
+    created: Timestamp,
+    pub(crate) controller_uid: Option<Box<str>>,
+    pub(crate) hash: Box<str>,
+    /// JSON: a map takes a kilobyte for two annotations.
+    annotations: Box<str>,
+    digest: Digest,
+    min_ready_seconds: i32,
+    spec_replicas: i32,
+    replicas: i32,
+    ready: i32,
+    available: i32,
+    failure: Option<Box<(String, String)>>,
+    deleting: bool,
+    anti_affinity: bool,
+}
+
+impl KeptReplicaSet {
+    pub(crate) fn new(view: ReplicaSetView) -> Self {
+        Self {
+            generation: view.generation,
+            observed_generation: view.observed_generation,
+            created: view.created,
+            controller_uid: view.controller_uid.map(String::into_boxed_str),
+            hash: view.hash.into(),
+            annotations: json!(view.annotations).to_string().into(),
+            digest: view.digest,
+            min_ready_seconds: view.min_ready_seconds,
+            spec_replicas: view.spec_replicas,
+            replicas: view.replicas,
+            ready: view.ready,
+            available: view.available,
+            failure: view.failure.map(Box::new),
+            deleting: view.deleting,
+            anti_affinity: view.anti_affinity,
+        }
+    }
+
+    /// The view, with what is known beside it.
+    pub(crate) fn view(&self, name: &str, uid: &str, version: &str) -> ReplicaSetView {
+        ReplicaSetView {
+            name: name.to_owned(),
+            uid: uid.to_owned(),
+            resource_version: version.to_owned(),
+            generation: self.generation,
+            observed_generation: self.observed_generation,
+            created: self.created,
+            deleting: self.deleting,
+            controller_uid: self.controller_uid.as_deref().map(str::to_owned),
+            hash: self.hash.clone().into(),
+            annotations: serde_json::from_str(&self.annotations).unwrap_or_default(),
+            digest: self.digest,
+            min_ready_seconds: self.min_ready_seconds,
+            spec_replicas: self.spec_replicas,
+            replicas: self.replicas,
+            ready: self.ready,
+            available: self.available,
+            failure: self.failure.as_deref().cloned(),
+            anti_affinity: self.anti_affinity,
         }
     }
 }
