@@ -16,7 +16,7 @@ use crate::object::{Kind, Object};
 use crate::request::Failure;
 
 /// Objects on a page: small enough to keep the peak low, large enough to keep the start fast.
-const PAGE: usize = 250;
+const PAGE: usize = 100;
 /// Time for a page, and for a watch to start.
 const TIMEOUT: Duration = Duration::from_mins(1);
 /// How long the server is asked to keep a watch open.
