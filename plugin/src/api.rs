@@ -32,6 +32,8 @@ const MAX_NAME: usize = 253;
 /// A cluster, and the namespace that is meant.
 pub(crate) struct Api {
     client: Client,
+    /// Where it is, for messages.
+    server: String,
     pub(crate) namespace: String,
 }
 
@@ -81,8 +83,13 @@ impl Api {
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
         check_name("namespace", &namespace)?;
+        let server = config.cluster_url.to_string();
         let client = Client::try_from(config).map_err(|error| Failure::Kubeconfig(chain(&error)))?;
-        Ok(Self { client, namespace })
+        Ok(Self {
+            client,
+            server,
+            namespace,
+        })
     }
 
     /// Reads an object of the namespace.
@@ -220,17 +227,18 @@ impl Api {
             .client
             .request_events::<Value>(request)
             .await
-            .map_err(failure)?;
-        Ok(events.filter_map(|event| async {
-            match event {
+            .map_err(|error| failure(&self.server, error))?;
+        let server = self.server.clone();
+        Ok(events.filter_map(move |event| {
+            std::future::ready(match event {
                 Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
                     Some(Ok(Event::Applied(object)))
                 }
                 Ok(WatchEvent::Deleted(object)) => Some(Ok(Event::Gone(object))),
                 Ok(WatchEvent::Bookmark(_)) => None,
                 Ok(WatchEvent::Error(status)) => Some(Err(api_failure(status.code, status.message))),
-                Err(error) => Some(Err(failure(error))),
-            }
+                Err(error) => Some(Err(failure(&server, error))),
+            })
         }))
     }
 
@@ -256,7 +264,10 @@ impl Api {
             body.to_string().into_bytes()
         };
         let request = request.body(body).map_err(Failure::other)?;
-        self.client.request(request).await.map_err(failure)
+        self.client
+            .request(request)
+            .await
+            .map_err(|error| failure(&self.server, error))
     }
 
     /// A 404 with what else there is.
@@ -331,25 +342,42 @@ fn api_failure(code: u16, message: String) -> Failure {
     Box::new(ApiError { code, message }).into()
 }
 
-fn failure(error: kube::Error) -> Failure {
+fn failure(server: &str, error: kube::Error) -> Failure {
     match error {
         kube::Error::Api(status) => api_failure(status.code, status.message),
-        other => Failure::Unreachable(chain(&other)),
+        other => Failure::Unreachable {
+            server: server.trim_end_matches('/').to_owned(),
+            why: chain(&other),
+        },
     }
 }
 
-/// An error with all that caused it, each said once.
+/// An error with all that caused it, each said once. First lines only: what follows quotes the kubeconfig, which has
+/// secrets in it.
 fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let mut text = first_line(error);
     let mut cause = error.source();
     while let Some(error) = cause {
-        let next = error.to_string();
+        let next = first_line(error);
         if !text.contains(&next) {
             text = format!("{text}: {next}");
         }
         cause = error.source();
     }
-    text.replace('\n', " ")
+    // Words of libraries that help nobody.
+    text.trim_start_matches("ServiceError: ")
+        .replace("'\"", "\"")
+        .replace("\"'", "\"")
+}
+
+fn first_line(error: &dyn std::error::Error) -> String {
+    error
+        .to_string()
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .trim_end()
+        .to_owned()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use tidegate_controller::look;
 use tidegate_controller::object::ObjectKey;
 use tidegate_controller::request::ROLLOUTS;
 use tidegate_crds::decode::tolerant;
-use tidegate_crds::labels::INSTANCE_ID_LABEL;
+use tidegate_crds::labels::{INSTANCE_ID_LABEL, POD_TEMPLATE_HASH_LABEL};
 use tidegate_crds::{AnalysisRun, Rollout};
 use tidegate_engine::why::Reason;
 use tidegate_engine::{Change, Plan, Settings};
@@ -139,7 +139,11 @@ impl Around<'_> {
                 vec!["kubectl tidegate lint FILE".to_owned(), self.kubectl(&format!("edit rollout {}", self.name()))],
             ),
             Reason::WaitingForPods { replica_set, .. } => {
-                ("more of its pods become available".to_owned(), self.pod_commands(replica_set))
+                let mut commands = self.pod_commands(replica_set);
+                if self.is_updating() {
+                    commands.push(self.verb("abort"));
+                }
+                ("more of its pods become available".to_owned(), commands)
             }
             Reason::Paused { until, .. } => {
                 let moves = match until {
@@ -166,7 +170,11 @@ impl Around<'_> {
             Reason::Aborted { .. } => (
                 "a retry of the same version, or a template that differs: the one of the stable version ends the abort"
                     .to_owned(),
-                vec![self.verb("retry rollout"), self.verb("undo")],
+                self.failed_run()
+                    .map(|run| self.kubectl(&format!("get analysisrun {run} -o yaml")))
+                    .into_iter()
+                    .chain([self.verb("retry rollout"), self.verb("undo")])
+                    .collect(),
             ),
             Reason::ScaleDownDelayed { until, .. } => {
                 let left = age::human((until.as_second() - self.now.as_second()).max(0));
@@ -189,12 +197,51 @@ impl Around<'_> {
                 vec![self.kubectl(&format!("get {} {name}", kind.to_lowercase()))],
             ),
         };
-        // An abort by a client has no words.
-        Cause {
-            why: reason.to_string().trim_end_matches(": ").to_owned(),
-            moves,
-            commands,
+        let why = match reason {
+            // The fix is what moves it.
+            Reason::Invalid { text, .. } => text.clone(),
+            Reason::Aborted { because } if because.is_empty() => self.abort_text(),
+            other => other.to_string(),
+        };
+        Cause { why, moves, commands }
+    }
+
+    /// Whether there is a version that is not the stable one yet.
+    fn is_updating(&self) -> bool {
+        let status = &self.rollout.status;
+        status.stable_rs.is_some() && status.stable_rs != status.current_pod_hash
+    }
+
+    /// What the controller said when it noticed the abort; a client that aborts gives no reason.
+    fn abort_text(&self) -> String {
+        let conditions = &self.rollout.status.conditions;
+        let mut said = conditions
+            .iter()
+            .filter(|condition| condition.reason == "RolloutAborted");
+        let said = said.next().map(|condition| condition.message.as_str());
+        let text = said.unwrap_or_default().trim_start_matches("Rollout ");
+        match text.rsplit_once(' ').map(|(before, _)| before) {
+            None => "aborted".to_owned(),
+            Some("aborted update to revision") => format!("{text} by a client"),
+            Some(_) => text.to_owned(),
         }
+    }
+
+    /// The newest analysis run of the current version that did not end well.
+    fn failed_run(&self) -> Option<&str> {
+        let text =
+            |run: &'_ serde_json::Value, pointer: &str| run.pointer(pointer)?.as_str().map(str::to_owned);
+        let hash = self.rollout.status.current_pod_hash.as_deref()?;
+        let runs = self.objects.analysis_runs.iter().filter(|run| {
+            let label = run
+                .pointer("/metadata/labels")
+                .and_then(|labels| labels.get(POD_TEMPLATE_HASH_LABEL));
+            let phase = text(run, "/status/phase").unwrap_or_default();
+            label.and_then(serde_json::Value::as_str) == Some(hash)
+                && ["Failed", "Error", "Inconclusive"].contains(&phase.as_str())
+        });
+        let newest = runs.max_by_key(|run| text(run, "/metadata/creationTimestamp"))?;
+        newest.pointer("/metadata/name")?.as_str()
     }
 
     /// Looks at the pods of a ReplicaSet that are not ready.
@@ -432,6 +479,78 @@ mod tests {
             ..Plan::default()
         };
         insta::assert_snapshot!("reasons", text(&of(&rollout, &plan, &Objects::default(), now)));
+    }
+
+    /// The condition says why, the run says more; a client that aborts says nothing.
+    #[test]
+    fn aborted_by_whom() {
+        let metric = "Step-based analysis phase error/failed: Metric \"rate\" assessed Failed";
+        let failed = format!("Rollout aborted update to revision 2: {metric}");
+        let run = |name: &str, hash: &str, phase: &str, second: u32| {
+            serde_json::json!({
+                "metadata": {
+                    "name": name, "labels": {"rollouts-pod-template-hash": hash},
+                    "creationTimestamp": format!("2026-01-01T00:00:0{second}Z"),
+                },
+                "status": {"phase": phase},
+            })
+        };
+        let objects = Objects {
+            analysis_runs: vec![
+                run("other", "cd", "Failed", 9),
+                run("older", "ab", "Failed", 1),
+                run("this", "ab", "Failed", 2),
+                run("well", "ab", "Successful", 3),
+            ],
+            ..Objects::default()
+        };
+        let retry = "kubectl tidegate retry rollout web -n shop";
+        let undo = "kubectl tidegate undo web -n shop";
+        let look = "kubectl get analysisrun this -o yaml -n shop";
+        for (message, objects, why, commands) in [
+            (
+                failed.as_str(),
+                &objects,
+                format!("aborted update to revision 2: {metric}"),
+                vec![look, retry, undo],
+            ),
+            (
+                "Rollout aborted update to revision 2",
+                &Objects::default(),
+                "aborted update to revision 2 by a client".to_owned(),
+                vec![retry, undo],
+            ),
+            ("", &Objects::default(), "aborted".to_owned(), vec![retry, undo]),
+        ] {
+            let rollout: Rollout = serde_json::from_value(serde_json::json!({
+                "metadata": {"name": "web", "namespace": "shop"},
+                "status": {
+                    "abort": true, "currentPodHash": "ab", "stableRS": "ef",
+                    "conditions": [{
+                        "type": "Progressing", "status": "False", "reason": "RolloutAborted", "message": message,
+                    }],
+                },
+            }))
+            .unwrap();
+            let plan = Plan {
+                why: vec![Reason::Aborted {
+                    because: String::new(),
+                }],
+                ..Plan::default()
+            };
+            let reasons = of(&rollout, &plan, objects, Timestamp::UNIX_EPOCH).reasons;
+            let said: Vec<_> = reasons
+                .iter()
+                .map(|cause| (&cause.why, &cause.commands))
+                .collect();
+            assert_eq!(
+                said,
+                [(
+                    &why,
+                    &commands.iter().map(|&command| command.to_owned()).collect()
+                )]
+            );
+        }
     }
 
     #[test]

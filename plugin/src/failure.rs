@@ -1,7 +1,6 @@
 //! What can go wrong, in one line each, with what to do about it.
 
 use std::io;
-use std::process::ExitCode;
 
 /// Why a command ends with an exit code that is not 0.
 #[derive(Debug, thiserror::Error)]
@@ -20,8 +19,14 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Api(#[from] Box<ApiError>),
     /// The API server did not answer.
-    #[error("cannot reach the cluster: {0} (is the context right? see kubectl config get-contexts)")]
-    Unreachable(String),
+    #[error(
+        "cannot reach the cluster at {server}: {why} (is the context right? see kubectl config get-contexts)"
+    )]
+    Unreachable {
+        /// Its address.
+        server: String,
+        why: String,
+    },
     /// No usable kubeconfig.
     #[error("cannot use the kubeconfig: {0} (choose one with --kubeconfig and --context)")]
     Kubeconfig(String),
@@ -72,11 +77,6 @@ impl Failure {
             Self::NotFound { .. } => Some(404),
             _ => None,
         }
-    }
-
-    /// 2 for a command line that makes no sense, 1 for the rest.
-    pub(crate) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(if matches!(self, Self::Usage(_)) { 2 } else { 1 })
     }
 
     /// What belongs on standard error. Nothing when the reader of the output went away: it knows.

@@ -36,10 +36,21 @@ use crate::output::{Output, note};
 use crate::patches::Promotion;
 use crate::show::{Listing, Subject};
 
-/// Runs the command line of this process. Exit codes: 0 done, 1 failed or the answer is no, 2 the command line makes no
-/// sense.
+/// Runs the command line of this process. Exit codes as upstream's plugin has them: 0 done; 1 failed, the answer is no, or
+/// the command line makes no sense.
 pub async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody can be told when this fails.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
     let mut out = Output::stdout(cli.connection.no_color);
     match run(cli, &mut out).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -47,7 +58,7 @@ pub async fn main() -> ExitCode {
             if let Some(words) = failure.words() {
                 note(&words);
             }
-            failure.exit_code()
+            ExitCode::FAILURE
         }
     }
 }

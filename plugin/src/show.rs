@@ -102,8 +102,8 @@ async fn follow(
             bell.ring().await;
         }
         latest = match subject.look(api, name).await {
-            Err(Failure::Unreachable(text)) => {
-                note(&format!("Warning: {text}"));
+            Err(failure @ Failure::Unreachable { .. }) => {
+                note(&format!("Warning: {failure}"));
                 latest
             }
             other => other?,
@@ -166,8 +166,8 @@ pub(crate) async fn list(api: &Api, listing: &Listing, out: &mut Output) -> Resu
     loop {
         let events = match api.watch(&ROLLOUTS, namespace, "", "", &version).await {
             Ok(events) => events,
-            Err(Failure::Unreachable(text)) => {
-                note(&format!("Warning: {text}"));
+            Err(failure @ Failure::Unreachable { .. }) => {
+                note(&format!("Warning: {failure}"));
                 tokio::time::sleep(TICK).await;
                 continue;
             }
@@ -351,7 +351,7 @@ async fn until_end(
                 }
                 version = rollout.metadata.resource_version;
             }
-            Err(Failure::Unreachable(text)) => note(&format!("Warning: {text}")),
+            Err(failure @ Failure::Unreachable { .. }) => note(&format!("Warning: {failure}")),
             Err(failure) => return Err(failure),
         }
     }

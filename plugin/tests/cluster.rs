@@ -241,9 +241,9 @@ fn what_is_not_there() {
         "rollout 'web' aborted\n"
     );
     let said = "Error: \"we/b\" is not a name: use lower case letters, digits, - and . (see --help)\n";
-    cluster.fails("get ro we/b", 2, said);
-    assert_eq!(cluster.run("promote").code, 2);
-    assert_eq!(cluster.run("fly").code, 2);
+    cluster.fails("get ro we/b", 1, said);
+    assert_eq!(cluster.run("promote").code, 1);
+    assert_eq!(cluster.run("fly").code, 1);
 }
 
 #[test]
@@ -434,6 +434,68 @@ fn what_needs_no_cluster() {
         ran.stderr
     );
     assert_eq!(ran.stderr.lines().count(), 1);
+    for help in [&["--help"][..], &["help", "get"], &["--version"]] {
+        assert!(!run(command(help)).ok().is_empty(), "{help:?}");
+    }
+    for wrong in [
+        &[][..],
+        &["get"],
+        &["get", "ro", "web", "-o", "xml"],
+        &["status", "web", "-t", "5"],
+    ] {
+        let ran = run(command(wrong));
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{wrong:?}");
+        assert!(!ran.stderr.is_empty(), "{wrong:?}");
+    }
+}
+
+/// Each in one line, and none with what stands in the file.
+#[test]
+fn kubeconfigs_that_lead_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config");
+    let good = |server: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {"server": server}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            "users": [{"name": "u", "user": {"token": "hunter2"}}],
+        })
+        .to_string()
+    };
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = format!("http://{}", taken.local_addr().unwrap());
+    drop(taken);
+    for (text, expected) in [
+        (
+            "users: [{user: {token: hunter2}}".to_owned(),
+            "Error: cannot use the kubeconfig: ",
+        ),
+        ("foo: hunter2".to_owned(), "Error: cannot use the kubeconfig: "),
+        (good("::"), "Error: cannot use the kubeconfig: "),
+        (
+            good(&nobody),
+            &format!("Error: cannot reach the cluster at {nobody}: client error (Connect): "),
+        ),
+    ] {
+        std::fs::write(&file, &text).unwrap();
+        let path = file.display().to_string();
+        for line in [
+            "get rollouts",
+            "status web",
+            "promote web",
+            "explain web",
+            "list ro -w",
+            "get ro web -w",
+        ] {
+            let words = line.split(' ').chain(["--kubeconfig", &path]);
+            let ran = run(command(&words.collect::<Vec<_>>()));
+            assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{line} {text}");
+            assert!(ran.stderr.starts_with(expected), "{line} {text}: {}", ran.stderr);
+            assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+            assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
+        }
+    }
 }
 
 /// A running binary, line by line. It is ended when this goes.

@@ -1,5 +1,7 @@
 //! Runs the binary, and compares what it prints with the files in `testdata/`.
 
+#![allow(dead_code, reason = "each test uses some of it")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
