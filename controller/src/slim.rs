@@ -280,14 +280,22 @@ pub(crate) fn workload(kind: &str, text: &str) -> Option<Workload> {
     })
 }
 
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|condition| {
+        let is = |field: &str, value: &str| condition.get(field).and_then(Value::as_str) == Some(value);
+        is("type", "Ready") && is("status", "True")
+    })
+}
+
 /// Pods of a list, by the uid of their controller.
 pub(crate) fn pods(list: &Value) -> Vec<(String, PodView)> {
     let items = list.get("items").and_then(Value::as_array);
-    let pods = items
-        .into_iter()
-        .flatten()
-        .filter_map(|item| Object::Value(item).decode::<RawMetadata>().ok());
-    pods.filter_map(|RawMetadata { metadata }| {
+    let pods = items.into_iter().flatten().filter_map(|item| {
+        let metadata = Object::Value(item).decode::<RawMetadata>().ok()?;
+        Some((metadata, is_ready(item)))
+    });
+    pods.filter_map(|(RawMetadata { metadata }, ready)| {
         let owner = controller_of(&metadata)?.uid;
         let pod = PodView {
             name: metadata.name,
@@ -298,6 +306,7 @@ pub(crate) fn pods(list: &Value) -> Vec<(String, PodView)> {
                 .map(Timestamp::from)
                 .unwrap_or_default(),
             deleting: metadata.deletion_timestamp.is_some(),
+            ready,
             labels: metadata.labels,
             annotations: metadata.annotations,
         };

@@ -320,3 +320,6 @@ fn note_version(object: &str, version: &mut String) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,10 @@ fn begin(cx: &Context<'_>, spec: &BlueGreenStrategy, draft: &mut Draft) {
     if cx.new.is_none() {
         revision::create(cx, draft, size);
     }
-    promotion::tell_begin(cx, draft);
+    // Not told of the first version, as upstream has it.
+    if !cx.stable_hash().is_empty() {
+        promotion::tell_begin(cx, draft);
+    }
     draft.tell_scaling(revision::created_at_size(cx, size).filter(|_| cx.new.is_none()));
     if cx.stable_hash().is_empty() {
         promotion::promote(cx, draft, "Initial deploy", None);

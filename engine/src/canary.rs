@@ -554,8 +554,8 @@ impl<'a> Canary<'_, 'a> {
         runs::record(cx, verdict, draft);
         let in_window = cx
             .new
-            .is_some_and(|new| !cx.fully_promoted() && revision::within_window(cx, new));
-        if self.full || in_window && self.finished() {
+            .is_some_and(|new| new.available > 0 && !cx.fully_promoted() && revision::within_window(cx, new));
+        if self.full || in_window && !self.aborting {
             draft.status.pause_conditions.clear();
             draft.status.controller_pause = None;
             draft.status.current_step_index = end_index;
@@ -590,7 +590,10 @@ impl<'a> Canary<'_, 'a> {
             .status
             .pause_conditions
             .retain(|p| p.reason != PauseReason::InconclusiveAnalysisRun);
-        if self.full || cx.spec_paused() || cx.fully_promoted() {
+        if verdict.measured_again() && self.step().is_none_or(|step| step.pause.is_none()) {
+            draft.status.controller_pause = None;
+        }
+        if self.full || in_window || cx.spec_paused() || cx.fully_promoted() {
             return;
         }
         let Some(index) = self.index.filter(|i| *i < self.spec.steps.len()) else {

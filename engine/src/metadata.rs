@@ -43,6 +43,9 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
     if let Some(stable) = cx.stable.filter(|rs| !cx.is_new(rs)) {
         apply(cx, stable, of_stable(cx), draft);
     }
+    for older in &cx.older {
+        apply(cx, older, None, draft);
+    }
 }
 
 fn apply(cx: &Context<'_>, rs: &ReplicaSetView, wanted: Option<&PodTemplateMetadata>, draft: &mut Draft) {

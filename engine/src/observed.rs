@@ -164,6 +164,8 @@ pub struct PodView {
     pub created: Timestamp,
     /// Whether it has a deletionTimestamp.
     pub deleting: bool,
+    /// Whether it can serve: its Ready condition is True.
+    pub ready: bool,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Annotations.

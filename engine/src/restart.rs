@@ -19,12 +19,15 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
     let Some(at) = pending(cx, draft) else { return };
     draft.because(Reason::Restarting);
     let mut old: Vec<&PodView> = Vec::new();
+    let mut ready: i32 = 0;
     for rs in in_order(cx) {
         let Some(pods) = cx.seen.pods.get(&rs.hash) else {
             draft.need_pods(&rs.hash);
             draft.wake_at(cx.now);
             return;
         };
+        let serving = pods.iter().filter(|p| p.ready && !p.deleting).count();
+        ready = ready.saturating_add(i32::try_from(serving).unwrap_or(i32::MAX));
         let mut pods: Vec<&PodView> = pods
             .iter()
             .filter(|p| p.created < at.timestamp() && !p.deleting)
@@ -41,7 +44,8 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
         .map(|rs| rs.spec_replicas)
         .fold(0, i32::saturating_add)
         .max(cx.size);
-    let unavailable = total.saturating_sub(cx.available());
+    // The counters of a ReplicaSet may not know yet of pods that have just gone.
+    let unavailable = total.saturating_sub(cx.available().min(ready));
     let budget = usize::try_from(limit(cx).saturating_sub(unavailable)).unwrap_or(0);
     for pod in old.iter().take(budget) {
         draft.act(Change::EvictPod {

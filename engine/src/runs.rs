@@ -75,6 +75,15 @@ impl<'a> Verdict<'a> {
                 .any(|run| run.status.phase == AnalysisPhase::Inconclusive)
     }
 
+    /// The runs that a person asked for by resuming are there: from now on their word counts.
+    pub(crate) fn measured_again(&self) -> bool {
+        self.resumed
+            && self.all().next().is_some()
+            && self
+                .all()
+                .all(|run| run.status.phase != AnalysisPhase::Inconclusive)
+    }
+
     pub(crate) fn step_successful(&self) -> bool {
         self.step
             .is_some_and(|run| run.status.phase == AnalysisPhase::Successful)

@@ -284,7 +284,8 @@ fn progressing(cx: &Context<'_>, draft: &mut Draft, facts: &Facts) {
         }
         return;
     }
-    if reason == "RolloutPaused" {
+    // Told when the controller itself ends a pause, not when a client did.
+    if reason == "RolloutPaused" && !seen.pause_conditions.is_empty() {
         draft.tell(false, "RolloutResumed", "Rollout is resumed".to_owned());
     }
     let subject = format!("ReplicaSet \"{}-{}\"", cx.name(), cx.hash);
@@ -409,13 +410,14 @@ fn healthy(cx: &Context<'_>, status: &RolloutStatus) -> bool {
     let size = positive(cx.size);
     let complete = status.updated_replicas == size
         && status.available_replicas == size
-        && status.stable_rs.as_deref() == Some(current)
         && cx.new.is_some_and(|rs| rs.observed_generation >= rs.generation);
     complete
         && match cx.strategy {
             Strategy::Canary(canary) => {
                 let steps = i32::try_from(canary.steps.len()).unwrap_or(i32::MAX);
-                status.replicas == size && (steps == 0 || status.current_step_index == Some(steps))
+                status.replicas == size
+                    && status.stable_rs.as_deref() == Some(current)
+                    && (steps == 0 || status.current_step_index == Some(steps))
             }
             Strategy::BlueGreen(spec) => {
                 let bg = status.blue_green.clone().unwrap_or_default();

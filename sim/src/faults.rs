@@ -116,9 +116,6 @@ pub struct FaultPlan {
     /// Faults by chance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rates: Option<Rates>,
-    /// Lists of the n-th start are this many revisions old (F2); the first start lists what is.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub stale_lists: Vec<u64>,
     /// Between these, in milliseconds, an event takes to the controller (F3), by kind; `""` for kinds without an entry.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub watch_delays: BTreeMap<String, (u32, u32)>,
@@ -213,11 +210,8 @@ impl FaultPlan {
                 });
             }
         }
-        if rng.chance(500) {
-            plan.stale_lists = (0..3).map(|_| rng.below(40)).collect();
-        }
         if rng.chance(200) {
-            let by_ms = rng.below(7_200_000) as i64 - 3_600_000;
+            let by_ms = rng.below(120_000) as i64 - 60_000;
             plan.clock_jumps.push(ClockJump {
                 at_ms: rng.below(90_000),
                 by_ms,
@@ -315,7 +309,6 @@ mod tests {
             share(&|p| !p.watch_delays.is_empty()),
             share(&|p| !p.hidden.is_empty()),
             share(&|p| !p.relists.is_empty()),
-            share(&|p| !p.stale_lists.is_empty()),
             share(&|p| !p.clock_jumps.is_empty()),
             share(&|p| !p.second_leaders.is_empty()),
         ];

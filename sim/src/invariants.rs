@@ -6,14 +6,14 @@
 //! dies while the news of it travels convicts nobody; a guard that never was true does. What fails only at once is counted
 //! apart ([`Judge::strict`]).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::actors::{is_kind, kind_of, object_of};
+use crate::actors::{is_kind, kind_of, object_of, uid_of};
 use crate::dataplane::DataPlane;
 use crate::store::Commit;
 use crate::world::CONTROLLER;
@@ -92,6 +92,8 @@ struct Memory {
 pub struct Judge {
     window: SignedDuration,
     picture: Picture,
+    /// Uids of all Rollouts that there ever were: who has not heard of an end yet may act for it, and what it makes is collected.
+    uids: BTreeSet<String>,
     past: VecDeque<Past>,
     memory: BTreeMap<(String, String), Memory>,
     violations: Vec<Violation>,
@@ -99,6 +101,8 @@ pub struct Judge {
     activations: BTreeMap<&'static str, u64>,
     /// Clock jumps make the controller's times useless for judging pauses.
     pub clock_is_steady: bool,
+    /// Two that lead at once may undo what the other does, until one of them is gone.
+    pub one_leader: bool,
     /// Whether anything is judged at all.
     pub enabled: bool,
 }
@@ -120,12 +124,14 @@ impl Judge {
             // and as long as a slow request takes, and two quick ones
             window: longest_delay + SignedDuration::from_millis(200),
             picture: Picture::default(),
+            uids: BTreeSet::new(),
             past: VecDeque::new(),
             memory: BTreeMap::new(),
             violations: Vec::new(),
             strict: BTreeMap::new(),
             activations: BTreeMap::new(),
             clock_is_steady: true,
+            one_leader: true,
             enabled: true,
         }
     }
@@ -171,6 +177,9 @@ impl Judge {
             .iter()
             .map(|name| Facts::of(&self.picture, &commit.namespace, name))
             .collect();
+        if is_kind(commit, "Rollout") {
+            self.uids.insert(uid_of(object_of(commit)).to_owned());
+        }
         self.past.push_back(Past {
             at: commit.at,
             id: id.clone(),

@@ -116,8 +116,10 @@ impl Run {
     }
 }
 
+/// After this the data plane has heard of the first pods.
+const PROPAGATION: SignedDuration = SignedDuration::from_secs(2);
 /// Quiet for so long means that nothing is coming any more: longer than every delay in the catalogue.
-const QUIET: SignedDuration = SignedDuration::from_secs(65);
+const QUIET: SignedDuration = SignedDuration::from_secs(130);
 /// Time at rest in which nothing may be written (S13).
 const REST: SignedDuration = SignedDuration::from_mins(10);
 
@@ -141,6 +143,7 @@ impl Scenario {
             ..Setup::default()
         });
         world.judge.clock_is_steady = faults.clock_jumps.is_empty();
+        world.judge.one_leader = faults.second_leaders.is_empty();
         let slowest = faults.requests.values().filter_map(slowness).max();
         let by_chance = faults
             .rates
@@ -224,7 +227,7 @@ impl Scenario {
                 .dataplane
                 .losses()
                 .iter()
-                .filter(|loss| served.is_some_and(|served| loss.from >= served));
+                .filter(|loss| served.is_some_and(|served| loss.from >= served + PROPAGATION));
             for loss in lost.take(5) {
                 let at = loss.from.duration_since(EPOCH);
                 let to = if loss.pod.is_empty() { "nobody" } else { &loss.pod };
@@ -427,6 +430,11 @@ fn normal(kind: &str, object: &Value) -> Value {
     }
     if kind == "AnalysisRun" {
         object["status"] = json!({"phase": object["status"]["phase"]});
+    }
+    if let Some(conditions) = object["status"]["conditions"].as_array_mut() {
+        // they stand in the order in which they came about, and an abort leaves `Paused` as it found it
+        conditions.retain(|c| c["type"] != "Paused");
+        conditions.sort_by(|a, b| text(&a["type"]).cmp(text(&b["type"])));
     }
     // how long a pause of people lasted, and when things happened
     if let Some(duration) = object["status"]["duration"].as_object_mut() {

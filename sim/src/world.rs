@@ -112,7 +112,6 @@ enum Happening {
     Scrape,
     Start {
         id: u32,
-        stale: u64,
     },
     Stop(u32),
     Relist(Kind),
@@ -176,7 +175,6 @@ pub struct World {
     pub metrics: Metrics,
     processes: BTreeMap<u32, Process>,
     next_process: u32,
-    starts: u32,
     lags: Rng,
     garbage_due: bool,
     /// What is counted.
@@ -218,7 +216,6 @@ impl World {
             metrics: Metrics::default(),
             processes: BTreeMap::new(),
             next_process: 0,
-            starts: 0,
             lags: rng.fork("lags"),
             garbage_due: false,
             stats: Stats::default(),
@@ -238,7 +235,7 @@ impl World {
     fn plan_faults(&mut self) {
         let ms = |n: u64| SignedDuration::from_millis(n as i64);
         if self.setup.controller {
-            self.agenda.put(EPOCH, Happening::Start { id: 0, stale: 0 });
+            self.agenda.put(EPOCH, Happening::Start { id: 0 });
             self.next_process = 1;
         }
         if let Some(every) = self.setup.scrape {
@@ -259,8 +256,7 @@ impl World {
         for second in &faults.second_leaders {
             let id = self.next_process;
             self.next_process += 1;
-            self.agenda
-                .put_in(ms(second.at_ms), Happening::Start { id, stale: 0 });
+            self.agenda.put_in(ms(second.at_ms), Happening::Start { id });
             self.agenda
                 .put_in(ms(second.at_ms + second.for_ms), Happening::Stop(id));
         }
@@ -433,7 +429,7 @@ impl World {
                 }
             }
             Happening::Source(fault) => self.metrics.fault = fault,
-            Happening::Start { id, stale } => self.start(id, stale),
+            Happening::Start { id } => self.start(id),
             Happening::Stop(id) => {
                 // the younger process stays when it is the only one
                 if self.processes.len() > 1 {
@@ -595,19 +591,13 @@ impl World {
 
     // ---------------------------------------------------------------------------------------------------- processes
 
-    fn start(&mut self, id: u32, stale: u64) {
+    fn start(&mut self, id: u32) {
         let now = self.now();
         let mut process = Process::new(self.setup.options.clone(), SignedDuration::ZERO, now);
-        let revision = self.store.revision().saturating_sub(stale).max(1);
-        self.note(|| format!("process {id} starts, {stale} revisions behind"));
+        let revision = self.store.revision().max(1);
+        self.note(|| format!("process {id} starts"));
         process.list_wanted(&self.store, revision, now);
         self.processes.insert(id, process);
-        // what happened since the list comes as events
-        let missed: Vec<Arc<Commit>> = self.store.commits_since(revision).cloned().collect();
-        let seen = self.seen;
-        for commit in missed.iter().filter(|commit| commit.revision <= seen) {
-            self.watch_of(id, commit);
-        }
         self.pump(id);
     }
 
@@ -617,19 +607,11 @@ impl World {
         }
         self.stats.crashes += 1;
         self.note(|| format!("process {id} dies"));
-        let stale = self
-            .setup
-            .faults
-            .stale_lists
-            .get(self.starts as usize)
-            .copied()
-            .unwrap_or(0);
-        self.starts += 1;
         let next = self.next_process;
         self.next_process += 1;
         self.agenda.put_in(
             SignedDuration::from_millis(i64::from(down_ms)),
-            Happening::Start { id: next, stale },
+            Happening::Start { id: next },
         );
     }
 

@@ -67,74 +67,11 @@ const MEANT: &[Row] = &[
 /// Differences that are not meant, and wait for the planner.
 const TO_MEND: &[Row] = &[
     Row {
-        recording: "*",
-        what: "event",
-        recorded: "",
-        ours: "RolloutResumed Rollout is resumed",
-        why: "told only when the controller itself ends a pause, not when a client does",
-    },
-    Row {
-        recording: "canary-basic",
-        what: "event",
-        recorded: "RolloutResumed Rollout is resumed",
-        ours: "RolloutResumed Rollout is resumed",
-        why: "the same: the first of two is too early",
-    },
-    Row {
-        recording: "*",
-        what: "event",
-        recorded: "",
-        ours: "RolloutNotCompleted Rollout not completed, started update to revision 1 (7f9b5658bf)",
-        why: "not told for the first version of a blue-green Rollout",
-    },
-    Row {
         recording: "invalid-specs",
         what: "event",
         recorded: "RolloutDeleted",
         ours: "",
         why: "a Rollout that is gone is told",
-    },
-    Row {
-        recording: "ephemeral-metadata",
-        what: "Pods 7f9b5658bf labels",
-        recorded: "\"app\":\"web\",\"rollouts",
-        ours: "\"role\":\"stable\"",
-        why: "what was injected is taken from versions that are neither new nor stable",
-    },
-    Row {
-        recording: "bluegreen-metadata-and-limits",
-        what: "Pods 7f9b5658bf labels",
-        recorded: "\"app\":\"web\",\"rollouts",
-        ours: "\"role\":\"active\"",
-        why: "what was injected is taken from versions that are neither new nor stable",
-    },
-    Row {
-        recording: "bluegreen-metadata-and-limits",
-        what: "Pods 5b7b5bfbd4 labels",
-        recorded: "\"app\":\"web\",\"rollouts",
-        ours: "\"role\":\"active\"",
-        why: "what was injected is taken from versions that are neither new nor stable",
-    },
-    Row {
-        recording: "bluegreen-metadata-and-limits",
-        what: "Pods 5447d6c8d7 labels",
-        recorded: "\"app\":\"web\",\"rollouts",
-        ours: "\"role\":\"active\"",
-        why: "what was injected is taken from versions that are neither new nor stable",
-    },
-    Row {
-        recording: "bluegreen-analysis",
-        what: "Rollout/web condition Healthy",
-        recorded: "True RolloutHealthy",
-        ours: "False RolloutHealthy",
-        why: "healthy from the switch on, while the post-promotion analysis runs",
-    },
-    Row {
-        recording: "bluegreen-analysis",
-        what: "Rollout/web condition Progressing",
-        recorded: "True NewReplicaSetAvailable",
-        ours: "True ReplicaSetUpdated",
-        why: "healthy from the switch on, while the post-promotion analysis runs",
     },
     Row {
         recording: "scale-subresource",
@@ -160,10 +97,6 @@ const NOT_YET: &[(&str, &str)] = &[
         "runs without end after a promotion by `pauseConditions: null`",
     ),
     ("canary-scale-and-pause", "a restart evicts two pods at once"),
-    (
-        "rollback-window",
-        "steps are not skipped once a pod of the older version is there",
-    ),
 ];
 
 /// Without what ours does later than upstream on purpose.
@@ -244,7 +177,7 @@ fn the_same_states_and_events() {
             Some((_, why)) if left.is_empty() => {
                 let _ = writeln!(report, "{name} is the same now: take it out of NOT_YET ({why})");
             }
-            Some(_) => {}
+            Some(_) => println!("{}", told(name, &left)),
             None => report += &told(name, &left),
         }
     }

@@ -38,12 +38,13 @@ impl Judge {
                 .as_array()
                 .map_or(&[][..], Vec::as_slice);
             let controllers = owners.iter().filter(|owner| owner["controller"] == true).count();
-            let owner = controller_of(object).and_then(|owner| {
-                self.picture
-                    .get(text(&owner["kind"]), &commit.namespace, text(&owner["name"]))
-                    .map(|found| (owner, found))
+            let right = controller_of(object).is_some_and(|owner| {
+                let found = self
+                    .picture
+                    .get(text(&owner["kind"]), &commit.namespace, text(&owner["name"]));
+                let is_there = found.is_some_and(|found| owner["uid"] == *uid_of(found));
+                is_there || self.uids.contains(text(&owner["uid"]))
             });
-            let right = owner.is_some_and(|(owner, found)| owner["uid"] == *uid_of(found));
             if controllers != 1 || !right {
                 self.violated(
                     "S11",
@@ -57,7 +58,7 @@ impl Judge {
     fn is_of_a_rollout(&self, commit: &Commit, object: &Value) -> bool {
         let rollouts: Vec<_> = self.picture.all("Rollout", &commit.namespace).collect();
         let owned = controller_of(object).is_some_and(|owner| {
-            rollouts.iter().any(|r| owner["uid"] == *uid_of(r))
+            self.uids.contains(text(&owner["uid"]))
                 || matches!(text(&owner["kind"]), "AnalysisRun" | "ReplicaSet")
         });
         let name = commit.name.as_str();
@@ -146,6 +147,7 @@ impl Judge {
                 && first == &value
                 && other != &value
                 && then == now
+                && self.one_leader
             {
                 let what = format!("{field} went from {value} to {other} and back, and nothing had changed");
                 self.violated("S12", commit, what);

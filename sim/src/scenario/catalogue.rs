@@ -343,12 +343,12 @@ fn routed_canaries(all: &mut Vec<Scenario>) {
     );
     all.push(routed_with(
         "nginx-dynamic-stable-scale-abort",
-        two_pauses(),
+        json!([{"setWeight": 20}, {"pause": {}}, {"setWeight": 60}, {"pause": {}}]),
         &json!({"dynamicStableScale": true}),
         vec![
             update("v2"),
             act(When::PausedAt(1), Op::Promote),
-            act(When::Step(3), Op::Abort),
+            act(When::PausedAt(3), Op::Abort),
         ],
         degraded("shop:v1"),
     ));
