@@ -325,7 +325,8 @@ mod tests {
 
     #[test]
     fn states_that_last_need_an_equal_one() {
-        let same: &[(&[(i64, &str)], &[(i64, &str)])] = &[
+        type States<'a> = &'a [(i64, &'a str)];
+        let same: &[(States<'_>, States<'_>)] = &[
             (&[(900, "a"), (10, "b"), (900, "c")], &[(900, "a"), (900, "c")]),
             (&[(900, "a"), (10, "b"), (900, "a")], &[(1800, "a")]),
             (
