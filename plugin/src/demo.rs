@@ -17,6 +17,7 @@ use tidegate_manifests::ReadError;
 use tidegate_sim::clock::EPOCH;
 use tidegate_sim::live::{Live, Shared, TICK};
 use tidegate_sim::world::Setup;
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::scene::{Scene, Watcher};
 use self::screen::Screen;
@@ -190,7 +191,7 @@ async fn play(args: Args, no_color: bool) -> Result<(), Error> {
     let mut story = Story::new(live.world.now());
     let mut stage = Stage::new(screen);
     let mut pace = Pace::new(args.speed);
-    let mut interrupted = pin!(tokio::signal::ctrl_c());
+    let mut interrupted = pin!(interruption());
     while !story.is_over() {
         while !story.is_over() && pace.is_due() {
             stage.act(&mut live, &mut story)?;
@@ -210,6 +211,15 @@ async fn play(args: Args, no_color: bool) -> Result<(), Error> {
         serve(live, args.port, interrupted).await?;
     }
     Ok(())
+}
+
+/// Ctrl-C, or the polite way of a process manager to end it.
+async fn interruption() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
 }
 
 /// Keeps the cluster up in real time until Ctrl-C, and tells line by line what happens.

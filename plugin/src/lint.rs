@@ -1,6 +1,8 @@
 //! `lint`: the validation of the controller, for files, with the place of everything that is wrong.
 
-use std::collections::BTreeMap;
+mod metrics;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,11 +14,13 @@ use serde_json::Value;
 use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::labels::MANAGED_BY_ANNOTATION;
 use tidegate_crds::{
-    API_VERSION, AnalysisRun, AnalysisTemplate, AnalysisTemplateSpec, ClusterAnalysisTemplate, Experiment,
-    Rollout, decode::tolerant,
+    API_VERSION, AnalysisRun, AnalysisTemplate, AnalysisTemplateSpec, Argument, ClusterAnalysisTemplate,
+    Experiment, Metric, Rollout, decode::tolerant,
 };
 use tidegate_engine::observed::ServiceView;
-use tidegate_engine::validate::{References, Segment, Violation, validate_references, validate_spec};
+use tidegate_engine::validate::{
+    References, Segment, Violation, ViolationKind, validate_references, validate_spec,
+};
 use tidegate_manifests::{Document, Limits, PathPart, ReadError, path, read};
 
 use crate::failure::Failure;
@@ -137,6 +141,10 @@ fn add_texts(path: &Path, limits: &Limits, texts: &mut Vec<(String, String)>) ->
                 files.push(file);
             }
         }
+        if files.is_empty() {
+            let text = format!("no .yaml, .yml or .json file in {label}; folders in it are not read");
+            return Err(Failure::Answer(text));
+        }
         files.sort();
     } else {
         files.push(path.to_owned());
@@ -172,9 +180,15 @@ fn check(texts: &[(String, String)], limits: &Limits) -> Vec<Finding> {
         }
     }
     let objects: Vec<Object<'_>> = documents.iter().flat_map(objects).collect();
-    let world = World::of(&objects);
+    let mut broken = BTreeSet::new();
     for object in &objects {
-        object.check(&world, &mut findings);
+        if object.check(&mut findings) && object.text("/kind").ends_with("AnalysisTemplate") {
+            broken.insert(object.key().1);
+        }
+    }
+    let world = World::of(&objects);
+    for object in objects.iter().filter(|object| object.is(API_VERSION, "Rollout")) {
+        object.check_rollout(&world, &broken, &mut findings);
     }
     findings.sort_by(|a, b| (&a.file, a.line, a.column, &a.path).cmp(&(&b.file, b.line, b.column, &b.path)));
     findings.dedup();
@@ -231,35 +245,75 @@ impl Object<'_> {
         (self.text("/metadata/namespace"), self.text("/metadata/name"))
     }
 
-    fn check(&self, world: &World<'_>, findings: &mut Vec<Finding>) {
-        if self.text("/apiVersion") != API_VERSION {
-            return;
+    /// Everything but Rollouts, which refer to the rest: a template that is wrong is not said once more of each that uses
+    /// it. Answers whether something was found.
+    fn check(&self, findings: &mut Vec<Finding>) -> bool {
+        let before = findings.len();
+        if self.value.as_object().is_none() {
+            let fix = "every document needs apiVersion, kind and metadata".to_owned();
+            self.find(&[], String::new(), "not an object".to_owned(), fix, findings);
         }
-        match self.text("/kind") {
-            "Rollout" => {
-                let rollout = self.read::<Rollout>(findings);
-                let (namespace, _) = self.key();
-                for violation in world.violations(&rollout, namespace) {
-                    let parts: Vec<PathPart> = violation.path.segments().iter().map(part).collect();
-                    self.find(
-                        &parts,
-                        violation.path.to_string(),
-                        said(&violation),
-                        violation.fix,
-                        findings,
-                    );
+        if self.text("/apiVersion") == API_VERSION {
+            match self.text("/kind") {
+                "AnalysisTemplate" => {
+                    let spec = self.read::<AnalysisTemplate>(findings).0.spec;
+                    self.check_metrics(&spec.metrics, &spec.args, findings);
                 }
+                "ClusterAnalysisTemplate" => {
+                    let spec = self.read::<ClusterAnalysisTemplate>(findings).0.spec;
+                    self.check_metrics(&spec.metrics, &spec.args, findings);
+                }
+                "AnalysisRun" => {
+                    let spec = self.read::<AnalysisRun>(findings).0.spec;
+                    self.check_metrics(&spec.metrics, &spec.args, findings);
+                }
+                "Experiment" => drop(self.read::<Experiment>(findings)),
+                _ => {}
             }
-            "AnalysisTemplate" => drop(self.read::<AnalysisTemplate>(findings)),
-            "ClusterAnalysisTemplate" => drop(self.read::<ClusterAnalysisTemplate>(findings)),
-            "AnalysisRun" => drop(self.read::<AnalysisRun>(findings)),
-            "Experiment" => drop(self.read::<Experiment>(findings)),
-            _ => {}
+        }
+        findings.len() > before
+    }
+
+    fn check_metrics(&self, metrics: &[Metric], args: &[Argument], findings: &mut Vec<Finding>) {
+        for problem in metrics::problems(metrics, args) {
+            let at: [PathPart; 2] = ["spec".into(), "metrics".into()];
+            let parts = [&at[..], &problem.path].concat();
+            self.find(
+                &parts,
+                path_text(&parts),
+                problem.message,
+                String::new(),
+                findings,
+            );
         }
     }
 
-    /// Reads the object, and says which fields nobody knows and which cannot be read.
-    fn read<T: DeserializeOwned + Default>(&self, findings: &mut Vec<Finding>) -> T {
+    fn check_rollout(&self, world: &World<'_>, broken: &BTreeSet<&str>, findings: &mut Vec<Finding>) {
+        let (rollout, unreadable) = self.read::<Rollout>(findings);
+        let (namespace, _) = self.key();
+        for violation in world.violations(&rollout, namespace) {
+            let parts: Vec<PathPart> = violation.path.segments().iter().map(part).collect();
+            // What cannot be read was taken as absent: that it is missing, or what is in it, is no news.
+            let is_known = unreadable.iter().any(|dropped| {
+                let missing = violation.kind == ViolationKind::Required;
+                parts.starts_with(dropped) || (missing && dropped.starts_with(&parts))
+            });
+            let names = templates(&violation);
+            let is_said = names.is_some_and(|names| names.split(' ').any(|name| broken.contains(name)));
+            if !is_known && !is_said {
+                self.find(
+                    &parts,
+                    violation.path.to_string(),
+                    said(&violation),
+                    violation.fix,
+                    findings,
+                );
+            }
+        }
+    }
+
+    /// Reads the object, and says which fields nobody knows and which cannot be read. Answers those, too.
+    fn read<T: DeserializeOwned + Default>(&self, findings: &mut Vec<Finding>) -> (T, Vec<Vec<PathPart>>) {
         let (object, dropped) = tolerant::<T>(self.value.clone());
         // What cannot be read, and a null, would end the search for what nobody reads.
         let mut readable = self.value.clone();
@@ -269,10 +323,12 @@ impl Object<'_> {
         remove_nulls(&mut readable);
         let mut unknown = Vec::new();
         let _ = serde_ignored::deserialize::<_, _, T>(&readable, |path| unknown.push(ignored(&path)));
+        let mut unreadable = Vec::new();
         for field in dropped {
             let parts = path(&field.path);
+            unreadable.push(parts.clone());
             let fix = "correct it, or remove it".to_owned();
-            self.find(&parts, field.path, field.message, fix, findings);
+            self.find(&parts, field.path, plain(&field.message), fix, findings);
         }
         for parts in unknown {
             if !is_bookkeeping(&parts) {
@@ -291,7 +347,7 @@ impl Object<'_> {
                 });
             }
         }
-        object
+        (object, unreadable)
     }
 
     fn find(
@@ -330,6 +386,33 @@ fn remove(value: &mut Value, parts: &[PathPart]) {
     });
     if let Some(fields) = parent.and_then(Value::as_object_mut) {
         fields.remove(key);
+    }
+}
+
+/// The templates that a violation is about, separated by spaces.
+fn templates(violation: &Violation) -> Option<&str> {
+    if let Some(of_one) = violation.message.strip_prefix("AnalysisTemplate ") {
+        return of_one.split_once(": ").map(|(name, _)| name);
+    }
+    let ViolationKind::Invalid(value) = &violation.kind else {
+        return None;
+    };
+    let of_several = value.strip_prefix("\"templateNames: [")?;
+    of_several.split_once(']').map(|(names, _)| names)
+}
+
+/// What a reader of JSON expects, in words for people who write YAML.
+fn plain(message: &str) -> String {
+    let (found, expected) = message.split_once(", expected ").unwrap_or((message, ""));
+    let found = found
+        .replace("invalid type: map", "invalid type: object")
+        .replace("invalid type: sequence", "invalid type: list");
+    match expected.split(' ').collect::<Vec<_>>()[..] {
+        [""] => found,
+        ["i32" | "i64" | "u32" | "u64"] => format!("{found}, expected a whole number"),
+        ["struct", _] | ["a", "map"] => format!("{found}, expected an object"),
+        ["a", "sequence"] => format!("{found}, expected a list"),
+        _ => format!("{found}, expected {expected}"),
     }
 }
 

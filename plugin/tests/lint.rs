@@ -21,7 +21,13 @@ fn a_good_file_is_quiet() {
 
 #[test]
 fn what_is_wrong_has_a_place() {
-    for file in ["bad-spec", "bad-references", "bad-yaml"] {
+    for file in [
+        "bad-metrics",
+        "bad-references",
+        "bad-spec",
+        "bad-types",
+        "bad-yaml",
+    ] {
         let ran = lint(&[&format!("lint/{file}.yaml")]);
         assert_eq!((ran.code, ran.stderr.as_str()), (1, ""), "{file}");
         same_as_file(&format!("lint/{file}.txt"), &ran.stdout);
@@ -31,8 +37,10 @@ fn what_is_wrong_has_a_place() {
 #[test]
 fn a_directory_is_all_its_files() {
     let files = [
+        "lint/bad-metrics.yaml",
         "lint/bad-references.yaml",
         "lint/bad-spec.yaml",
+        "lint/bad-types.yaml",
         "lint/bad-yaml.yaml",
         "lint/good.yaml",
     ];
@@ -76,4 +84,9 @@ fn what_cannot_be_read() {
         ran.stderr
     );
     assert_eq!(lint(&[]).code, 1);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let ran = lint(&[path]);
+    let said = format!("Error: no .yaml, .yml or .json file in {path}; folders in it are not read\n");
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr), (1, "", said));
 }

@@ -46,10 +46,11 @@ pub(super) fn notes(before: &Scene, now: &Scene) -> Vec<String> {
             weight => format!("{weight} % of the requests go to the canary"),
         });
     }
-    let known = if before.run == now.run {
-        before.measured.len()
-    } else {
-        0
+    let known = match () {
+        // going back to a version does not measure it anew
+        () if before.release != now.release => now.measured.len(),
+        () if before.run == now.run => before.measured.len(),
+        () => 0,
     };
     for measured in now.measured.iter().skip(known) {
         let verdict = if measured.good { "good" } else { "too low" };
