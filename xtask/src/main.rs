@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program")]
 
+mod bench;
 mod cluster;
 mod crds;
 mod e2e;
@@ -31,6 +32,8 @@ enum Chore {
     Cluster(cluster::Cluster),
     /// Runs the end-to-end tests.
     E2e(e2e::E2e),
+    /// Measures time, memory and size, for docs/performance.md.
+    Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Chore::Crds { check } => crds::run(check),
         Chore::Cluster(arguments) => cluster::run(arguments),
         Chore::E2e(arguments) => e2e::run(&arguments),
+        Chore::Bench(arguments) => bench::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -31,8 +31,16 @@ impl Store {
         resource: &'a Resource,
         namespace: &'a str,
     ) -> impl Iterator<Item = Arc<Value>> + use<'a> {
+        self.objects_from(resource, namespace, (namespace.to_owned(), String::new()))
+    }
+
+    fn objects_from<'a>(
+        &'a self,
+        resource: &'a Resource,
+        namespace: &'a str,
+        start: Key,
+    ) -> impl Iterator<Item = Arc<Value>> + use<'a> {
         let table = self.tables.get(&resource.table());
-        let start = (namespace.to_owned(), String::new());
         let mine = table
             .into_iter()
             .flat_map(move |table| table.range(start.clone()..));
@@ -83,6 +91,16 @@ impl Store {
         Ok(state)
     }
 
+    /// Whether nothing of a kind has changed since a revision that is still kept.
+    fn is_as_at(&self, resource: &Resource, revision: u64) -> bool {
+        let kept = (self.history.compacted()..=self.revision).contains(&revision);
+        kept && self
+            .history
+            .table_since(&resource.table(), revision)
+            .next()
+            .is_none()
+    }
+
     /// What a watch from `revision` on has seen since, oldest first.
     ///
     /// # Errors
@@ -124,6 +142,8 @@ impl Store {
     pub(crate) fn list(&self, request: &Request) -> Result<Response, Status> {
         let (resource, options) = (&request.resource, &request.options);
         let selector = Selector::parse(resource, &options.label_selector, &options.field_selector)?;
+        // with a selector the real server does not know how many are left
+        let unselected = options.label_selector.is_empty() && options.field_selector.is_empty();
         let asked = options.resource_version.unwrap_or(0);
         if asked > self.revision {
             return Err(Status::too_large(asked, self.revision));
@@ -135,7 +155,7 @@ impl Store {
             .as_ref()
             .map(|page| page.revision)
             .or_else(|| options.exact.then_some(asked));
-        let mut list = if let Some(revision) = at {
+        let mut list = if let Some(revision) = at.filter(|at| !self.is_as_at(resource, *at)) {
             let state = self.list_at(resource, &request.namespace, &selector, revision);
             state.map_err(|status| {
                 if page.is_some() {
@@ -146,15 +166,29 @@ impl Store {
             })?
         } else {
             let single = !request.namespace.is_empty() || !resource.namespaced;
-            let mut items = match selector.name().filter(|_| single) {
-                // the list of one object is common: no need to walk through all
-                Some(name) => self.get(resource, &request.namespace, name).into_iter().collect(),
-                None => self.objects(resource, &request.namespace).collect::<Vec<_>>(),
+            // the list of one object is common: no need to walk through all
+            let items = if let Some(name) = selector.name().filter(|_| single) {
+                let one = self.get(resource, &request.namespace, name);
+                one.filter(|object| selector.matches(object))
+                    .into_iter()
+                    .collect()
+            } else {
+                let first = || (request.namespace.clone(), String::new());
+                let start = page.as_ref().map_or_else(first, |page| page.after.clone());
+                // the last one of the page before and one more than asked for: nobody counts what a selector selects
+                let most = if unselected || options.limit == 0 {
+                    usize::MAX
+                } else {
+                    options.limit + 2
+                };
+                self.objects_from(resource, &request.namespace, start)
+                    .filter(|object| selector.matches(object))
+                    .take(most)
+                    .collect::<Vec<_>>()
             };
-            items.retain(|object| selector.matches(object));
             List {
                 items,
-                revision: self.revision,
+                revision: at.unwrap_or(self.revision),
                 ..List::default()
             }
         };
@@ -170,8 +204,6 @@ impl Store {
                 after,
             }
             .to_text();
-            // with a selector the real server does not know how many are left
-            let unselected = options.label_selector.is_empty() && options.field_selector.is_empty();
             list.remaining = unselected.then_some(left as u64);
         }
         Ok(Response::new(Outcome::List(list)))
