@@ -23,7 +23,7 @@ static REVIEWS: Resource = Resource {
 /// Rights that the controller needs: plural (with subresource) and verbs. `deploy/` grants exactly these, which a test
 /// holds it to.
 pub const RIGHTS: &[(&str, &[&str])] = &[
-    ("rollouts", &["get", "list", "watch", "patch"]),
+    ("rollouts", &["list", "watch", "patch"]),
     ("rollouts/status", &["patch"]),
     ("rollouts/finalizers", &["update"]),
     ("analysisruns/finalizers", &["update"]),
@@ -31,8 +31,8 @@ pub const RIGHTS: &[(&str, &[&str])] = &[
         "analysisruns",
         &["get", "list", "watch", "create", "patch", "delete"],
     ),
-    ("analysistemplates", &["get", "list", "watch"]),
-    ("clusteranalysistemplates", &["get", "list", "watch"]),
+    ("analysistemplates", &["list", "watch"]),
+    ("clusteranalysistemplates", &["list", "watch"]),
     (
         "replicasets",
         &["get", "list", "watch", "create", "patch", "delete"],

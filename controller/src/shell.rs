@@ -293,8 +293,9 @@ async fn sweep(shared: Arc<Shared>) {
 }
 
 /// Sends events, one after the other; what cannot be sent is lost.
-async fn tell(mut queue: mpsc::Receiver<Request>, api: Api) {
-    while let Some(request) = queue.recv().await {
+async fn tell(mut queue: mpsc::Receiver<Waiting>, api: Api) {
+    while let Some(waiting) = queue.recv().await {
+        let request = waiting.request();
         let mut sent = api.send(&request, TIMEOUT).await;
         if sent
             .as_ref()
@@ -311,11 +312,29 @@ async fn tell(mut queue: mpsc::Receiver<Request>, api: Api) {
     }
 }
 
+/// An event that waits to be sent. Its body is text: thousands may wait, and as a tree each takes some kilobytes.
+struct Waiting {
+    request: Request,
+    body: Box<str>,
+}
+
+impl Waiting {
+    fn new(mut request: Request) -> Self {
+        let body = request.body.take().to_string().into();
+        Self { request, body }
+    }
+
+    fn request(mut self) -> Request {
+        self.request.body = serde_json::from_str(&self.body).unwrap_or_default();
+        self.request
+    }
+}
+
 #[derive(Clone)]
 struct Worker {
     shared: Arc<Shared>,
     api: Api,
-    events: mpsc::Sender<Request>,
+    events: mpsc::Sender<Waiting>,
     providers: Arc<dyn Providers>,
     measuring: Arc<Semaphore>,
 }
@@ -388,7 +407,7 @@ impl Worker {
                 Some(Step::Event(request)) => {
                     log_event(&request);
                     self.shared.metrics.event(&request);
-                    if self.events.try_send(request).is_err() {
+                    if self.events.try_send(Waiting::new(request)).is_err() {
                         tracing::debug!("event dropped: too many wait");
                     }
                     continue;

@@ -35,6 +35,9 @@ pub struct AuditedRequest {
     pub name: String,
     /// HTTP status code.
     pub code: u16,
+    /// Whether the user had no right to it. A 403 alone may be something else: a namespace that is being removed takes no
+    /// more objects.
+    pub denied: bool,
     /// When it came.
     pub at: Timestamp,
     /// What a write sent.
@@ -51,6 +54,8 @@ struct Line {
     object_ref: Reference,
     response_status: Option<Status>,
     request_object: Option<Value>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
     request_received_timestamp: Timestamp,
 }
 
@@ -80,6 +85,11 @@ impl AuditLog {
         let from = File::open(&file).and_then(|mut file| file.seek(SeekFrom::End(0)));
         let from = from.with_context(|| format!("cannot read the audit log {}", file.display()))?;
         Ok(Self { file, from })
+    }
+
+    /// All requests since the cluster was made.
+    pub(crate) fn from_start(file: PathBuf) -> Self {
+        Self { file, from: 0 }
     }
 
     /// The requests so far. A watch is there once, from its first answer on.
@@ -120,11 +130,6 @@ impl AuditedRequest {
         ["create", "update", "patch", "delete", "deletecollection"].contains(&self.verb.as_str())
     }
 
-    /// Whether the user had no right to it.
-    pub fn is_denied(&self) -> bool {
-        self.code == 403
-    }
-
     /// Whether somebody else had changed the object, or made it already.
     pub fn is_conflict(&self) -> bool {
         self.code == 409
@@ -161,6 +166,10 @@ impl From<Line> for AuditedRequest {
             namespace: line.object_ref.namespace,
             name: line.object_ref.name,
             code: line.response_status.map_or(0, |status| status.code),
+            denied: line
+                .annotations
+                .get("authorization.k8s.io/decision")
+                .is_some_and(|decision| decision == "forbid"),
             at: line.request_received_timestamp,
             body: line.request_object,
         }
@@ -184,6 +193,7 @@ mod tests {
                     "apiVersion": "v1alpha1", "subresource": "status"},
                 "responseStatus": {"metadata": {}, "code": code},
                 "requestObject": {"status": {}},
+                "annotations": {"authorization.k8s.io/decision": if code == 403 { "forbid" } else { "allow" }},
                 "requestReceivedTimestamp": "2026-11-21T11:00:00.123456Z",
             })
         };
@@ -213,12 +223,13 @@ mod tests {
             namespace: "a".into(),
             name: "demo".into(),
             code: 409,
+            denied: false,
             at: "2026-11-21T11:00:00.123456Z".parse().unwrap(),
             body: Some(serde_json::json!({"status": {}})),
         };
         assert_eq!(*first, expected);
-        assert!(first.is_conflict() && !first.is_denied());
-        assert_eq!(requests.iter().filter(|request| request.is_denied()).count(), 1);
+        assert!(first.is_conflict());
+        assert_eq!(requests.iter().filter(|request| request.denied).count(), 1);
         assert_eq!(log.requests_of("nobody").unwrap(), []);
         std::fs::remove_file(path).unwrap();
     }

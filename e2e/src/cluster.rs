@@ -25,6 +25,7 @@ pub(crate) const SYSTEM: &str = "tidegate-e2e";
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
+    config: Config,
     shared: Arc<Shared>,
 }
 
@@ -39,7 +40,8 @@ impl Cluster {
     pub(crate) async fn connect() -> Result<Self> {
         let config = Config::from_kubeconfig(&KubeConfigOptions::default()).await?;
         Ok(Self {
-            client: Client::try_from(config)?,
+            client: Client::try_from(config.clone())?,
+            config,
             shared: Arc::default(),
         })
     }
@@ -165,6 +167,18 @@ impl Cluster {
         std::env::var_os("TIDEGATE_E2E_AUDIT_LOG")
             .map(|file| AuditLog::from_now(file.into()))
             .transpose()
+    }
+
+    /// The same, from the cluster's first moment on.
+    pub fn whole_audit_log(&self) -> Option<AuditLog> {
+        std::env::var_os("TIDEGATE_E2E_AUDIT_LOG").map(|file| AuditLog::from_start(file.into()))
+    }
+
+    /// The same cluster, seen by somebody else: the administrator may act for anyone.
+    pub fn impersonate(&self, user: &str) -> Result<Client> {
+        let mut config = self.config.clone();
+        config.auth_info.impersonate = Some(user.to_owned());
+        Ok(Client::try_from(config)?)
     }
 
     /// What the tests made, for whoever has to find out why one failed.

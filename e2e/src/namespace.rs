@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use futures::{Stream, StreamExt as _, channel::mpsc};
 use kube::{
     Api,
-    api::{DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, TypeMeta},
+    api::{
+        DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams, TypeMeta,
+    },
     core::discovery::Scope,
 };
 use serde_json::{Value, json};
@@ -40,6 +43,32 @@ impl Namespace {
     /// Its objects of a resource as kubectl names it: `pods`, `rollouts.argoproj.io`.
     pub async fn api(&self, resource: &str) -> Result<Api<DynamicObject>> {
         self.cluster.api(resource, Some(&self.name)).await
+    }
+
+    /// Creates an object just as it is: nobody is noted as the owner of its fields but its maker.
+    pub async fn create(&self, object: &Value) -> Result<()> {
+        let object: DynamicObject = serde_json::from_value(object.clone())?;
+        let types: &TypeMeta = object.types.as_ref().context("an object without a kind")?;
+        let (resource, _) = self
+            .cluster
+            .resource_of(&GroupVersionKind::try_from(types)?)
+            .await?;
+        let api: Api<DynamicObject> = Api::namespaced_with(self.cluster.client(), &self.name, &resource);
+        let what = || format!("cannot create {} {:?}", resource.kind, object.metadata.name);
+        api.create(&PostParams::default(), &object)
+            .await
+            .with_context(what)?;
+        Ok(())
+    }
+
+    /// Changes an object by a JSON patch.
+    pub async fn json_patch(&self, resource: &str, name: &str, operations: &Value) -> Result<()> {
+        let url = format!("{}/{name}", self.api(resource).await?.resource_url());
+        let request = http::Request::patch(url)
+            .header("content-type", "application/json-patch+json")
+            .body(serde_json::to_vec(operations)?)?;
+        self.cluster.client().request::<Value>(request).await?;
+        Ok(())
     }
 
     /// Applies every document of a YAML text, here or, for kinds without a namespace, in the cluster.
@@ -84,6 +113,45 @@ impl Namespace {
             .into_iter()
             .map(|object| Ok(serde_json::to_value(object)?))
             .collect()
+    }
+
+    /// All that happens to its objects of a resource from now on, until the stream is dropped: the object, and whether it is gone.
+    pub async fn watch(&self, resource: &str) -> Result<impl Stream<Item = Result<(Value, bool)>> + Send + 'static> {
+        let api = self.api(resource).await?;
+        let (sender, receiver) = mpsc::unbounded();
+        tokio::spawn(async move {
+            // the namespace is new: nothing was there before
+            let changes = match api.watch(&WatchParams::default(), "0").await {
+                Ok(changes) => changes,
+                Err(error) => {
+                    sender.unbounded_send(Err(error.into())).ok();
+                    return;
+                }
+            };
+            let mut changes = std::pin::pin!(changes);
+            while let Some(change) = changes.next().await {
+                let change = match change {
+                    Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => (object, false),
+                    Ok(WatchEvent::Deleted(object)) => (object, true),
+                    Ok(WatchEvent::Bookmark(_)) => continue,
+                    Ok(WatchEvent::Error(status)) => {
+                        sender.unbounded_send(Err(anyhow::anyhow!("{status:?}"))).ok();
+                        return;
+                    }
+                    Err(error) => {
+                        sender.unbounded_send(Err(error.into())).ok();
+                        return;
+                    }
+                };
+                let Ok(object) = serde_json::to_value(change.0) else {
+                    continue;
+                };
+                if sender.unbounded_send(Ok((object, change.1))).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(receiver)
     }
 
     /// Changes an object by a merge patch.

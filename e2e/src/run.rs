@@ -52,6 +52,11 @@ pub fn e2e(limit: Duration, test: impl AsyncFnOnce(Cluster) -> Result<()>) -> Re
     }
 }
 
+/// Whether all tests run in this cluster, one after the other: what is counted over all of them is complete in the last one.
+pub fn is_whole() -> bool {
+    std::env::var_os("TIDEGATE_E2E_WHOLE").is_some()
+}
+
 /// Whether the long tests shall run as well: `cargo xtask e2e --full`.
 pub fn is_full() -> bool {
     std::env::var_os(SWITCH).is_some_and(|value| value == "full")

@@ -6,6 +6,8 @@
 #![allow(missing_docs, reason = "what criterion's macros make")]
 #![allow(clippy::expect_used, reason = "nobody is harmed")]
 
+use std::time::Duration;
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tidegate_sim::faults::FaultPlan;
 use tidegate_sim::scenario::catalogue;
@@ -15,7 +17,10 @@ const SCENARIOS: [&str; 3] = ["canary", "nginx", "nginx-analysis-passes"];
 
 fn canaries(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("simulated");
-    group.throughput(Throughput::Elements(1)).sample_size(20);
+    group
+        .throughput(Throughput::Elements(1))
+        .sample_size(20)
+        .measurement_time(Duration::from_secs(10));
     for name in SCENARIOS {
         let scenario = catalogue::find(name).expect("a scenario of the catalogue");
         let mut seed = 0;

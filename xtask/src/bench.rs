@@ -22,6 +22,8 @@ use crate::process;
 const MAX_BINARY: u64 = 15_000_000;
 /// Most memory at rest with the default numbers, in KiB.
 const MAX_MEMORY: u64 = 30 * 1024;
+/// Units of processor time in a second; Linux has no other value for programs.
+const TICKS: f64 = 100.0;
 /// Time for everything to be looked at.
 const LIMIT: Duration = Duration::from_mins(3);
 /// Time for a process to end by itself.
@@ -115,20 +117,26 @@ fn processes(arguments: &Bench, binary: &Path) -> Result<u64> {
             thread::sleep(REST);
             let rest = controller.memory()?;
             let writes = controller.writes()?;
+            let busy_for = controller.processor_time()?;
             controller.stop()?;
             println!(
-                "{}: ready after {:.2} s, every Rollout looked at after {:.2} s, {} writes; memory {:.1} MiB, \
+                "{}: ready after {:.2} s, every Rollout looked at after {:.2} s, {:.2} s of them on a \
+                 processor, {} writes; memory {:.1} MiB, \
                  at rest {:.1} MiB, at most {:.1} MiB",
                 if first { "first start" } else { "restart" },
                 ready.as_secs_f64(),
                 done.as_secs_f64(),
+                busy_for,
                 writes,
                 mebibytes(busy.now),
                 mebibytes(rest.now),
                 mebibytes(rest.peak),
             );
             if !first {
-                ensure!(writes == 0, "a restart wrote {writes} times, though nothing has changed");
+                ensure!(
+                    writes == 0,
+                    "a restart wrote {writes} times, though nothing has changed"
+                );
                 most = most.max(rest.now);
             }
         }
@@ -257,6 +265,15 @@ impl Controller {
             now: field("VmRSS")?,
             peak: field("VmHWM")?,
         })
+    }
+
+    /// Seconds of processor time so far: the same on a machine that is busy with other things.
+    fn processor_time(&self) -> Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // behind the program's name: state is the first field, the user's and the system's share are 12th and 13th
+        let fields = stat.rsplit_once(')').context("/proc/PID/stat not understood")?.1;
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        Ok(ticks.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS)
     }
 
     /// Writes so far, but for the Lease.

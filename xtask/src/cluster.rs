@@ -315,6 +315,7 @@ fn check_machine(profile: Profile) -> Result<()> {
         ("unshare", "util-linux"),
         ("nsenter", "util-linux"),
         ("ip", "iproute2"),
+        ("python3", "python3 python3-pip"),
     ] {
         ensure!(
             process::find(program).is_some(),

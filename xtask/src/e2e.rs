@@ -20,7 +20,10 @@ use crate::{
 };
 
 /// Of one test program.
-const TEST_LIMIT: Duration = Duration::from_mins(30);
+const TEST_LIMIT: Duration = Duration::from_hours(1);
+
+/// What the name of the last test program begins with.
+const LAST: &str = "rights-";
 
 /// `cargo xtask e2e`
 #[derive(Debug, Args)]
@@ -37,16 +40,16 @@ pub(crate) struct E2e {
     /// The long tests as well
     #[arg(long)]
     full: bool,
-    /// Only this test program, a file in e2e/tests
+    /// Only this test program, a file in e2e/tests; may be repeated
     #[arg(long)]
-    test: Option<String>,
+    test: Vec<String>,
     /// Only tests whose name contains this
     filter: Option<String>,
 }
 
 /// Runs the tests; a test that failed is an error.
 pub(crate) fn run(arguments: &E2e) -> Result<()> {
-    let programs = test_programs(arguments.test.as_deref())?;
+    let programs = test_programs(&arguments.test)?;
     let kubeconfig = arguments
         .kubeconfig
         .as_ref()
@@ -92,8 +95,13 @@ fn test(programs: &[PathBuf], arguments: &E2e, command: impl Fn(&str) -> Command
     for program in programs {
         let mut command = command(&program.to_string_lossy());
         command.env("TIDEGATE_E2E", if arguments.full { "full" } else { "1" });
+        if arguments.test.is_empty() && arguments.filter.is_none() {
+            command.env("TIDEGATE_E2E_WHOLE", "1");
+        }
         // one after the other: tests measure, and the machine may be small
-        command.args(&arguments.filter).arg("--test-threads=1");
+        command
+            .args(&arguments.filter)
+            .args(["--test-threads=1", "--show-output"]);
         if let Err(error) = process::run(&mut command, TEST_LIMIT) {
             eprintln!("{error:#}");
             failed.push(
@@ -129,7 +137,7 @@ struct Target {
 }
 
 /// Builds the test programs, outside: a box has no way to fetch anything.
-fn test_programs(only: Option<&str>) -> Result<Vec<PathBuf>> {
+fn test_programs(only: &[String]) -> Result<Vec<PathBuf>> {
     println!("building the tests");
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(process::workspace()).stderr(Stdio::inherit());
@@ -141,10 +149,10 @@ fn test_programs(only: Option<&str>) -> Result<Vec<PathBuf>> {
         "--no-run",
         "--message-format=json-render-diagnostics",
     ]);
-    match only {
-        Some(name) => command.args(["--test", name]),
-        None => command.args(["--test", "*"]),
-    };
+    let all = ["*".to_owned()];
+    for name in if only.is_empty() { &all } else { only } {
+        command.args(["--test", name]);
+    }
     executables(&process::output(&mut command)?)
 }
 
@@ -158,7 +166,15 @@ fn executables(messages: &str) -> Result<Vec<PathBuf>> {
             programs.push(executable);
         }
     }
-    programs.sort();
+    // the one that looks back at all others comes last
+    programs.sort_by_key(|program| {
+        let name = program
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        (name.starts_with(LAST), name)
+    });
     ensure!(!programs.is_empty(), "cargo has built no test");
     Ok(programs)
 }
@@ -171,9 +187,14 @@ mod tests {
     fn test_programs_are_in_cargos_messages() {
         let messages = r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"a"},"executable":null}
 {"reason":"compiler-artifact","target":{"kind":["bin"],"name":"app"},"executable":"/t/app"}
-{"reason":"compiler-artifact","target":{"kind":["test"],"name":"box"},"executable":"/t/box"}
+{"reason":"compiler-artifact","target":{"kind":["test"],"name":"rights"},"executable":"/t/rights-1"}
+{"reason":"compiler-artifact","target":{"kind":["test"],"name":"writes"},"executable":"/t/writes-2"}
+{"reason":"compiler-artifact","target":{"kind":["test"],"name":"box"},"executable":"/t/box-3"}
 {"reason":"build-finished","success":true}"#;
-        assert_eq!(executables(messages).unwrap(), [PathBuf::from("/t/box")]);
+        assert_eq!(
+            executables(messages).unwrap(),
+            ["/t/box-3", "/t/writes-2", "/t/rights-1"].map(PathBuf::from)
+        );
         assert!(executables("").is_err());
     }
 }

@@ -61,17 +61,24 @@ impl Images {
         let programs = static_programs(&ours)?;
         let mut images = Vec::new();
         for ((_, name), program) in ours.into_iter().zip(programs) {
-            images.push(match name {
-                "tidegate" => Image {
+            if name == "tidegate" {
+                images.push(Image {
                     tags: &["tidegate/tidegate:dev"],
                     program: ("tidegate", program),
                     arguments: &[],
-                },
-                _ => Image {
-                    tags: &["tidegate/demo-app:dev", "tidegate.test/pause:1"],
-                    program: ("demo-app", program),
-                    arguments: &["pause"],
-                },
+                });
+                continue;
+            }
+            images.push(Image {
+                // what the recordings' pods run: a shell that is our web server
+                tags: &["nginx:1.19-alpine"],
+                program: ("bin/sh", program.clone()),
+                arguments: &[],
+            });
+            images.push(Image {
+                tags: &["tidegate/demo-app:dev", "tidegate.test/pause:1"],
+                program: ("demo-app", program),
+                arguments: &["pause"],
             });
         }
         // where the programs are, and how the images are called, is as in the images that other clusters pull
