@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use futures::{Stream, StreamExt as _, channel::mpsc};
 use kube::{
     Api,
     api::{
@@ -113,45 +112,6 @@ impl Namespace {
             .into_iter()
             .map(|object| Ok(serde_json::to_value(object)?))
             .collect()
-    }
-
-    /// All that happens to its objects of a resource from now on, until the stream is dropped: the object, and whether it is gone.
-    pub async fn watch(&self, resource: &str) -> Result<impl Stream<Item = Result<(Value, bool)>> + Send + 'static> {
-        let api = self.api(resource).await?;
-        let (sender, receiver) = mpsc::unbounded();
-        tokio::spawn(async move {
-            // the namespace is new: nothing was there before
-            let changes = match api.watch(&WatchParams::default(), "0").await {
-                Ok(changes) => changes,
-                Err(error) => {
-                    sender.unbounded_send(Err(error.into())).ok();
-                    return;
-                }
-            };
-            let mut changes = std::pin::pin!(changes);
-            while let Some(change) = changes.next().await {
-                let change = match change {
-                    Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => (object, false),
-                    Ok(WatchEvent::Deleted(object)) => (object, true),
-                    Ok(WatchEvent::Bookmark(_)) => continue,
-                    Ok(WatchEvent::Error(status)) => {
-                        sender.unbounded_send(Err(anyhow::anyhow!("{status:?}"))).ok();
-                        return;
-                    }
-                    Err(error) => {
-                        sender.unbounded_send(Err(error.into())).ok();
-                        return;
-                    }
-                };
-                let Ok(object) = serde_json::to_value(change.0) else {
-                    continue;
-                };
-                if sender.unbounded_send(Ok((object, change.1))).is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(receiver)
     }
 
     /// Changes an object by a merge patch.

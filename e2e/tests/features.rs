@@ -270,7 +270,10 @@ fn jobs_secrets_and_cluster_templates() -> Result<()> {
         namespace.create(&foreign).await?;
         rollout(&namespace, "web", spec("v2")).await?;
         tokio::time::sleep(Duration::from_secs(2)).await;
-        assert!(namespace.get("analysisruns.argoproj.io", &taken).await?.is_some(), "it is not ours to remove");
+        assert!(
+            namespace.get("analysisruns.argoproj.io", &taken).await?.is_some(),
+            "it is not ours to remove"
+        );
         namespace.delete("analysisruns.argoproj.io", &taken).await?;
         namespace.wait(ROLLOUTS, "web", "Healthy", LIMIT, healthy).await?;
 
