@@ -21,7 +21,7 @@
 pub use audit::{AuditLog, AuditedRequest};
 pub use cluster::Cluster;
 pub use load::{LoadGenerator, LoadSpec};
-pub use namespace::Namespace;
+pub use namespace::{Happening, Namespace};
 pub use prometheus::Sample;
 pub use recording::{recorded_object, recording, restore};
 pub use release::{HASH, Release, template, text};

@@ -3,14 +3,21 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use futures::StreamExt as _;
 use kube::{
     Api,
     api::{
         DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams, TypeMeta,
+        WatchEvent, WatchParams,
     },
     core::discovery::Scope,
 };
 use serde_json::{Value, json};
+
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    time::Instant,
+};
 
 use crate::{Cluster, LoadGenerator, LoadSpec, eventually};
 
@@ -22,6 +29,17 @@ pub struct Namespace {
     // a namespace does not own the cluster's list of namespaces: both end with the test
     cluster: Cluster,
     name: String,
+}
+
+/// Something that happened to an object.
+#[derive(Debug, Clone)]
+pub struct Happening {
+    /// The object after it, or before it was gone.
+    pub object: Value,
+    /// Whether it is gone.
+    pub gone: bool,
+    /// When it was told.
+    pub at: Instant,
 }
 
 impl Namespace {
@@ -112,6 +130,36 @@ impl Namespace {
             .into_iter()
             .map(|object| Ok(serde_json::to_value(object)?))
             .collect()
+    }
+
+    /// All that happens to its objects of a resource, until the receiver is dropped or the API server ends the watch after some
+    /// minutes.
+    pub async fn watch(&self, resource: &str) -> Result<UnboundedReceiver<Happening>> {
+        let changes = self
+            .api(resource)
+            .await?
+            .watch(&WatchParams::default(), "0")
+            .await?;
+        let (sender, receiver) = unbounded_channel();
+        tokio::spawn(async move {
+            let mut changes = std::pin::pin!(changes);
+            while let Some(Ok(change)) = changes.next().await {
+                let (object, gone) = match change {
+                    WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
+                    WatchEvent::Deleted(object) => (object, true),
+                    WatchEvent::Bookmark(_) => continue,
+                    WatchEvent::Error(_) => return,
+                };
+                let Ok(object) = serde_json::to_value(object) else {
+                    return;
+                };
+                let at = Instant::now();
+                if sender.send(Happening { object, gone, at }).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(receiver)
     }
 
     /// Changes an object by a merge patch.

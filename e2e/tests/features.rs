@@ -72,14 +72,18 @@ fn templates_of_other_objects() -> Result<()> {
         let third = cluster.namespace("refs").await?;
         third.apply(&deployment.to_string()).await?;
         third.apply(&named("v1").to_string()).await?;
-        let set = json!({
-            "apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": { "name": "older" },
-            "spec": {
-                "replicas": 0, "selector": { "matchLabels": { "app": "web", "set": "older" } },
-                "template": older_template(),
-            },
-        });
-        third.apply(&set.to_string()).await?;
+        // and the name of the first ReplicaSet is taken by somebody else's
+        let taken = format!("one-{}", text(&first, "/status/stableRS"));
+        for name in ["older", &taken] {
+            let set = json!({
+                "apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": { "name": name },
+                "spec": {
+                    "replicas": 0, "selector": { "matchLabels": { "app": "web", "set": "older" } },
+                    "template": older_template(),
+                },
+            });
+            third.apply(&set.to_string()).await?;
+        }
         tokio::time::sleep(Duration::from_secs(2)).await;
         for (name, kind, api, target) in [
             ("one", "Deployment", "apps/v1", "old"),
@@ -87,9 +91,11 @@ fn templates_of_other_objects() -> Result<()> {
             ("three", "ReplicaSet", "apps/v1", "older"),
         ] {
             rollout(&third, name, over(kind, api, target)).await?;
-            third
+            let healthy = third
                 .wait(ROLLOUTS, name, "Healthy", LIMIT, phase("Healthy"))
                 .await?;
+            let collisions = healthy.pointer("/status/collisionCount").and_then(Value::as_i64);
+            assert_eq!(collisions.unwrap_or(0), i64::from(name == "one"), "{healthy}");
             third.delete(ROLLOUTS, name).await?;
         }
 
