@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// Progressive delivery for Kubernetes, compatible with Argo Rollouts.
 ///
@@ -25,7 +25,7 @@ pub struct Cli {
     /// What to log.
     #[command(flatten)]
     pub log: LogArgs,
-    /// Accepted, without effect.
+    /// What is accepted without effect.
     #[command(flatten)]
     pub ignored: IgnoredArgs,
 }
@@ -68,6 +68,21 @@ pub struct ClusterArgs {
     /// Name that the API server's certificate must have.
     #[arg(long, global = true, value_name = "NAME")]
     pub tls_server_name: Option<String>,
+    /// File with a certificate to authenticate with.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub client_certificate: Option<PathBuf>,
+    /// File with the key of that certificate.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub client_key: Option<PathBuf>,
+    /// User name, for basic authentication.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub username: Option<String>,
+    /// Password, for basic authentication.
+    #[arg(long, global = true, value_name = "PASSWORD")]
+    pub password: Option<String>,
+    /// Proxy to the API server.
+    #[arg(long, global = true, value_name = "URL")]
+    pub proxy_url: Option<String>,
     /// Do not check the API server's certificate.
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub insecure_skip_tls_verify: bool,
@@ -83,11 +98,11 @@ pub struct ClusterArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Scope")]
 pub struct ScopeArgs {
-    /// Act on one namespace only, and need no rights in others (F154).
+    /// Act on one namespace only, and need no rights in others.
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub namespaced: bool,
     /// Act only on objects with this value of the label argo-rollouts.argoproj.io/controller-instance-id; without, only on
-    /// objects without the label (F19).
+    /// objects without the label.
     #[arg(
         long,
         global = true,
@@ -108,6 +123,9 @@ pub struct RunArgs {
     /// Analysis runs that are worked on at once.
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
     pub analysis_threads: u16,
+    /// Act on analysis runs only, and leave Rollouts to another process: `analysis`.
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub controllers: Option<Controllers>,
     /// Seconds after which each object is looked at even without news.
     #[arg(long, value_name = "SECONDS", default_value_t = 900, value_parser = clap::value_parser!(i64).range(1..=31_536_000))]
     pub rollout_resync: i64,
@@ -139,6 +157,13 @@ pub struct RunArgs {
     pub propagation: i64,
 }
 
+/// Parts of the controller that can run without the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Controllers {
+    /// Analysis runs.
+    Analysis,
+}
+
 /// What to log.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Log")]
@@ -160,94 +185,79 @@ pub enum LogFormat {
     Json,
 }
 
-/// Upstream's flags that mean nothing here: accepted, so that its manifests start. Server-side fairness limits the load
-/// instead of a client's own quota, and one watch serves all workers.
-#[derive(Clone, Debug, Default, Args)]
+/// Upstream's flags that take a value and mean nothing here (contract 1.11). Server-side fairness limits the load instead of a
+/// client's own quota, one watch serves all workers, and the routers that some are for are refused in the spec.
+const IGNORED: &[&str] = &[
+    "qps",
+    "burst",
+    "kloglevel",
+    "enable-pprof-address",
+    "experiment-threads",
+    "service-threads",
+    "ingress-threads",
+    "ephemeral-metadata-threads",
+    "ephemeral-metadata-update-pod-retries",
+    "nginx-ingress-classes",
+    "alb-ingress-classes",
+    "ingress-api-version",
+    "leader-election-lease-duration",
+    "leader-election-renew-deadline",
+    "leader-election-retry-period",
+    "istio-api-version",
+    "ambassador-api-version",
+    "traffic-split-api-version",
+    "traefik-api-group",
+    "traefik-api-version",
+    "appmesh-crd-version",
+    "alb-tag-key-resource-id",
+    "aws-target-group-binding-api-version",
+    "request-timeout",
+];
+
+/// The same, of those that are on or off.
+const IGNORED_SWITCHES: &[&str] = &[
+    "alb-verify-weight",
+    "aws-verify-target-group",
+    "self-service-notification-enabled",
+    "disable-compression",
+];
+
+/// Flags that are accepted, so that upstream's manifests start, and have no effect.
+#[derive(Clone, Debug, Default)]
 pub struct IgnoredArgs {
-    /// Client-side quota.
-    #[arg(long, hide = true)]
-    pub qps: Option<String>,
-    /// Client-side quota.
-    #[arg(long, hide = true)]
-    pub burst: Option<String>,
-    /// Log level of Go's client.
-    #[arg(long, hide = true)]
-    pub kloglevel: Option<String>,
-    /// Profiling.
-    #[arg(long, hide = true)]
-    pub enable_pprof_address: Option<String>,
-    /// Workers of a kind.
-    #[arg(long, hide = true)]
-    pub experiment_threads: Option<String>,
-    /// Workers of a kind.
-    #[arg(long, hide = true)]
-    pub service_threads: Option<String>,
-    /// Workers of a kind.
-    #[arg(long, hide = true)]
-    pub ingress_threads: Option<String>,
-    /// Workers of a kind.
-    #[arg(long, hide = true)]
-    pub ephemeral_metadata_threads: Option<String>,
-    /// Tries of a pod's update.
-    #[arg(long, hide = true)]
-    pub ephemeral_metadata_update_pod_retries: Option<String>,
-    /// Which Ingress changes are looked at.
-    #[arg(long, hide = true)]
-    pub nginx_ingress_classes: Option<String>,
-    /// Which Ingress changes are looked at.
-    #[arg(long, hide = true)]
-    pub alb_ingress_classes: Option<String>,
-    /// Ingress version.
-    #[arg(long, hide = true)]
-    pub ingress_api_version: Option<String>,
-    /// Lease timing.
-    #[arg(long, hide = true)]
-    pub leader_election_lease_duration: Option<String>,
-    /// Lease timing.
-    #[arg(long, hide = true)]
-    pub leader_election_renew_deadline: Option<String>,
-    /// Lease timing.
-    #[arg(long, hide = true)]
-    pub leader_election_retry_period: Option<String>,
+    /// Names of those that were given.
+    pub given: Vec<&'static str>,
 }
 
-impl IgnoredArgs {
-    /// The ones that were given.
-    pub fn given(&self) -> Vec<&'static str> {
-        let flags = [
-            ("--qps", &self.qps),
-            ("--burst", &self.burst),
-            ("--kloglevel", &self.kloglevel),
-            ("--enable-pprof-address", &self.enable_pprof_address),
-            ("--experiment-threads", &self.experiment_threads),
-            ("--service-threads", &self.service_threads),
-            ("--ingress-threads", &self.ingress_threads),
-            ("--ephemeral-metadata-threads", &self.ephemeral_metadata_threads),
-            (
-                "--ephemeral-metadata-update-pod-retries",
-                &self.ephemeral_metadata_update_pod_retries,
-            ),
-            ("--nginx-ingress-classes", &self.nginx_ingress_classes),
-            ("--alb-ingress-classes", &self.alb_ingress_classes),
-            ("--ingress-api-version", &self.ingress_api_version),
-            (
-                "--leader-election-lease-duration",
-                &self.leader_election_lease_duration,
-            ),
-            (
-                "--leader-election-renew-deadline",
-                &self.leader_election_renew_deadline,
-            ),
-            (
-                "--leader-election-retry-period",
-                &self.leader_election_retry_period,
-            ),
-        ];
-        flags
-            .into_iter()
-            .filter(|(_, value)| value.is_some())
-            .map(|(flag, _)| flag)
-            .collect()
+impl Args for IgnoredArgs {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let with_value = IGNORED.iter().map(|name| Arg::new(*name).long(*name));
+        let switches = IGNORED_SWITCHES.iter().map(|name| {
+            Arg::new(*name)
+                .long(*name)
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true")
+        });
+        command.args(with_value.chain(switches).map(|arg| arg.hide(true)))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for IgnoredArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let names = IGNORED.iter().chain(IGNORED_SWITCHES).copied();
+        Ok(Self {
+            given: names.filter(|name| matches.contains_id(name)).collect(),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
     }
 }
 
@@ -287,6 +297,8 @@ mod tests {
             "-n",
             "shop",
             "--rollout-threads=3",
+            "--controllers=analysis",
+            "--aws-verify-target-group",
         ]);
         assert!(cli.scope.namespaced && !cli.run.leader_elect);
         assert_eq!(cli.scope.instance().as_deref(), Some("a"));
@@ -299,8 +311,30 @@ mod tests {
             (1, 2, 3)
         );
         assert_eq!(cli.cluster.namespace.as_deref(), Some("shop"));
-        assert_eq!(cli.ignored.given(), ["--qps"]);
+        assert_eq!(cli.ignored.given, ["qps", "aws-verify-target-group"]);
+        assert_eq!(cli.run.controllers, Some(Controllers::Analysis));
         assert_eq!(cli.command, None);
+    }
+
+    #[test]
+    fn every_flag_without_effect_is_taken() {
+        for name in IGNORED {
+            let cli = Cli::parse_from(["tidegate".to_owned(), format!("--{name}"), "1".to_owned()]);
+            assert_eq!(cli.ignored.given, [*name]);
+        }
+        for name in IGNORED_SWITCHES {
+            for form in ["", "=true", "=false"] {
+                let cli = Cli::parse_from([
+                    "tidegate".to_owned(),
+                    format!("--{name}{form}"),
+                    "check".to_owned(),
+                ]);
+                assert_eq!(
+                    (cli.ignored.given, cli.command),
+                    (vec![*name], Some(Command::Check))
+                );
+            }
+        }
     }
 
     #[test]

@@ -38,6 +38,12 @@ pub(crate) enum Look {
     Run(ObjectKey),
     /// A Service that may have to be let go of (contract 3.5).
     Service(ObjectKey),
+    /// A Rollout that is gone.
+    Deleted {
+        key: ObjectKey,
+        uid: Box<str>,
+        version: Box<str>,
+    },
 }
 
 /// An object that could not be read.
@@ -113,6 +119,8 @@ struct TemplateEntry {
 #[derive(Clone, Debug)]
 pub(crate) struct Cache {
     instance_id: Option<String>,
+    /// Only what analysis runs need is known.
+    analysis_only: bool,
     /// When this process started: nothing is known of routes before.
     started: Timestamp,
     rollouts: Store<RolloutEntry>,
@@ -134,9 +142,10 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    pub(crate) fn new(instance_id: Option<String>, started: Timestamp) -> Self {
+    pub(crate) fn new(instance_id: Option<String>, analysis_only: bool, started: Timestamp) -> Self {
         Self {
             instance_id,
+            analysis_only,
             started,
             rollouts: Store::default(),
             replica_sets: Store::default(),
@@ -177,6 +186,9 @@ impl Cache {
 
     /// Kinds to watch: the ones that are always, and those of workloads that Rollouts name.
     pub(crate) fn wanted(&self) -> BTreeSet<Kind> {
+        if self.analysis_only {
+            return [Kind::AnalysisRun, Kind::Job].into();
+        }
         let named = self.users.iter().map(|((kind, _), _)| *kind);
         Kind::ALL
             .into_iter()
@@ -430,10 +442,17 @@ impl Cache {
         let services: Vec<ObjectKey> = self.managed_by(key).collect();
         let looks = services.into_iter().map(Look::Service);
         looks
-            .chain([Look::Rollout {
-                key: key.clone(),
-                urgent: false,
-            }])
+            .chain([
+                Look::Rollout {
+                    key: key.clone(),
+                    urgent: false,
+                },
+                Look::Deleted {
+                    key: key.clone(),
+                    uid: entry.uid.clone(),
+                    version: entry.version.clone(),
+                },
+            ])
             .collect()
     }
 

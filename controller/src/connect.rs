@@ -27,6 +27,31 @@ pub(crate) async fn connect(args: &ClusterArgs) -> anyhow::Result<(Client, Strin
         std::fs::metadata(&file).with_context(|| format!("--certificate-authority {}", file.display()))?;
         config.root_cert_file = Some(file);
     }
+    let auth = &mut config.auth_info;
+    for (flag, file, field) in [
+        (
+            "--client-certificate",
+            &args.client_certificate,
+            &mut auth.client_certificate,
+        ),
+        ("--client-key", &args.client_key, &mut auth.client_key),
+    ] {
+        if let Some(file) = file {
+            std::fs::metadata(file).with_context(|| format!("{flag} {}", file.display()))?;
+            *field = Some(file.display().to_string());
+        }
+    }
+    auth.username = args.username.clone().or(auth.username.take());
+    if let Some(password) = &args.password {
+        auth.password = Some(password.clone().into());
+    }
+    if let Some(proxy) = &args.proxy_url {
+        config.proxy_url = Some(
+            proxy
+                .parse()
+                .with_context(|| format!("--proxy-url {proxy} is no URL"))?,
+        );
+    }
     config.tls_server_name = args.tls_server_name.clone().or(config.tls_server_name);
     config.accept_invalid_certs |= args.insecure_skip_tls_verify;
     config.auth_info.impersonate = args.impersonate.clone().or(config.auth_info.impersonate);

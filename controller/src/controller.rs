@@ -22,6 +22,7 @@ use tidegate_engine::observed::{Identity, PodView};
 use tidegate_engine::{Observed, Plan, Settings, Urgency};
 
 use crate::cache::{Cache, Look};
+use crate::event::{self, Subject, Words};
 use crate::execute::{self, Execution, Outcome, Step};
 use crate::object::{Kind, Object, ObjectKey};
 use crate::queue::{Lane, Queue};
@@ -34,6 +35,9 @@ const MAX_HOLD: SignedDuration = SignedDuration::from_secs(60);
 /// Delay of the next look at objects whose watch does not tell: a resync (F155).
 const RESYNC: SignedDuration = SignedDuration::from_secs(900);
 
+/// How long the end of a Rollout is worth an event.
+const DELETED_IS_NEWS: SignedDuration = SignedDuration::from_mins(1);
+
 /// What a controller is started with.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -45,6 +49,8 @@ pub struct Options {
     pub analysis_threads: usize,
     /// An object is looked at after this long even without news (F155).
     pub resync: SignedDuration,
+    /// Act on analysis runs only, as `--controllers=analysis` asks (F154).
+    pub analysis_only: bool,
     /// Namespace for the Jobs of all runs; `None`: that of the run (F164).
     pub job_namespace: Option<String>,
 }
@@ -56,6 +62,7 @@ impl Default for Options {
             rollout_threads: 10,
             analysis_threads: 30,
             resync: RESYNC,
+            analysis_only: false,
             job_namespace: None,
         }
     }
@@ -86,6 +93,44 @@ pub enum Key {
     Run(ObjectKey),
     /// A Service that may have to be let go of (contract 3.5).
     Service(ObjectKey),
+    /// A Rollout that is gone, which an event tells.
+    Deleted(Deleted),
+}
+
+/// A Rollout that is gone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Deleted {
+    key: ObjectKey,
+    uid: Box<str>,
+    version: Box<str>,
+    seen: Timestamp,
+}
+
+impl Deleted {
+    /// The event; `None` when it is no news any more: a process that did not lead then has nothing to add.
+    fn event(&self, now: Timestamp) -> Option<Request> {
+        let age = now.duration_since(self.seen);
+        if age > DELETED_IS_NEWS {
+            return None;
+        }
+        let ObjectKey { namespace, name } = &self.key;
+        let subject = Subject {
+            kind: "Rollout",
+            namespace: namespace.clone(),
+            name: name.clone(),
+            uid: self.uid.to_string(),
+            resource_version: self.version.to_string(),
+        };
+        // Name before namespace, as upstream has it (contract 2.8).
+        let message = format!("Rollout {name}/{namespace} is deleted.");
+        let words = Words {
+            warning: false,
+            reason: "RolloutDeleted",
+            message: &message,
+            occurrence: "",
+        };
+        Some(event::record(&subject, words, now))
+    }
 }
 
 /// One look at one object, with what follows from it.
@@ -115,6 +160,7 @@ enum Stage {
     Reading(Reads),
     Executing(Box<Execution>),
     Cleaning(Option<Request>),
+    Telling(Option<Request>),
     Run(Box<RunJob>),
     Over(Outcome),
 }
@@ -156,7 +202,11 @@ pub struct Controller {
 impl Controller {
     /// A controller that knows nothing yet. `started` is now.
     pub fn new(options: Options, started: Timestamp) -> Self {
-        let cache = Cache::new(options.settings.instance_id.clone(), started);
+        let cache = Cache::new(
+            options.settings.instance_id.clone(),
+            options.analysis_only,
+            started,
+        );
         Self {
             options,
             cache,
@@ -215,6 +265,16 @@ impl Controller {
                 }
                 Look::Service(key) => self.rollouts.add(Key::Service(key), Lane::Normal, now),
                 Look::Run(key) => self.runs.add(Key::Run(key), Lane::Normal, now),
+                Look::Deleted { key, uid, version } => {
+                    let seen = now;
+                    let deleted = Deleted {
+                        key,
+                        uid,
+                        version,
+                        seen,
+                    };
+                    self.rollouts.add(Key::Deleted(deleted), Lane::Normal, now);
+                }
             }
         }
     }
@@ -229,17 +289,17 @@ impl Controller {
         if self.rollouts.running() < self.options.rollout_threads
             && let Some(key) = self.rollouts.next(now)
         {
-            return Some(self.start(key));
+            return Some(self.start(key, now));
         }
         if self.runs.running() < self.options.analysis_threads
             && let Some(key) = self.runs.next(now)
         {
-            return Some(self.start(key));
+            return Some(self.start(key, now));
         }
         None
     }
 
-    fn start(&mut self, key: Key) -> Job {
+    fn start(&mut self, key: Key, now: Timestamp) -> Job {
         let stage = match &key {
             Key::Rollout(rollout) => {
                 let unread = self.cache.unread(rollout).into_iter();
@@ -269,6 +329,7 @@ impl Controller {
                     body,
                 )
             })),
+            Key::Deleted(deleted) => Stage::Telling(deleted.event(now)),
         };
         Job {
             key,
@@ -291,6 +352,11 @@ impl Controller {
                     Some(request) => return Some(send(&mut job.waiting, request)),
                     None => job.stage = Stage::Over(Outcome::Done),
                 },
+                Stage::Telling(event) => {
+                    let event = event.take();
+                    job.stage = Stage::Over(Outcome::Done);
+                    return event.map(Step::Event);
+                }
                 Stage::Reading(reading) => {
                     if let Some(request) = reading.requests.pop_front() {
                         return Some(send(&mut job.waiting, request));
@@ -489,7 +555,7 @@ impl Controller {
             (None, _) => {}
         }
         match &mut job.stage {
-            Stage::Over(_) => {}
+            Stage::Over(_) | Stage::Telling(_) => {}
             Stage::Cleaning(_) => {
                 job.stage = Stage::Over(match answer {
                     Ok(_) => Outcome::Done,

@@ -37,7 +37,11 @@ pub fn observed(
         .pointer("/metadata/labels")
         .and_then(|labels| labels.get(INSTANCE_ID_LABEL));
     let instance = instance.and_then(Value::as_str).map(str::to_owned);
-    let mut cache = Cache::new(instance, now.saturating_sub(LONG_AGO).unwrap_or(Timestamp::MIN));
+    let mut cache = Cache::new(
+        instance,
+        false,
+        now.saturating_sub(LONG_AGO).unwrap_or(Timestamp::MIN),
+    );
     // Rollouts first: they say which of the rest matter.
     for wanted in Kind::ALL {
         for (kind, object) in objects.iter().filter(|(kind, _)| *kind == wanted) {

@@ -40,9 +40,8 @@ async fn run(cli: Cli) -> ExitCode {
             Err(error) => Err(error),
         },
         None => {
-            let given = cli.ignored.given();
-            if !given.is_empty() {
-                tracing::warn!("flags without effect: {}", given.join(", "));
+            if !cli.ignored.given.is_empty() {
+                tracing::warn!("flags without effect: --{}", cli.ignored.given.join(", --"));
             }
             match stop_on_signals() {
                 Ok(stop) => shell::run(cli, stop).await,

@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
+use tidegate_crds::RolloutDuration;
 
 use crate::controller::{Controller, Key};
 use crate::execute::Outcome;
@@ -22,6 +23,28 @@ const RECONCILE: &[f64] = &[0.01, 0.15, 0.25, 0.5, 1.0];
 /// Buckets of the time that a plan takes.
 const PLAN: &[f64] = &[0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1];
 
+/// Buckets of how long updates take: a minute to a day. Upstream's are not documented.
+const UPDATE: &[f64] = &[60.0, 300.0, 600.0, 1800.0, 3600.0, 10_800.0, 43_200.0, 86_400.0];
+type PartOfUpdate = fn(&Update) -> &Histogram;
+/// How long updates took (F172): name, help, and which part of [`Update`].
+const UPDATES: [(&str, &str, PartOfUpdate); 3] = [
+    (
+        "rollout_duration_seconds",
+        "Time from the start of an update to its end.",
+        |update| &update.whole,
+    ),
+    (
+        "rollout_progression_duration_seconds",
+        "Time of an update, less the time that it waited for people.",
+        |update| &update.progression,
+    ),
+    (
+        "rollout_manual_pause_duration_seconds",
+        "Time that an update waited for people.",
+        |update| &update.manual_pause,
+    ),
+];
+
 /// What is counted while it happens.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics(Mutex<Counts>);
@@ -31,10 +54,20 @@ struct Counts {
     reconciles: BTreeMap<(&'static str, String, String), Histogram>,
     errors: BTreeMap<(&'static str, String, String), u64>,
     events: BTreeMap<[String; 4], u64>,
+    /// By namespace, name, and how the update ended.
+    updates: BTreeMap<[String; 3], Update>,
     requests: BTreeMap<(&'static str, String, String, &'static str, u16), u64>,
     writes: BTreeMap<(&'static str, &'static str, &'static str), u64>,
     steps: Histogram,
     watch_restarts: BTreeMap<Kind, u64>,
+}
+
+/// Durations of the updates of one Rollout.
+#[derive(Debug, Default)]
+struct Update {
+    whole: Histogram,
+    progression: Histogram,
+    manual_pause: Histogram,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -113,12 +146,48 @@ impl Metrics {
         self.with(|counts| *counts.events.entry(key).or_default() += 1);
     }
 
+    /// A write was accepted: if it ended the update of a Rollout, how long that took (F172).
+    pub(crate) fn written(&self, request: &Request, answer: &Value) {
+        if *request.resource != ROLLOUTS
+            || request
+                .body
+                .pointer("/status/duration/finishedAt")
+                .is_none_or(Value::is_null)
+        {
+            return;
+        }
+        let duration = answer.pointer("/status/duration").cloned().unwrap_or_default();
+        let Ok(duration) = serde_json::from_value::<RolloutDuration>(duration) else {
+            return;
+        };
+        let (Some(started), Some(finished), Some(completion)) = (
+            duration.rollout_started_at,
+            duration.finished_at,
+            duration.completion_status,
+        ) else {
+            return;
+        };
+        let whole = finished.as_second().saturating_sub(started.as_second()).max(0) as f64;
+        let paused = duration.total_manual_pause_duration_seconds.unwrap_or(0).max(0) as f64;
+        let series = [
+            request.namespace.clone(),
+            request.name.clone(),
+            completion.to_string(),
+        ];
+        self.with(|counts| {
+            let update = counts.updates.entry(series).or_default();
+            update.whole.observe(UPDATE, whole);
+            update.progression.observe(UPDATE, (whole - paused).max(0.0));
+            update.manual_pause.observe(UPDATE, paused);
+        });
+    }
+
     /// A job is over.
     pub(crate) fn job(&self, key: &Key, took: Duration, outcome: &Outcome) {
         let (kind, object) = match key {
             Key::Rollout(key) => ("rollout", key),
             Key::Run(key) => ("analysis_run", key),
-            Key::Service(_) => return,
+            Key::Service(_) | Key::Deleted(_) => return,
         };
         let series = (kind, object.namespace.clone(), object.name.clone());
         self.with(|counts| {
@@ -144,6 +213,9 @@ impl Metrics {
             counts
                 .events
                 .retain(|[namespace, name, ..], _| known("rollout", namespace, name));
+            counts
+                .updates
+                .retain(|[namespace, name, _], _| known("rollout", namespace, name));
             counts
                 .requests
                 .retain(|(_, namespace, name, ..), _| name.is_empty() || known("rollout", namespace, name));
@@ -240,6 +312,17 @@ impl Counts {
             ];
             page.sample("rollout_events_total", &labels, *count as f64);
         }
+        for (metric, help, part) in UPDATES {
+            page.head(metric, "histogram", help);
+            for ([namespace, name, status], update) in &self.updates {
+                let labels = [
+                    ("namespace", namespace.as_str()),
+                    ("name", name),
+                    ("status", status),
+                ];
+                page.histogram(metric, &labels, UPDATE, part(update));
+            }
+        }
         let requests = "controller_clientset_k8s_request_total";
         page.head(
             requests,
@@ -328,6 +411,7 @@ impl Page {
 mod tests {
     use super::*;
     use crate::object::ObjectKey;
+    use crate::request::Verb;
 
     #[test]
     fn the_text_format() {
@@ -339,6 +423,40 @@ mod tests {
             page.0,
             "# HELP a Help\n# TYPE a gauge\na 1\na{x=\"q\\\"b\\\\n\\n\",y=\"z\"} 0.5\n"
         );
+    }
+
+    /// Contract 1.12, F172: once, when the status that ends the update is written.
+    #[test]
+    fn updates_are_timed() {
+        let metrics = Metrics::default();
+        let duration = serde_json::json!({
+            "rolloutStartedAt": "2026-01-01T00:00:00Z",
+            "finishedAt": "2026-01-01T00:10:00Z",
+            "totalManualPauseDurationSeconds": 240,
+            "completionStatus": "Promoted",
+        });
+        let write = |status| {
+            let body = serde_json::json!({"status": status});
+            Request::new(Verb::MergePatch, &ROLLOUTS, "shop", "web", body).on("status")
+        };
+        let object = serde_json::json!({"status": {"duration": duration}});
+        metrics.written(&write(serde_json::json!({"phase": "Healthy"})), &object);
+        let ends = serde_json::json!({"duration": {"finishedAt": "2026-01-01T00:10:00Z"}});
+        metrics.written(&write(ends), &object);
+        let controller = Controller::new(crate::controller::Options::default(), jiff::Timestamp::UNIX_EPOCH);
+        let page = metrics.page(&controller, true, [0, 0]);
+        let labels = "namespace=\"shop\",name=\"web\",status=\"Promoted\"";
+        for line in [
+            format!("rollout_duration_seconds_sum{{{labels}}} 600"),
+            format!("rollout_duration_seconds_count{{{labels}}} 1"),
+            format!("rollout_progression_duration_seconds_sum{{{labels}}} 360"),
+            format!("rollout_manual_pause_duration_seconds_bucket{{{labels},le=\"300\"}} 1"),
+        ] {
+            assert!(
+                page.lines().any(|found| found == line),
+                "{line} is missing in\n{page}"
+            );
+        }
     }
 
     #[test]

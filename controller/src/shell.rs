@@ -116,6 +116,7 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<()> {
         rollout_threads: cli.run.rollout_threads.into(),
         analysis_threads: cli.run.analysis_threads.into(),
         resync: SignedDuration::from_secs(cli.run.rollout_resync),
+        analysis_only: cli.run.controllers.is_some(),
         job_namespace: job_namespace.clone(),
     };
     let election = cli.run.leader_elect.then(|| {
@@ -237,7 +238,9 @@ async fn watches(shared: Arc<Shared>, api: Api, scope: Scope) {
     loop {
         let (wanted, listed) = {
             let controller = shared.controller();
-            (controller.wanted(), controller.listed(Kind::Rollout))
+            let wanted = controller.wanted();
+            let listed = controller.listed(Kind::Rollout) || !wanted.contains(&Kind::Rollout);
+            (wanted, listed)
         };
         for kind in wanted {
             if (kind == Kind::Rollout || listed) && watched.insert(kind) {
@@ -394,7 +397,10 @@ impl Worker {
                 Some(Step::Request(request)) => {
                     let answer = self.send(&request).await;
                     match &answer {
-                        Ok(_) => tracing::debug!(%request, "done"),
+                        Ok(object) => {
+                            self.shared.metrics.written(&request, object);
+                            tracing::debug!(%request, "done");
+                        }
                         Err(failure) => tracing::debug!(%request, %failure, "failed"),
                     }
                     answer

@@ -345,6 +345,10 @@ impl<'a> BlueGreen<'_, 'a> {
             .status
             .pause_conditions
             .retain(|p| p.reason != PauseReason::InconclusiveAnalysisRun);
+        if verdict.measures_again() && !cx.has_pause(&PauseReason::BlueGreenPause) {
+            // What was resumed is the analysis; the pause before the switch is still to come.
+            draft.status.controller_pause = None;
+        }
         if self.fast {
             draft.status.pause_conditions.clear();
             draft.status.controller_pause = None;

@@ -590,7 +590,7 @@ impl<'a> Canary<'_, 'a> {
             .status
             .pause_conditions
             .retain(|p| p.reason != PauseReason::InconclusiveAnalysisRun);
-        if verdict.measured_again() && self.step().is_none_or(|step| step.pause.is_none()) {
+        if verdict.measures_again() && self.step().is_none_or(|step| step.pause.is_none()) {
             draft.status.controller_pause = None;
         }
         if self.full || in_window || cx.spec_paused() || cx.fully_promoted() {

@@ -140,10 +140,13 @@ impl<'a> Context<'a> {
 
     /// What weights add up to (contract F47).
     pub(crate) fn total_weight(&self) -> i32 {
-        self.routing()
-            .and_then(|r| r.max_traffic_weight)
-            .filter(|w| *w > 0)
-            .unwrap_or(100)
+        self.max_weight().unwrap_or(100)
+    }
+
+    /// The total that the Rollout asks for, if it does.
+    pub(crate) fn max_weight(&self) -> Option<i32> {
+        let routing = self.routing()?;
+        routing.max_traffic_weight.filter(|w| *w > 0)
     }
 
     pub(crate) fn service(&self, name: Option<&str>) -> Option<&'a ServiceView> {

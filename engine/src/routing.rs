@@ -78,7 +78,7 @@ pub(crate) fn act(canary: &Canary<'_, '_>, stable_served: bool, draft: &mut Draf
         stable_service: canary.spec.stable_service.as_deref().unwrap_or_default(),
         canary_service: canary.spec.canary_service.as_deref().unwrap_or_default(),
         weight,
-        total: cx.total_weight(),
+        total: cx.max_weight(),
         headers: headers(canary, routing),
     };
     for router in routers(routing) {
@@ -183,7 +183,7 @@ pub(crate) fn headers_placed(canary: &Canary<'_, '_>) -> bool {
         stable_service: canary.spec.stable_service.as_deref().unwrap_or_default(),
         canary_service: canary.spec.canary_service.as_deref().unwrap_or_default(),
         weight: observe(cx).at_most(),
-        total: cx.total_weight(),
+        total: cx.max_weight(),
         headers: headers(canary, routing),
     };
     routers(routing).iter().all(|r| {

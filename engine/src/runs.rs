@@ -26,8 +26,8 @@ pub(crate) struct Verdict<'a> {
     background: Option<&'a AnalysisRun>,
     pre: Option<&'a AnalysisRun>,
     post: Option<&'a AnalysisRun>,
-    /// A person resumed after an inconclusive run: it is measured again.
-    resumed: bool,
+    /// A person resumed after an inconclusive run: another one measures again.
+    measures_again: bool,
 }
 
 /// Which runs shall exist now.
@@ -69,19 +69,13 @@ impl<'a> Verdict<'a> {
 
     /// An analysis could not decide, and nobody has resumed since.
     pub(crate) fn inconclusive(&self) -> bool {
-        !self.resumed
-            && self
-                .all()
-                .any(|run| run.status.phase == AnalysisPhase::Inconclusive)
+        self.all()
+            .any(|run| run.status.phase == AnalysisPhase::Inconclusive)
     }
 
-    /// The runs that a person asked for by resuming are there: from now on their word counts.
-    pub(crate) fn measured_again(&self) -> bool {
-        self.resumed
-            && self.all().next().is_some()
-            && self
-                .all()
-                .all(|run| run.status.phase != AnalysisPhase::Inconclusive)
+    /// A person has just resumed after an inconclusive run.
+    pub(crate) fn measures_again(&self) -> bool {
+        self.measures_again
     }
 
     pub(crate) fn step_successful(&self) -> bool {
@@ -105,19 +99,26 @@ fn is_of_step(run: &AnalysisRun, index: i32) -> bool {
 }
 
 /// Finds the runs of the update in progress: those that the status names, and those that were created but not recorded
-/// before a crash.
+/// before a crash. A run that could not decide is none of them once a person has resumed: another one measures again, and
+/// what that one says counts.
 pub(crate) fn judge<'a>(cx: &Context<'a>) -> Verdict<'a> {
     let status = cx.status();
     let canary = status.canary.as_ref();
     let bg = status.blue_green.as_ref();
-    let find = |recorded: Option<&RolloutAnalysisRunStatus>, role: RunRole| {
+    let mut measures_again = false;
+    let mut find = |recorded: Option<&RolloutAnalysisRunStatus>, role: RunRole| {
         let named = recorded.and_then(|r| cx.run(&r.name));
-        named.or_else(|| unrecorded(cx, role)).map(Arc::as_ref)
+        // The pause was recorded with the phase: if it is gone, a person took it away.
+        let resumed = recorded.is_some_and(|r| r.status == AnalysisPhase::Inconclusive)
+            && !cx.has_pause(&PauseReason::InconclusiveAnalysisRun);
+        measures_again |= resumed;
+        let other = |run: &&Arc<AnalysisRun>| recorded.is_none_or(|r| r.name != run.metadata.name);
+        named
+            .filter(|_| !resumed)
+            .or_else(|| unrecorded(cx, role).filter(other))
+            .map(Arc::as_ref)
     };
-    let mut verdict = Verdict {
-        resumed: cx.controller_pause() && !cx.has_pause(&PauseReason::InconclusiveAnalysisRun),
-        ..Verdict::default()
-    };
+    let mut verdict = Verdict::default();
     match cx.strategy {
         Strategy::Canary(_) => {
             if let Some(index) = status.current_step_index {
@@ -138,6 +139,7 @@ pub(crate) fn judge<'a>(cx: &Context<'a>) -> Verdict<'a> {
             verdict.post = find(recorded, RunRole::PostPromotion);
         }
     }
+    verdict.measures_again = measures_again;
     verdict
 }
 
@@ -185,7 +187,7 @@ pub(crate) fn act(cx: &Context<'_>, verdict: &Verdict<'_>, wanted: &Wanted<'_>, 
     for (wish, run) in roles {
         let Some((role, analysis)) = wish else { continue };
         match run {
-            Some(run) if !(verdict.resumed && run.status.phase == AnalysisPhase::Inconclusive) => {
+            Some(run) => {
                 current.push(&run.metadata.name);
                 if !run.status.phase.completed() && !matches!(role, RunRole::Background) {
                     draft.because(Reason::WaitingForAnalysis {
@@ -194,7 +196,7 @@ pub(crate) fn act(cx: &Context<'_>, verdict: &Verdict<'_>, wanted: &Wanted<'_>, 
                     });
                 }
             }
-            _ => create(cx, role, analysis, draft),
+            None => create(cx, role, analysis, draft),
         }
     }
     for run in &cx.seen.analysis_runs {
@@ -275,12 +277,11 @@ fn forget(cx: &Context<'_>, verdict: &Verdict<'_>, draft: &mut Draft) {
 pub(crate) fn record(cx: &Context<'_>, verdict: &Verdict<'_>, draft: &mut Draft) {
     let old = |s: &Option<RolloutAnalysisRunStatus>| s.clone();
     let summary = |run: Option<&AnalysisRun>| {
-        run.filter(|run| !(verdict.resumed && run.status.phase == AnalysisPhase::Inconclusive))
-            .map(|run| RolloutAnalysisRunStatus {
-                name: run.metadata.name.clone(),
-                status: run.status.phase.clone(),
-                message: run.status.message.clone().filter(|m| !m.is_empty()),
-            })
+        run.map(|run| RolloutAnalysisRunStatus {
+            name: run.metadata.name.clone(),
+            status: run.status.phase.clone(),
+            message: run.status.message.clone().filter(|m| !m.is_empty()),
+        })
     };
     let aborted = cx.status().abort == Some(true) && cx.status().aborted_at.is_some();
     let mut changes = Vec::new();

@@ -134,7 +134,7 @@ impl Process {
         let job = self.controller.next_job(now + self.skew)?;
         let read = match job.key() {
             Key::Rollout(key) => self.delivered(&(key.namespace.clone(), key.name.clone())),
-            Key::Run(_) | Key::Service(_) => 0,
+            Key::Run(_) | Key::Service(_) | Key::Deleted(_) => 0,
         };
         self.last_job += 1;
         self.jobs.insert(

@@ -24,8 +24,8 @@ pub struct TrafficIntent<'a> {
     pub canary_service: &'a str,
     /// Share of the canary, out of [`TrafficIntent::total`].
     pub weight: i32,
-    /// What weights add up to: `maxTrafficWeight`, or 100.
-    pub total: i32,
+    /// What weights add up to, if the Rollout says so (`maxTrafficWeight`); 100 otherwise.
+    pub total: Option<i32>,
     /// Header routes that are in force, by the order of `managedRoutes`.
     pub headers: Vec<HeaderRoute>,
 }

@@ -84,19 +84,21 @@ impl<'a> Nginx<'a> {
         }
         out.insert(format!("{prefix}/canary"), "true".to_owned());
         out.insert(format!("{prefix}/canary-weight"), intent.weight.to_string());
-        if intent.total != 100 {
-            out.insert(format!("{prefix}/canary-weight-total"), intent.total.to_string());
+        if let Some(total) = intent.total {
+            out.insert(format!("{prefix}/canary-weight-total"), total.to_string());
         }
         out
     }
 
-    /// Annotation keys that this router may have set for a header route and takes away when the route ends.
-    fn header_keys(self) -> [String; 3] {
+    /// Annotation keys that this router may have set and takes away when they are not wanted any more: a header route that
+    /// ended, a total that would make all weights smaller than they say.
+    fn passing_keys(self) -> [String; 4] {
         let prefix = self.prefix();
         [
             "canary-by-header",
             "canary-by-header-value",
             "canary-by-header-pattern",
+            "canary-weight-total",
         ]
         .map(|k| format!("{prefix}/{k}"))
     }
@@ -108,7 +110,7 @@ impl<'a> Nginx<'a> {
                 changed.insert(key.clone(), json!(value));
             }
         }
-        for key in self.header_keys() {
+        for key in self.passing_keys() {
             if annotation(live, &key).is_some() && !annotations.contains_key(&key) {
                 changed.insert(key, Value::Null);
             }

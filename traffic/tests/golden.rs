@@ -113,7 +113,9 @@ fn nginx() {
             stable_service: "stable",
             canary_service: "canary",
             weight: number("weight", 0),
-            total: number("total", 100),
+            total: intent["total"]
+                .as_i64()
+                .map(|total| i32::try_from(total).unwrap()),
             headers: headers(intent),
         };
         let live = live(&case);

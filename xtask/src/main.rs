@@ -6,6 +6,7 @@ mod bench;
 mod cluster;
 mod crds;
 mod e2e;
+mod mutants;
 mod process;
 
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ enum Chore {
     E2e(e2e::E2e),
     /// Measures time, memory and size, for docs/performance.md.
     Bench(bench::Bench),
+    /// Takes guards of the planner away, one at a time: a scenario of the simulator has to fail for each.
+    Mutants(mutants::Mutants),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Chore::Cluster(arguments) => cluster::run(arguments),
         Chore::E2e(arguments) => e2e::run(&arguments),
         Chore::Bench(arguments) => bench::run(&arguments),
+        Chore::Mutants(arguments) => mutants::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -244,7 +244,37 @@ fn a_service_is_let_go_of_when_its_rollout_is_deleted() {
     due(&mut controller, at(1));
     controller.deliver(Kind::Rollout, Signal::Deleted(Object::Value(&web)), at(2));
     let keys: Vec<Key> = std::iter::from_fn(|| controller.next_job(at(2)).map(|job| job.key)).collect();
-    assert_eq!(keys, [Key::Service(key("web")), Key::Rollout(key("web"))]);
+    let [Key::Service(service), Key::Rollout(rollout), Key::Deleted(_)] = keys.as_slice() else {
+        panic!("{keys:?}");
+    };
+    assert_eq!((service, rollout), (&key("web"), &key("web")));
+}
+
+/// Contract 2.8: name and namespace in upstream's order. Told once, and not by who was no leader at the time.
+#[test]
+fn the_end_of_a_rollout_is_told_while_it_is_news() {
+    let web = rollout("web", 1);
+    let told = |looked: Timestamp| -> Vec<String> {
+        let mut controller = listed(&[(Kind::Rollout, web.clone())]);
+        due(&mut controller, at(1));
+        controller.deliver(Kind::Rollout, Signal::Deleted(Object::Value(&web)), at(2));
+        let mut told = Vec::new();
+        while let Some(mut job) = controller.next_job(looked) {
+            while let Some(step) = controller.step(&mut job, looked) {
+                if let Step::Event(request) = step {
+                    let text = |field: &str| request.body[field].as_str().unwrap().to_owned();
+                    told.push(format!("{} {} {}", text("type"), text("reason"), text("message")));
+                }
+            }
+            controller.finish(job, looked);
+        }
+        told
+    };
+    assert_eq!(
+        told(at(2)),
+        ["Normal RolloutDeleted Rollout web/shop is deleted."]
+    );
+    assert_eq!(told(at(70)), [""; 0]);
 }
 
 #[test]

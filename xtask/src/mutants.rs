@@ -1,0 +1,254 @@
+//! `cargo xtask mutants`: takes guards away, one at a time, and runs the simulator: a scenario has to fail for each.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+
+use crate::process;
+
+/// A guard, and the code without it.
+struct Mutant {
+    /// What the guard is for.
+    guard: &'static str,
+    file: &'static str,
+    /// Is there once.
+    code: &'static str,
+    instead: &'static str,
+}
+
+const MUTANTS: &[Mutant] = &[
+    Mutant {
+        guard: "pods are kept until the data plane knows that their traffic is gone",
+        file: "engine/src/draft.rs",
+        code: "match cx.unsettled_until() {",
+        instead: "match cx.unsettled_until().filter(|_| false) {",
+    },
+    Mutant {
+        guard: "no version becomes smaller than its traffic needs",
+        file: "engine/src/canary.rs",
+        code: "let to = to.max(needed.min(rs.spec_replicas));",
+        instead: "let to = to.max(needed.min(0));",
+    },
+    Mutant {
+        guard: "weight only to a canary Service that selects the new version",
+        file: "engine/src/routing.rs",
+        code: "if weight > live.at_most() && !selects_new {",
+        instead: "if weight > live.at_most() && !selects_new && weight < 0 {",
+    },
+    Mutant {
+        guard: "weight of a step only once its pods are available",
+        file: "engine/src/canary.rs",
+        code: "Some(i) if !self.at_wanted() => self",
+        instead: "Some(i) if !self.at_wanted() && i > 1000 => self",
+    },
+    Mutant {
+        guard: "weight back to stable only as far as its pods can carry it",
+        file: "engine/src/canary.rs",
+        code: "if self.dynamic() { self.weight_back() } else { 0 }",
+        instead: "0",
+    },
+    Mutant {
+        guard: "a Service is pointed at a version that can serve",
+        file: "engine/src/services.rs",
+        code: "if ready || unconditional {",
+        instead: "if ready || unconditional || !rs.hash.is_empty() {",
+    },
+    Mutant {
+        guard: "after an abort the canary Service moves only when no weight goes to it",
+        file: "engine/src/services.rs",
+        code: "routing::observe(cx).at_most() == 0 && served",
+        instead: "served",
+    },
+    Mutant {
+        guard: "the canary Service leaves an intermediate version only without weight",
+        file: "engine/src/services.rs",
+        code: "if routing::observe(cx).at_most() > 0 && !cx.fully_promoted() {",
+        instead: "if routing::observe(cx).at_most() > 1000 {",
+    },
+    Mutant {
+        guard: "an abort is one way: the rejected version does not grow again",
+        file: "engine/src/canary.rs",
+        code: "&& (!self.aborting || cx.fully_promoted()) {",
+        instead: "{",
+    },
+    Mutant {
+        guard: "the rejected version goes once stable is whole",
+        file: "engine/src/canary.rs",
+        code: "if !stable_whole || routing::observe(cx).at_most() > 0 {",
+        instead: "if !stable_whole && rs.spec_replicas < 0 {",
+    },
+    Mutant {
+        guard: "an analysis step ends when its run is successful",
+        file: "engine/src/canary.rs",
+        code: "return verdict.step_successful();",
+        instead: "return true;",
+    },
+    Mutant {
+        guard: "a pause ends by its time or by a client",
+        file: "engine/src/canary.rs",
+        code: "until.is_some_and(|until| draft.due(cx, until))\n    }\n\n    /// Why the new version",
+        instead: "until.is_none_or(|until| draft.due(cx, until))\n    }\n\n    /// Why the new version",
+    },
+    Mutant {
+        guard: "blue-green switches when all pods are available",
+        file: "engine/src/bluegreen.rs",
+        code: "if !saturated(new, cx.size) {\n            draft.because",
+        instead: "if !saturated(new, cx.size) && cx.size < 0 {\n            draft.because",
+    },
+    Mutant {
+        guard: "blue-green switches after pause and analysis",
+        file: "engine/src/bluegreen.rs",
+        code: "if self.gates_open(verdict) {",
+        instead: "if self.gates_open(verdict) || self.active.is_some() {",
+    },
+    Mutant {
+        guard: "a Service that lost its selector is repaired, and no reason to promote",
+        file: "engine/src/bluegreen.rs",
+        code: "if !self.active_hash().is_empty() || cx.stable_hash().is_empty() {",
+        instead: "if !self.active_hash().is_empty() || draft.status.stable_rs.is_some() {",
+    },
+    Mutant {
+        guard: "the old colour is kept for its delay",
+        file: "engine/src/bluegreen.rs",
+        code: "_ if delay.is_zero() => true,",
+        instead: "_ if delay.is_zero() || rs.spec_replicas > 0 => true,",
+    },
+    Mutant {
+        guard: "a status is written over the version that it was decided on",
+        file: "controller/src/execute.rs",
+        code: "json!({\"metadata\": guard, \"status\": status}),",
+        instead: "{ drop(guard); json!({\"status\": status}) },",
+    },
+    Mutant {
+        guard: "a run that was made before a crash is found again",
+        file: "engine/src/runs.rs",
+        code: ".or_else(|| unrecorded(cx, role).filter(other))\n",
+        instead: ".or_else(|| unrecorded(cx, role).filter(other).filter(|_| false))\n",
+    },
+];
+
+/// Test programs, the quick ones first.
+const PROGRAMS: [&str; 3] = ["scenarios", "swarm", "faults"];
+
+/// `cargo xtask mutants`
+#[derive(Debug, Args)]
+pub(crate) struct Mutants {
+    /// Only guards whose description contains this.
+    filter: Option<String>,
+}
+
+/// Prints a line of Markdown for each guard; one that nothing misses is an error.
+pub(crate) fn run(arguments: &Mutants) -> Result<()> {
+    let copy = copy()?;
+    let filter = arguments.filter.as_deref().unwrap_or_default();
+    let mut missed = 0;
+    println!("| without this guard | fails | for example | because of |\n| --- | --- | --- | --- |");
+    for mutant in MUTANTS.iter().filter(|mutant| mutant.guard.contains(filter)) {
+        let file = copy.join(mutant.file);
+        let text = fs::read_to_string(&file)?;
+        fs::write(&file, text.replace(mutant.code, mutant.instead))?;
+        let found = first_failure(&copy)?;
+        fs::write(&file, text)?;
+        if let Some((program, example, rules)) = found {
+            println!("| {} | `{program}` | `{example}` | {rules} |", mutant.guard);
+        } else {
+            missed += 1;
+            println!("| {} | nothing | | |", mutant.guard);
+        }
+    }
+    ensure!(
+        missed == 0,
+        "{missed} guards that no scenario needs: remove them, or add scenarios"
+    );
+    Ok(())
+}
+
+/// The sources once more, to be changed.
+fn copy() -> Result<PathBuf> {
+    let (from, to) = (process::workspace(), process::workspace().join("target/mutants"));
+    let files = process::output(Command::new("git").current_dir(from).args(["ls-files", "-z"]))?;
+    for name in files.split('\0').filter(|name| !name.is_empty()) {
+        let (old, new) = (from.join(name), to.join(name));
+        if let Some(folder) = new.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        // What has not changed is not built again. A file that was removed without being committed is none.
+        match fs::read(&old) {
+            Ok(text) if fs::read(&new).ok().as_ref() != Some(&text) => fs::write(&new, text)?,
+            _ => {}
+        }
+    }
+    Ok(to)
+}
+
+/// The first test program that fails, one of its scenarios, and what was broken.
+fn first_failure(sources: &Path) -> Result<Option<(&'static str, String, String)>> {
+    for program in PROGRAMS {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let output = Command::new(cargo)
+            .current_dir(sources)
+            // Dependencies are built already.
+            .env("CARGO_TARGET_DIR", process::workspace().join("target"))
+            .args(["test", "--quiet", "--package", "tidegate-sim", "--test", program])
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot run cargo")?;
+        if output.status.success() {
+            continue;
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        let example = text
+            .lines()
+            .find_map(|line| line.split_once(" (seed ").map(|(name, _)| name.trim()));
+        let example = example.with_context(|| {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            format!(
+                "{program} failed without a scenario:\n{}",
+                process::tail(&said, 30)
+            )
+        })?;
+        return Ok(Some((program, example.to_owned(), rules(&text))));
+    }
+    Ok(None)
+}
+
+/// Invariants that a report names: `S1`, `L4`.
+fn rules(report: &str) -> String {
+    let is_rule = |word: &&str| {
+        word.strip_prefix(['S', 'L'])
+            .is_some_and(|number| number.parse::<u8>().is_ok())
+    };
+    let words = report.split(|c: char| !c.is_ascii_alphanumeric());
+    let rules: BTreeSet<&str> = words.filter(is_rule).collect();
+    rules.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_guard_is_there_once() {
+        for mutant in MUTANTS {
+            let text = fs::read_to_string(process::workspace().join(mutant.file)).unwrap();
+            assert_eq!(
+                text.matches(mutant.code).count(),
+                1,
+                "{}: {}",
+                mutant.file,
+                mutant.code
+            );
+        }
+    }
+
+    #[test]
+    fn rules_are_found_in_a_report() {
+        assert_eq!(rules("a-b (seed 7):\n  S12 at 3 s: L4, SX\n  S12"), "L4, S12");
+    }
+}
