@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tidegate_analysis::reading::{JOB_NAME_KEY, JOB_NAMESPACE_KEY};
-use tidegate_analysis::{Outcome, Trouble};
+use tidegate_analysis::{Measure, MeasureKind, Outcome, Trouble};
 use tidegate_crds::{
     API_VERSION, AnalysisPhase, JobMetadata, JobMetric, Measurement, Time,
     labels::{
@@ -166,8 +166,24 @@ fn cluster(what: &str, name: &str, error: &JobsError) -> Failure {
     )
 }
 
+/// Takes, resumes or ends a measurement.
+pub(crate) async fn measure<J: Jobs>(
+    jobs: &J,
+    place: &Place<'_>,
+    measure: &Measure,
+    metric: &JobMetric,
+    now: Timestamp,
+) -> Result<Measured, Failure> {
+    let (name, number) = (&measure.metric, measure.number);
+    match &measure.kind {
+        MeasureKind::Start => start(jobs, place, name, metric, number, now).await,
+        MeasureKind::Resume(measurement) => resume(jobs, measurement, now).await,
+        MeasureKind::Terminate(measurement) => terminate(jobs, place, name, number, measurement).await,
+    }
+}
+
 /// Creates the Job. One of that name that belongs to the same measurement is that Job, created before a crash.
-pub(crate) async fn start<J: Jobs>(
+async fn start<J: Jobs>(
     jobs: &J,
     place: &Place<'_>,
     metric_name: &str,
@@ -210,11 +226,7 @@ fn is_of(job: &Value, run_uid: &str, metric_name: &str) -> bool {
 }
 
 /// Asks how the Job goes.
-pub(crate) async fn resume<J: Jobs>(
-    jobs: &J,
-    measurement: &Measurement,
-    now: Timestamp,
-) -> Result<Measured, Failure> {
+async fn resume<J: Jobs>(jobs: &J, measurement: &Measurement, now: Timestamp) -> Result<Measured, Failure> {
     let (Some(namespace), Some(name)) = (namespace_of(measurement), measurement.metadata.get(JOB_NAME_KEY))
     else {
         return Err(Failure::new(Trouble::Cluster, "job metadata reference missing"));
@@ -258,7 +270,7 @@ fn namespace_of(measurement: &Measurement) -> Option<&String> {
 }
 
 /// Deletes the Job, if there is one.
-pub(crate) async fn terminate<J: Jobs>(
+async fn terminate<J: Jobs>(
     jobs: &J,
     place: &Place<'_>,
     metric_name: &str,

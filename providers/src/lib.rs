@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tidegate_analysis::args::Secrets;
-use tidegate_analysis::{Measure, MeasureKind, Outcome, Reading, Trouble};
+use tidegate_analysis::{Measure, Outcome, Reading, Trouble};
 use tidegate_crds::{AnalysisRun, Metric};
 
 pub use self::job::{Jobs, JobsError};
@@ -97,6 +97,39 @@ pub struct MeasureRequest<'a> {
     pub secrets: &'a Secrets,
 }
 
+impl MeasureRequest<'_> {
+    fn reading(
+        &self,
+        answer: Result<Measured, Failure>,
+        started_at: Timestamp,
+        finished_at: Timestamp,
+    ) -> Reading {
+        let (outcome, metadata) = match answer {
+            Ok(measured) => (measured.outcome, measured.metadata),
+            Err(Failure { trouble, message }) => (Outcome::Error { trouble, message }, BTreeMap::new()),
+        };
+        let clean = |(key, value): (String, String)| (key, self.secrets.redact(&value));
+        let outcome = match outcome {
+            Outcome::Error { trouble, message } => Outcome::Error {
+                trouble,
+                message: self.secrets.redact(&message),
+            },
+            other => other,
+        };
+        let prometheus = self.metric.provider.prometheus.as_ref();
+        let metric_metadata = prometheus.map(prometheus::metadata).unwrap_or_default();
+        Reading {
+            metric: self.measure.metric.clone(),
+            number: self.measure.number,
+            started_at,
+            finished_at,
+            outcome,
+            metadata: metadata.into_iter().map(clean).collect(),
+            metric_metadata: metric_metadata.into_iter().map(clean).collect(),
+        }
+    }
+}
+
 /// What a provider answered.
 struct Measured {
     outcome: Outcome,
@@ -117,6 +150,18 @@ impl Failure {
             message: message.into(),
         }
     }
+}
+
+/// Takes, resumes or ends the measurement of a `job` metric at once, for a cluster that is simulated; `None` for a metric of
+/// another provider.
+pub async fn measure_job<J: Jobs>(jobs: &J, request: MeasureRequest<'_>, now: Timestamp) -> Option<Reading> {
+    let job = request.metric.provider.job.as_ref()?;
+    let place = Place {
+        run: request.run,
+        namespace: None,
+    };
+    let answer = job::measure(jobs, &place, request.measure, job, now).await;
+    Some(request.reading(answer, now, now))
 }
 
 /// The metric providers.
@@ -145,37 +190,8 @@ impl<J: Jobs> Providers<J> {
     /// terminated. How many run at a time is for the caller to limit.
     pub async fn measure(&self, request: MeasureRequest<'_>) -> Reading {
         let started_at = (self.clock)();
-        let (outcome, metadata) = match self.ask(&request, started_at).await {
-            Ok(measured) => (measured.outcome, measured.metadata),
-            Err(Failure { trouble, message }) => (Outcome::Error { trouble, message }, BTreeMap::new()),
-        };
-        let clean = |(key, value): (String, String)| (key, request.secrets.redact(&value));
-        let outcome = match outcome {
-            Outcome::Error { trouble, message } => Outcome::Error {
-                trouble,
-                message: request.secrets.redact(&message),
-            },
-            other => other,
-        };
-        let metric_metadata = request
-            .metric
-            .provider
-            .prometheus
-            .as_ref()
-            .map(prometheus::metadata);
-        Reading {
-            metric: request.measure.metric.clone(),
-            number: request.measure.number,
-            started_at,
-            finished_at: (self.clock)(),
-            outcome,
-            metadata: metadata.into_iter().map(clean).collect(),
-            metric_metadata: metric_metadata
-                .unwrap_or_default()
-                .into_iter()
-                .map(clean)
-                .collect(),
-        }
+        let answer = self.ask(&request, started_at).await;
+        request.reading(answer, started_at, (self.clock)())
     }
 
     /// Deletes a Job of a run that measured what is no longer kept (a plan's `garbage`).
@@ -195,20 +211,8 @@ impl<J: Jobs> Providers<J> {
 
     async fn ask(&self, request: &MeasureRequest<'_>, now: Timestamp) -> Result<Measured, Failure> {
         let provider = &request.metric.provider;
-        let Measure {
-            metric: name,
-            number,
-            kind,
-        } = request.measure;
         if let Some(job) = &provider.job {
-            let place = self.place(request.run);
-            return match kind {
-                MeasureKind::Start => job::start(&self.jobs, &place, name, job, *number, now).await,
-                MeasureKind::Resume(measurement) => job::resume(&self.jobs, measurement, now).await,
-                MeasureKind::Terminate(measurement) => {
-                    job::terminate(&self.jobs, &place, name, *number, measurement).await
-                }
-            };
+            return job::measure(&self.jobs, &self.place(request.run), request.measure, job, now).await;
         }
         if let Some(prometheus) = &provider.prometheus {
             let address = self

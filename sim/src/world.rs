@@ -148,6 +148,11 @@ enum Happening {
         ask: Box<Ask>,
         asked: Timestamp,
     },
+    Terminate {
+        id: u32,
+        job: u64,
+        ask: Box<Ask>,
+    },
     Measured {
         id: u32,
         ask: Box<Ask>,
@@ -487,6 +492,13 @@ impl World {
                 crash_ms,
             } => self.answer(id, job, kind, answer, crash_ms),
             Happening::Ask { id, ask, asked } => self.ask(id, ask, asked),
+            Happening::Terminate { id, job, ask } => {
+                let now = self.now();
+                // There is nothing to stop at a Prometheus.
+                provider::measure_job(&mut self.store, &ask, now, SignedDuration::ZERO);
+                self.notice();
+                self.answer(id, job, "", Ok(Value::Null), None);
+            }
             Happening::Measured { id, ask, reading } => {
                 let now = self.now();
                 if let Some(process) = self.processes.get_mut(&id) {
@@ -788,19 +800,11 @@ impl World {
                     let delay = self.latency();
                     self.agenda.put_in(delay, Happening::Ask { id, ask, asked });
                 }
-                Some(Step::Terminate(_)) => {
+                Some(Step::Terminate(ask)) => {
                     running.awaiting = true;
-                    // there is nothing to stop at a Prometheus
-                    let answer = Ok(Value::Null);
                     let delay = self.latency();
-                    let what = Happening::Answer {
-                        id,
-                        job: number,
-                        kind: "",
-                        answer,
-                        crash_ms: None,
-                    };
-                    self.agenda.put_in(delay, what);
+                    let job = number;
+                    self.agenda.put_in(delay, Happening::Terminate { id, job, ask });
                 }
                 // its reading is refused when it comes
                 Some(Step::Cancel { .. }) => {}
@@ -1026,6 +1030,7 @@ impl World {
         let (reading, delay) = provider::measure(&mut self.store, &mut self.metrics, &ask, asked, now, skew);
         let line = format!("measured {} {}: {:?}", ask.run, reading.metric, reading.outcome);
         self.note(|| line);
+        self.notice();
         self.agenda.put_in(
             delay,
             Happening::Measured {

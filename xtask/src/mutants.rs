@@ -193,8 +193,8 @@ fn first_failure(sources: &Path) -> Result<Option<(&'static str, String, String)
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let output = Command::new(cargo)
             .current_dir(sources)
-            // Dependencies are built already.
-            .env("CARGO_TARGET_DIR", process::workspace().join("target"))
+            // Not ours: cargo takes equal paths within a workspace for equal packages.
+            .env("CARGO_TARGET_DIR", sources.join("target"))
             .args(["test", "--quiet", "--package", "tidegate-sim", "--test", program])
             .stdin(Stdio::null())
             .output()
