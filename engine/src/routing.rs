@@ -71,16 +71,7 @@ pub(crate) fn act(canary: &Canary<'_, '_>, stable_served: bool, draft: &mut Draf
             return;
         }
     }
-    let intent = TrafficIntent {
-        rollout: cx.name(),
-        uid: cx.uid(),
-        namespace: &cx.rollout().metadata.namespace,
-        stable_service: canary.spec.stable_service.as_deref().unwrap_or_default(),
-        canary_service: canary.spec.canary_service.as_deref().unwrap_or_default(),
-        weight,
-        total: cx.max_weight(),
-        headers: headers(canary, routing),
-    };
+    let intent = intent(canary, routing, weight);
     for router in routers(routing) {
         match router.render(&intent, &cx.seen.ingresses) {
             Ok(writes) => {
@@ -107,6 +98,20 @@ pub(crate) fn act(canary: &Canary<'_, '_>, stable_served: bool, draft: &mut Draf
                 return;
             }
         }
+    }
+}
+
+fn intent<'c>(canary: &Canary<'c, '_>, routing: &RolloutTrafficRouting, weight: i32) -> TrafficIntent<'c> {
+    let cx = canary.cx;
+    TrafficIntent {
+        rollout: cx.name(),
+        uid: cx.uid(),
+        namespace: &cx.rollout().metadata.namespace,
+        stable_service: canary.spec.stable_service.as_deref().unwrap_or_default(),
+        canary_service: canary.spec.canary_service.as_deref().unwrap_or_default(),
+        weight,
+        total: cx.max_weight(),
+        headers: headers(canary, routing),
     }
 }
 
@@ -176,16 +181,7 @@ pub(crate) fn headers_placed(canary: &Canary<'_, '_>) -> bool {
     if canary.step().is_none_or(|s| s.set_header_route.is_none()) {
         return true;
     }
-    let intent = TrafficIntent {
-        rollout: cx.name(),
-        uid: cx.uid(),
-        namespace: &cx.rollout().metadata.namespace,
-        stable_service: canary.spec.stable_service.as_deref().unwrap_or_default(),
-        canary_service: canary.spec.canary_service.as_deref().unwrap_or_default(),
-        weight: observe(cx).at_most(),
-        total: cx.max_weight(),
-        headers: headers(canary, routing),
-    };
+    let intent = intent(canary, routing, observe(cx).at_most());
     routers(routing).iter().all(|r| {
         r.render(&intent, &cx.seen.ingresses)
             .is_ok_and(|writes| writes.is_empty())
