@@ -126,7 +126,7 @@ pub struct Facts {
     pub strategy: Strategy,
     /// Versions by hash.
     pub versions: BTreeMap<String, Version>,
-    /// Share of requests by hash when routes and selectors are composed; only versions that get some.
+    /// Largest share of requests by hash when routes and selectors are composed; only versions that get some.
     pub shares: BTreeMap<String, f64>,
     /// Which hash each Service with users selects, when it selects one.
     pub selected: BTreeMap<String, String>,
@@ -187,12 +187,13 @@ impl Facts {
                 self.select(picture, active);
             }
             Strategy::RoutedCanary => {
-                for ingress in self.stable_ingresses() {
-                    let weight = self.weight_of(picture, &ingress);
-                    self.weight = self.weight.max(weight);
-                }
+                let routes = self.stable_ingresses();
+                let weights: Vec<i64> = routes.iter().map(|name| self.weight_of(picture, name)).collect();
+                self.weight = weights.iter().copied().max().unwrap_or(0);
+                // Between two writes one route sends more to the one version, another one to the other.
+                let least = weights.into_iter().min().unwrap_or(0);
                 let share = self.weight as f64 / self.total as f64;
-                self.send(picture, stable_service, 1.0 - share);
+                self.send(picture, stable_service, 1.0 - least as f64 / self.total as f64);
                 self.select(picture, stable_service);
                 if share > 0.0 {
                     self.send(picture, canary_service, share);

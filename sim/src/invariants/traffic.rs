@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::facts::{Facts, Strategy};
 use super::{Failing, Judge, Scene};
 use crate::actors::is_kind;
-use crate::dataplane::DataPlane;
+use crate::dataplane::{DataPlane, Route};
 
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -49,15 +49,16 @@ pub(super) fn routed(facts: &Facts, dataplane: &DataPlane) -> BTreeMap<String, f
             let routes = config
                 .routes()
                 .filter(|((namespace, ..), route)| *namespace == facts.namespace && route.service == stable);
-            // several routes of one Rollout change one after the other: the largest share counts
-            let mut share = 0.0_f64;
-            for (_, route) in routes {
-                if let Some(side) = &route.canary {
-                    share = share.max(side.weight.min(side.total) as f64 / side.total as f64);
-                }
-            }
-            send(stable, 1.0 - share);
-            send(canary["canaryService"].as_str().unwrap_or_default(), share);
+            // several routes of one Rollout change one after the other: the largest share of each side counts
+            let share = |route: &Route| {
+                let side = route.canary.as_ref();
+                side.map_or(0.0, |side| side.weight.min(side.total) as f64 / side.total as f64)
+            };
+            let shares: Vec<f64> = routes.map(|(_, route)| share(route)).collect();
+            let most = shares.iter().copied().fold(0.0, f64::max);
+            let least = shares.into_iter().fold(most, f64::min);
+            send(stable, 1.0 - least);
+            send(canary["canaryService"].as_str().unwrap_or_default(), most);
         }
         Strategy::Canary | Strategy::None => {}
     }
@@ -68,6 +69,7 @@ impl Judge {
     pub(super) fn judge_traffic(&mut self, scene: &Scene<'_>, memory: &mut Memory) {
         self.no_black_hole(scene);
         self.enough_for_the_traffic(scene);
+        self.carried(scene);
         self.enough_capacity(scene);
         self.schedule(scene);
         self.abort_is_one_way(scene);
@@ -150,6 +152,50 @@ impl Judge {
                     version.name, version.wanted
                 );
                 failing.insert(format!("{hash} {}", version.wanted), what);
+            }
+            failing
+        });
+    }
+
+    /// S2: with a stable version that shrinks, who gets more requests can carry them.
+    fn carried(&mut self, scene: &Scene<'_>) {
+        let Scene { before, after, .. } = scene;
+        let canary = &after.rollout["spec"]["strategy"]["canary"];
+        let routes = ["Service", "Ingress"]
+            .iter()
+            .any(|kind| is_kind(scene.commit, kind));
+        let own_size = !canary["replicaProgressThreshold"].is_null()
+            || after
+                .steps()
+                .iter()
+                .any(|step| step["setCanaryScale"].is_object());
+        if !scene.ours || !routes || canary["dynamicStableScale"] != true || own_size {
+            return;
+        }
+        self.active("S2");
+        let share = |facts: &Facts, hash: &str| facts.shares.get(hash).copied().unwrap_or(0.0);
+        // Whatever carries them is better than pods that are not there.
+        let serves = |hash: &String| after.versions.get(hash).is_some_and(|v| v.available > 0);
+        if !before.shares.keys().all(serves) {
+            return;
+        }
+        let more: Vec<String> = after
+            .shares
+            .keys()
+            .filter(|hash| share(after, hash) > share(before, hash) + 1e-9)
+            .cloned()
+            .collect();
+        self.convict("S2", scene, |facts| {
+            let mut failing = Failing::new();
+            for hash in &more {
+                let needed = (facts.replicas as f64 * share(facts, hash) + 1e-9).floor() as i64;
+                let available = facts.versions.get(hash).map_or(0, |v| v.available.min(v.wanted));
+                if available < needed {
+                    let percent = (share(facts, hash) * 100.0).round();
+                    let what =
+                        format!("{hash} gets {percent} % of the requests: {needed} pods, not {available}");
+                    failing.insert(format!("{hash} {needed}"), what);
+                }
             }
             failing
         });

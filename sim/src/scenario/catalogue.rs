@@ -341,6 +341,23 @@ fn routed_canaries(all: &mut Vec<Scenario>) {
         )
         .about("argo #2235"),
     );
+    let mut two_routes = routed_with(
+        "nginx-dynamic-stable-scale-two-ingresses",
+        two_pauses(),
+        &json!({
+            "dynamicStableScale": true,
+            "trafficRouting": {"nginx": {"stableIngresses": ["web", "other"]}},
+        }),
+        vec![update("v2"), act(When::PausedAt(1), Op::Promote)],
+        healthy("shop:v2"),
+    );
+    let mut other = ingress("other", "stable");
+    other["spec"]["rules"][0]["host"] = json!("other.test");
+    two_routes.objects.insert(0, other);
+    two_routes
+        .loads
+        .push(Load::ingress(NAMESPACE, "other.test", "/", 50));
+    all.push(two_routes);
     all.push(routed_with(
         "nginx-dynamic-stable-scale-abort",
         json!([{"setWeight": 20}, {"pause": {}}, {"setWeight": 60}, {"pause": {}}]),
