@@ -206,6 +206,10 @@ impl Facts {
             }
             Strategy::None => {}
         }
+        // Both sides may be the same version.
+        for share in self.shares.values_mut() {
+            *share = share.min(1.0);
+        }
     }
 
     /// Names of the Ingresses that the routes hang on.

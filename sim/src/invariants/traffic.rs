@@ -62,6 +62,9 @@ pub(super) fn routed(facts: &Facts, dataplane: &DataPlane) -> BTreeMap<String, f
         }
         Strategy::Canary | Strategy::None => {}
     }
+    for share in shares.values_mut() {
+        *share = share.min(1.0);
+    }
     shares
 }
 
