@@ -929,6 +929,14 @@ impl Cache {
     }
 
     /// The analysis run of that name.
+    pub(crate) fn has_rollout(&self, key: &ObjectKey) -> bool {
+        self.rollouts.get(key).is_some()
+    }
+
+    pub(crate) fn has_run(&self, key: &ObjectKey) -> bool {
+        self.runs.get(key).is_some()
+    }
+
     pub(crate) fn run(&self, key: &ObjectKey) -> Option<AnalysisRun> {
         let text = &self.runs.get(key)?.data.text;
         serde_json::from_str(text)

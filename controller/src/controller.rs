@@ -234,6 +234,19 @@ impl Controller {
         self.cache.listed(kind)
     }
 
+    /// Forgets looks at what is gone. For a process that does not lead: nobody takes them off its queues.
+    pub fn forget_gone(&mut self) {
+        let cache = &self.cache;
+        let is_there = |key: &Key| match key {
+            Key::Rollout(key) => cache.has_rollout(key),
+            Key::Run(key) => cache.has_run(key),
+            Key::Service(key) => cache.abandoned(key).is_some(),
+            Key::Deleted(_) => false,
+        };
+        self.rollouts.retain(is_there);
+        self.runs.retain(is_there);
+    }
+
     /// Takes in what a watch says.
     pub fn deliver(&mut self, kind: Kind, signal: Signal<'_>, now: Timestamp) {
         let looks = match signal {

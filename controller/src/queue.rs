@@ -192,17 +192,16 @@ impl<K: Ord + Clone + Hash> Queue<K> {
         }
     }
 
-    /// Forgets a key: its object is gone. A look that is under way ends by itself.
-    pub fn remove(&mut self, key: &K) {
-        let Some(entry) = self.entries.get_mut(key) else {
-            return;
-        };
-        if let Some(due) = entry.due.take() {
-            self.waiting.remove(&(due, key.clone()));
-        }
-        if !entry.running {
-            self.entries.remove(key);
-        }
+    /// Forgets the keys that are not wanted any more, but for those that somebody is at.
+    pub fn retain(&mut self, wanted: impl Fn(&K) -> bool) {
+        let waiting = &mut self.waiting;
+        self.entries.retain(|key, entry| {
+            let keep = entry.running || wanted(key);
+            if let Some(due) = entry.due.filter(|_| !keep) {
+                waiting.remove(&(due, key.clone()));
+            }
+            keep
+        });
     }
 
     /// When the first waiting key falls due.

@@ -277,11 +277,14 @@ async fn elect(shared: Arc<Shared>, api: Api) {
     }
 }
 
-/// Ends the series of objects that are gone.
+/// Ends the series of objects that are gone, and looks at them that nobody will take.
 async fn sweep(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        let controller = shared.controller();
+        let mut controller = shared.controller();
+        if !shared.leadership.leads() {
+            controller.forget_gone();
+        }
         let of = |keys: Vec<&ObjectKey>| -> std::collections::BTreeSet<ObjectKey> {
             keys.into_iter().cloned().collect()
         };

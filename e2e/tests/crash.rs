@@ -99,13 +99,20 @@ async fn rounds(cluster: &Cluster, rounds: u32, blow: &impl Blow) -> Result<()> 
             let rollout = release.wait_phase("Healthy", LIMIT).await?;
             let new = text(&rollout, "/status/stableRS").to_owned();
             assert_ne!(new, before, "the promote was lost: {rollout}");
+            // The record comes first, and the one that would do the rest may just have been ended.
             for service in services {
-                assert_eq!(release.selected(service).await?, new);
+                eventually(&format!("{service} selects {new}"), LIMIT, async || {
+                    Ok((release.selected(service).await? == new).then_some(()))
+                })
+                .await?;
             }
             assert_eq!(release.size(&new).await?, i64::from(REPLICAS));
             release.wait_size(&before, 0, LIMIT).await?;
         }
-        assert_eq!(canary.weight().await?, "0");
+        eventually("the canary's weight is 0", LIMIT, async || {
+            Ok((canary.weight().await? == "0").then_some(()))
+        })
+        .await?;
     }
     for load in loads {
         let report = load.stop().await?;

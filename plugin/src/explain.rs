@@ -8,7 +8,7 @@ use tidegate_controller::look;
 use tidegate_controller::object::ObjectKey;
 use tidegate_controller::request::ROLLOUTS;
 use tidegate_crds::decode::tolerant;
-use tidegate_crds::labels::{INSTANCE_ID_LABEL, POD_TEMPLATE_HASH_LABEL};
+use tidegate_crds::labels::{INSTANCE_ID_LABEL, POD_TEMPLATE_HASH_LABEL, REVISION_ANNOTATION};
 use tidegate_crds::{AnalysisRun, Rollout};
 use tidegate_engine::why::Reason;
 use tidegate_engine::{Change, Plan, Settings};
@@ -173,7 +173,7 @@ impl Around<'_> {
                 self.failed_run()
                     .map(|run| self.kubectl(&format!("get analysisrun {run} -o yaml")))
                     .into_iter()
-                    .chain([self.verb("retry rollout"), self.verb("undo")])
+                    .chain([self.verb("retry rollout"), self.back_to_stable()])
                     .collect(),
             ),
             Reason::ScaleDownDelayed { until, .. } => {
@@ -186,7 +186,7 @@ impl Around<'_> {
             ),
             Reason::DeadlineExceeded { replica_set } => {
                 let mut commands = self.pod_commands(replica_set);
-                commands.extend([self.verb("abort"), self.verb("undo")]);
+                commands.extend([self.verb("abort"), self.back_to_stable()]);
                 ("its pods become available, or another version takes its place".to_owned(), commands)
             }
             Reason::Restarting => {
@@ -204,6 +204,23 @@ impl Around<'_> {
             other => other.to_string(),
         };
         Cause { why, moves, commands }
+    }
+
+    /// The template of the stable version once more: the revision before this one may be another that was rejected.
+    fn back_to_stable(&self) -> String {
+        let stable = self.rollout.status.stable_rs.as_deref();
+        let part = |set: &serde_json::Value, map: &str, key: &str| {
+            let value = set.pointer(&format!("/metadata/{map}"))?.get(key)?;
+            value.as_str().map(str::to_owned)
+        };
+        let mut sets = self.objects.replica_sets.iter();
+        let set = sets.find(|set| {
+            stable.is_some() && part(set, "labels", POD_TEMPLATE_HASH_LABEL).as_deref() == stable
+        });
+        match set.and_then(|set| part(set, "annotations", REVISION_ANNOTATION)) {
+            Some(revision) => self.verb(&format!("undo --to-revision={revision}")),
+            None => self.verb("undo"),
+        }
     }
 
     /// Whether there is a version that is not the stable one yet.
@@ -502,6 +519,9 @@ mod tests {
                 run("this", "ab", "Failed", 2),
                 run("well", "ab", "Successful", 3),
             ],
+            replica_sets: vec![serde_json::json!({"metadata": {
+                "labels": {"rollouts-pod-template-hash": "ef"}, "annotations": {"rollout.argoproj.io/revision": "7"},
+            }})],
             ..Objects::default()
         };
         let retry = "kubectl tidegate retry rollout web -n shop";
@@ -512,7 +532,7 @@ mod tests {
                 failed.as_str(),
                 &objects,
                 format!("aborted update to revision 2: {metric}"),
-                vec![look, retry, undo],
+                vec![look, retry, "kubectl tidegate undo --to-revision=7 web -n shop"],
             ),
             (
                 "Rollout aborted update to revision 2",

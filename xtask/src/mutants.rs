@@ -36,12 +36,6 @@ const MUTANTS: &[Mutant] = &[
         instead: "let to = to.max(needed.min(0));",
     },
     Mutant {
-        guard: "weight only to a canary Service that selects the new version",
-        file: "engine/src/routing.rs",
-        code: "if weight > live.at_most() && !selects_new {",
-        instead: "if weight > live.at_most() && !selects_new && weight < 0 {",
-    },
-    Mutant {
         guard: "weight of a step only once its pods are available",
         file: "engine/src/canary.rs",
         code: "Some(i) if !self.at_wanted() => self",

@@ -277,6 +277,23 @@ fn the_end_of_a_rollout_is_told_while_it_is_news() {
     assert_eq!(told(at(70)), [""; 0]);
 }
 
+/// A standby sees Rollouts come and go for months.
+#[test]
+fn a_standby_keeps_no_looks_at_what_is_gone() {
+    let mut controller = listed(&[
+        (Kind::Rollout, rollout("web", 1)),
+        (Kind::Rollout, rollout("gone", 2)),
+    ]);
+    controller.deliver(
+        Kind::Rollout,
+        Signal::Deleted(Object::Value(&rollout("gone", 2))),
+        at(2),
+    );
+    controller.forget_gone();
+    let keys: Vec<Key> = std::iter::from_fn(|| controller.next_job(at(2)).map(|job| job.key)).collect();
+    assert_eq!(keys, [Key::Rollout(key("web"))]);
+}
+
 #[test]
 fn a_malformed_object_disturbs_nobody() {
     let mut controller = listed(&[(Kind::Rollout, rollout("good", 1))]);
