@@ -51,7 +51,10 @@ pub(crate) fn needed(canary: &Canary<'_, '_>, rs: &ReplicaSetView) -> i32 {
     } else {
         by(canary.spec.canary_service.as_deref(), most)
     };
-    by(canary.spec.stable_service.as_deref(), total - least).max(by_canary)
+    // Where the stable Service has no pods at all, an Ingress may answer 503 whatever share its canary has.
+    let stable_service = canary.spec.stable_service.as_deref();
+    let by_stable = by(stable_service, total - least).max(by(stable_service, total).min(1));
+    by_stable.max(by_canary)
 }
 
 /// Brings the route objects to the intended traffic.

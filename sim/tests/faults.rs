@@ -37,12 +37,16 @@ fn check(reference: &Reference, seed: u64, faults: &FaultPlan) -> String {
 }
 
 /// Plays each scenario with each of its writes going wrong in one way.
-fn each_write(faults: impl Fn(u32) -> Vec<FaultPlan> + Sync) {
+fn each_write(faults: impl Fn(&Scenario, u32) -> Vec<FaultPlan> + Sync) {
     let references = references();
     let mut items = Vec::new();
     for (index, reference) in references.iter().enumerate() {
         for write in 0..reference.run.stats.writes.len() as u32 {
-            items.extend(faults(write).into_iter().map(|plan| (index, plan)));
+            items.extend(
+                faults(&reference.scenario, write)
+                    .into_iter()
+                    .map(|plan| (index, plan)),
+            );
         }
     }
     common::each(&items, |(index, plan)| check(&references[*index], 1, plan));
@@ -50,7 +54,7 @@ fn each_write(faults: impl Fn(u32) -> Vec<FaultPlan> + Sync) {
 
 #[test]
 fn a_crash_at_every_write() {
-    each_write(|write| {
+    each_write(|_, write| {
         CrashAt::ALL
             .iter()
             .map(|at| FaultPlan::crash(write, *at))
@@ -60,7 +64,7 @@ fn a_crash_at_every_write() {
 
 #[test]
 fn every_write_refused_or_unanswered() {
-    each_write(|write| {
+    each_write(|_, write| {
         let faults = [
             RequestFault::Refused(409),
             RequestFault::Refused(429),
@@ -76,10 +80,27 @@ fn every_write_refused_or_unanswered() {
     });
 }
 
+/// Longer than the data plane needs to hear of what was written before it.
+#[test]
+fn a_write_refused_for_seconds() {
+    each_write(|scenario, write| {
+        // Only the first revision scales the Deployment down (F15); here the second one is quicker.
+        if scenario.name == "deployment-taken-over" {
+            return Vec::new();
+        }
+        // The delays double from a millisecond: the last of these comes four seconds after the first.
+        let refused = |number| (number, RequestFault::Refused(500));
+        vec![FaultPlan {
+            requests: (write..write + 13).map(refused).collect(),
+            ..FaultPlan::default()
+        }]
+    });
+}
+
 /// Lists are consistent, because the shell asks for no version of them; what comes after them may be late.
 #[test]
 fn a_restart_with_slow_watches() {
-    each_write(|write| {
+    each_write(|_, write| {
         if write % 5 != 0 {
             return Vec::new();
         }

@@ -160,7 +160,7 @@ impl Judge {
         });
     }
 
-    /// S2: with a stable version that shrinks, who gets more requests can carry them.
+    /// S2: who gets more requests can carry them: a new version always, the stable one when it is made to shrink.
     fn carried(&mut self, scene: &Scene<'_>) {
         let Scene { before, after, .. } = scene;
         let canary = &after.rollout["spec"]["strategy"]["canary"];
@@ -172,9 +172,10 @@ impl Judge {
                 .steps()
                 .iter()
                 .any(|step| step["setCanaryScale"].is_object());
-        if !scene.ours || !routes || canary["dynamicStableScale"] != true || own_size {
+        if !scene.ours || !routes || after.strategy != Strategy::RoutedCanary || own_size {
             return;
         }
+        let dynamic = canary["dynamicStableScale"] == true;
         self.active("S2");
         let share = |facts: &Facts, hash: &str| facts.shares.get(hash).copied().unwrap_or(0.0);
         // Whatever carries them is better than pods that are not there.
@@ -186,6 +187,7 @@ impl Judge {
             .shares
             .keys()
             .filter(|hash| share(after, hash) > share(before, hash) + 1e-9)
+            .filter(|hash| dynamic || *hash == after.current() && *hash != after.stable())
             .cloned()
             .collect();
         self.convict("S2", scene, |facts| {
