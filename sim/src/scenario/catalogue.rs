@@ -369,6 +369,18 @@ fn routed_canaries(all: &mut Vec<Scenario>) {
         ],
         degraded("shop:v1"),
     ));
+    all.push(routed_with(
+        "nginx-dynamic-stable-scale-abort-and-scaled",
+        json!([{"setWeight": 20}, {"pause": {}}, {"setWeight": 60}, {"pause": {}}]),
+        &json!({"dynamicStableScale": true}),
+        vec![
+            update("v2"),
+            act(When::PausedAt(1), Op::Promote),
+            act(When::PausedAt(3), Op::Abort),
+            act(When::After(SignedDuration::from_millis(100)), Op::Scale(10)),
+        ],
+        degraded("shop:v1"),
+    ));
     all.push(
         routed_with(
             "nginx-abort-with-min-pods",
