@@ -27,7 +27,7 @@ pub const ROLLOUT: &str = "web";
 /// How it must end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Goal {
-    /// The Rollout has this phase, and the stable version this image.
+    /// The Rollout has this phase, the stable version this image, and every request.
     Stable {
         /// Phase.
         phase: &'static str,
@@ -299,7 +299,10 @@ impl Scenario {
                     .get(facts.stable())
                     .and_then(|v| picture.get("ReplicaSet", NAMESPACE, &v.name));
                 let generation = facts.rollout["metadata"]["generation"].to_string();
-                facts.status()["phase"] == **phase
+                // Without routes and Services there is nothing to see of it.
+                let served = facts.shares.keys().all(|hash| hash == facts.stable());
+                served
+                    && facts.status()["phase"] == **phase
                     && facts.status()["observedGeneration"] == *generation
                     && set.is_some_and(|set| {
                         set["spec"]["template"]["spec"]["containers"][0]["image"] == **image

@@ -72,12 +72,6 @@ const MUTANTS: &[Mutant] = &[
         instead: "{",
     },
     Mutant {
-        guard: "the rejected version goes once stable is whole",
-        file: "engine/src/canary.rs",
-        code: "if !stable_whole || routing::observe(cx).at_most() > 0 {",
-        instead: "if !stable_whole && rs.spec_replicas < 0 {",
-    },
-    Mutant {
         guard: "an analysis step ends when its run is successful",
         file: "engine/src/canary.rs",
         code: "return verdict.step_successful();",
@@ -112,12 +106,6 @@ const MUTANTS: &[Mutant] = &[
         file: "engine/src/bluegreen.rs",
         code: "_ if delay.is_zero() => true,",
         instead: "_ if delay.is_zero() || rs.spec_replicas > 0 => true,",
-    },
-    Mutant {
-        guard: "a status is written over the version that it was decided on",
-        file: "controller/src/execute.rs",
-        code: "json!({\"metadata\": guard, \"status\": status}),",
-        instead: "{ drop(guard); json!({\"status\": status}) },",
     },
     Mutant {
         guard: "a run that was made before a crash is found again",

@@ -172,7 +172,8 @@ impl Judge {
                 .steps()
                 .iter()
                 .any(|step| step["setCanaryScale"].is_object());
-        if !scene.ours || !routes || after.strategy != Strategy::RoutedCanary || own_size {
+        let composed = matches!(after.strategy, Strategy::RoutedCanary | Strategy::BlueGreen);
+        if !scene.ours || !routes || !composed || own_size {
             return;
         }
         let dynamic = canary["dynamicStableScale"] == true;

@@ -521,6 +521,25 @@ fn blue_greens(all: &mut Vec<Scenario>) {
         healthy("shop:v1"),
     ));
     all.push(blue_green(
+        "blue-green-selector-lost",
+        &manual(),
+        vec![
+            update("v2"),
+            act(
+                When::Phase("Paused"),
+                Op::JsonPatchOther(
+                    &kinds::SERVICES,
+                    "active".into(),
+                    json!([{"op": "remove", "path": "/spec/selector/rollouts-pod-template-hash"}]),
+                ),
+            ),
+        ],
+        Goal::Stable {
+            phase: "Paused",
+            image: "shop:v1",
+        },
+    ));
+    all.push(blue_green(
         "blue-green-scaled-while-paused",
         &manual(),
         vec![
