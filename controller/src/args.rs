@@ -123,7 +123,7 @@ pub struct RunArgs {
     /// Analysis runs that are worked on at once.
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
     pub analysis_threads: u16,
-    /// Act on analysis runs only, and leave Rollouts to another process: `analysis`.
+    /// Act on analysis runs only, and watch nothing else: for a cluster without Rollouts.
     #[arg(long, value_name = "NAME", value_enum)]
     pub controllers: Option<Controllers>,
     /// Seconds after which each object is looked at even without news.

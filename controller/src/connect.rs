@@ -49,7 +49,8 @@ pub(crate) async fn connect(args: &ClusterArgs) -> anyhow::Result<(Client, Strin
         config.proxy_url = Some(
             proxy
                 .parse()
-                .with_context(|| format!("--proxy-url {proxy} is no URL"))?,
+                // It may hold a password.
+                .context("--proxy-url is no URL: write http://HOST:PORT")?,
         );
     }
     config.tls_server_name = args.tls_server_name.clone().or(config.tls_server_name);

@@ -38,9 +38,6 @@ const MEASUREMENTS: usize = 100;
 const GRACE: Duration = Duration::from_secs(15);
 /// How often series of objects that are gone are dropped.
 const SWEEP: Duration = Duration::from_mins(1);
-/// How long counters alone wait to be written: longer than the pods of one step take to become ready one after the other,
-/// so that they cost one write.
-const COUNTERS_DELAY: SignedDuration = SignedDuration::from_secs(6);
 /// Time between two tries to set up the client.
 const RECONNECT: Duration = Duration::from_secs(5);
 
@@ -110,8 +107,8 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<()> {
     let options = Options {
         settings: Settings {
             propagation: SignedDuration::from_millis(cli.run.propagation),
-            counters_delay: COUNTERS_DELAY,
             instance_id: instance_id.clone(),
+            ..Settings::default()
         },
         rollout_threads: cli.run.rollout_threads.into(),
         analysis_threads: cli.run.analysis_threads.into(),

@@ -27,6 +27,16 @@ const LASTING: f64 = 0.6;
 const MOST_EVENTS: usize = 24;
 /// Words without content, which are said or not, as caches come.
 const EMPTY: &str = "Normal TrafficWeightUpdated Traffic weight updated";
+/// Fields of a Rollout's status that say where the update stands.
+const STAGE: [&str; 6] = [
+    "phase",
+    "message",
+    "currentStepIndex",
+    "abort",
+    "currentPodHash",
+    "stableRS",
+];
+
 /// What is compared.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct State {
@@ -47,14 +57,7 @@ impl State {
         };
         match kind {
             "Rollout" => {
-                for field in [
-                    "phase",
-                    "message",
-                    "currentStepIndex",
-                    "abort",
-                    "currentPodHash",
-                    "stableRS",
-                ] {
+                for field in STAGE {
                     let value = object
                         .pointer(&format!("/status/{field}"))
                         .cloned()
@@ -110,16 +113,7 @@ impl State {
     /// Where the update stands.
     fn stage(&self) -> Vec<&str> {
         let field = |name| self.rollout.get(name).map_or("", String::as_str);
-        [
-            "phase",
-            "message",
-            "currentStepIndex",
-            "abort",
-            "currentPodHash",
-            "stableRS",
-        ]
-        .map(field)
-        .to_vec()
+        STAGE.map(field).to_vec()
     }
 }
 

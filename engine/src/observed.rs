@@ -172,6 +172,10 @@ pub struct PodView {
     pub annotations: BTreeMap<String, String>,
 }
 
+/// How long counters alone wait to be written: longer than the pods of one step take to become ready one after the other, so
+/// that they cost one write.
+const COUNTERS_DELAY: SignedDuration = SignedDuration::from_secs(6);
+
 /// Settings of the controller that a decision depends on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -189,7 +193,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             propagation: SignedDuration::from_secs(2),
-            counters_delay: SignedDuration::from_secs(3),
+            counters_delay: COUNTERS_DELAY,
             instance_id: None,
         }
     }

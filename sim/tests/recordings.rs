@@ -42,7 +42,7 @@ const UP_FIRST: &str =
 
 /// The differences that are meant. `docs/compatibility.md` names them; here they are checked, and one that is no longer
 /// there fails. Two more are settings, and 0 here: pods of a version that lost its traffic are kept for the
-/// propagation time, and counters and messages that follow from them alone are written up to 3 s later. What is so of
+/// propagation time, and counters and messages that follow from them alone are written up to 6 s later. What is so of
 /// the states with these settings as delivered is in [`the_same_as_delivered`].
 const MEANT: &[Row] = &[
     Row {

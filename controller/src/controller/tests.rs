@@ -277,6 +277,32 @@ fn the_end_of_a_rollout_is_told_while_it_is_news() {
     assert_eq!(told(at(70)), [""; 0]);
 }
 
+/// F154: it must not wait for kinds that a cluster with analysis runs only does not have.
+#[test]
+fn analysis_alone_waits_for_nothing_else() {
+    let options = Options {
+        analysis_only: true,
+        ..Options::default()
+    };
+    let mut controller = Controller::new(options, at(0));
+    assert_eq!(controller.wanted(), [Kind::AnalysisRun, Kind::Job].into());
+    let run = json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisRun",
+        "metadata": {"name": "run", "namespace": "shop", "uid": "u", "resourceVersion": "1"},
+        "spec": {"metrics": []},
+    });
+    for kind in [Kind::AnalysisRun, Kind::Job] {
+        assert!(!controller.synced());
+        controller.deliver(kind, Signal::ListStart, at(0));
+        if kind == Kind::AnalysisRun {
+            controller.deliver(kind, Signal::Applied(Object::Value(&run)), at(0));
+        }
+        controller.deliver(kind, Signal::ListEnd { version: "1" }, at(0));
+    }
+    let job = controller.next_job(at(1)).expect("the run is due");
+    assert_eq!(*job.key(), Key::Run(key("run")));
+}
+
 /// A standby sees Rollouts come and go for months.
 #[test]
 fn a_standby_keeps_no_looks_at_what_is_gone() {
