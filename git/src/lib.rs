@@ -1,0 +1,1 @@
+//! Repositories by a `git` child process, and the forges that host them.
