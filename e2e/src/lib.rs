@@ -20,6 +20,7 @@
 
 pub use audit::{AuditLog, AuditedRequest};
 pub use cluster::Cluster;
+pub use gitea::{Change, Comment, Gitea, Logged, PullRequest, PullRequestBranch, Repository, Status};
 pub use load::{LoadGenerator, LoadSpec};
 pub use namespace::{Happening, Namespace};
 pub use prometheus::Sample;
@@ -33,6 +34,7 @@ pub use wait::eventually;
 
 mod audit;
 mod cluster;
+mod gitea;
 mod load;
 mod namespace;
 mod prometheus;

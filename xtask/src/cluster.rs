@@ -324,7 +324,7 @@ fn check_machine(profile: Profile) -> Result<()> {
     }
     ensure!(
         process::find("go").is_some(),
-        "Go 1.25 or newer is missing: Kubernetes is built from its Go module"
+        "Go 1.26 or newer is missing: Kubernetes is built from its Go module"
     );
     let plugins = ["bridge", "host-local", "portmap"].map(|name| PathBuf::from("/usr/lib/cni").join(name));
     let found = |program: &str| process::find(program).is_some();

@@ -1,12 +1,13 @@
 //! `cargo xtask e2e`: the end-to-end tests, in a box of their own or on a cluster that is there already.
 
 use std::{
+    fs,
     path::PathBuf,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use serde::Deserialize;
 
@@ -14,7 +15,7 @@ use crate::{
     cluster::{
         self, Running,
         images::{self, Images},
-        install,
+        install, tools,
     },
     process,
 };
@@ -24,6 +25,9 @@ const TEST_LIMIT: Duration = Duration::from_hours(1);
 
 /// What the name of the last test program begins with.
 const LAST: &str = "rights-";
+
+/// What stands in the source of a test that needs a forge.
+const STARTS_GITEA: &str = "Gitea::start";
 
 /// `cargo xtask e2e`
 #[derive(Debug, Args)]
@@ -67,26 +71,45 @@ pub(crate) fn run(arguments: &E2e) -> Result<()> {
         install::everything(&|| command("kubectl"))?;
         return test(&programs, arguments, command);
     }
+    let gitea = starts_gitea(&programs)?.then(tools::gitea).transpose()?;
+    let test_in = |running: &Running| {
+        test(&programs, arguments, |program| {
+            let mut command = running.command(program);
+            command.env("TIDEGATE_E2E_AUDIT_LOG", running.audit_log());
+            if let Some(gitea) = &gitea {
+                command.env("TIDEGATE_E2E_GITEA", gitea);
+            }
+            command
+        })
+    };
     if let Some(name) = &arguments.running {
         let running = Running::named(name)?;
         running.renew()?;
-        return test_in(&running, &programs, arguments);
+        return test_in(&running);
     }
     let images = Images::build(&images::ALL)?;
     let running = cluster::up_on_leash(&arguments.name)?;
-    let result = running
-        .fill(&images)
-        .and_then(|()| test_in(&running, &programs, arguments));
+    let result = running.fill(&images).and_then(|()| test_in(&running));
     running.down()?;
     result
 }
 
-fn test_in(running: &Running, programs: &[PathBuf], arguments: &E2e) -> Result<()> {
-    test(programs, arguments, |program| {
-        let mut command = running.command(program);
-        command.env("TIDEGATE_E2E_AUDIT_LOG", running.audit_log());
-        command
-    })
+/// Whether one of the test programs needs a forge: it takes minutes to build, once.
+fn starts_gitea(programs: &[PathBuf]) -> Result<bool> {
+    for program in programs {
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        // cargo adds a digest to the name
+        let Some((name, _)) = name.rsplit_once('-') else {
+            continue;
+        };
+        let source = process::workspace().join(format!("e2e/tests/{name}.rs"));
+        let text =
+            fs::read_to_string(&source).with_context(|| format!("cannot read {}", source.display()))?;
+        if text.contains(STARTS_GITEA) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn test(programs: &[PathBuf], arguments: &E2e, command: impl Fn(&str) -> Command) -> Result<()> {
@@ -182,6 +205,14 @@ fn executables(messages: &str) -> Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_forge_is_built_for_the_tests_that_start_one() {
+        let programs = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert!(!starts_gitea(&programs(&["/t/box-0123", "/t/bad_input-89ab"])).unwrap());
+        assert!(starts_gitea(&programs(&["/t/box-0123", "/t/forge-89ab"])).unwrap());
+        assert!(starts_gitea(&programs(&["/t/nothing-0123"])).is_err());
+    }
 
     #[test]
     fn test_programs_are_in_cargos_messages() {

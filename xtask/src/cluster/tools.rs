@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Profile, folder::user_folder};
 use crate::process;
 
-/// A cold build of everything takes eight minutes on two cores.
+/// A cold build of everything takes eleven minutes on two cores.
 const BUILD_LIMIT: Duration = Duration::from_mins(45);
 
 /// A pinned Go module and the programs that are built from it.
@@ -28,6 +28,8 @@ struct GoModule {
     name: &'static str,
     ldflags: &'static str,
     tags: &'static str,
+    /// Whether it holds C, and needs a compiler for it and this machine's libc when it runs.
+    cgo: bool,
     /// Name of the program, and of its package.
     programs: &'static [(&'static str, &'static str)],
 }
@@ -36,6 +38,7 @@ const ETCD: GoModule = GoModule {
     name: "etcd",
     ldflags: "-s -w",
     tags: "",
+    cgo: false,
     programs: &[("etcd", "go.etcd.io/etcd/server/v3")],
 };
 
@@ -44,6 +47,7 @@ const KUBERNETES: GoModule = GoModule {
     // without its version the server says v0.0.0, and clients refuse features
     ldflags: "-s -w -X k8s.io/component-base/version.gitVersion=v1.34.2",
     tags: "",
+    cgo: false,
     programs: &[
         ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
         (
@@ -61,7 +65,16 @@ const PROMETHEUS: GoModule = GoModule {
     name: "prometheus",
     ldflags: "-s -w",
     tags: "netgo,remove_all_sd,enable_kubernetes_sd",
+    cgo: false,
     programs: &[("prometheus", "github.com/prometheus/prometheus/cmd/prometheus")],
+};
+
+const GITEA: GoModule = GoModule {
+    name: "gitea",
+    ldflags: "-s -w -X main.Version=1.26.0",
+    tags: "sqlite,sqlite_unlock_notify",
+    cgo: true,
+    programs: &[("gitea", "code.gitea.io/gitea")],
 };
 
 /// The programs that the box itself runs.
@@ -132,22 +145,59 @@ pub(crate) fn traefik() -> Result<PathBuf> {
 
 /// The folder with the Gateway API's CRDs.
 pub(crate) fn gateway_api_crds() -> Result<PathBuf> {
-    let module = process::workspace().join("e2e/cluster/gateway-api");
-    process::output(go().args(["mod", "download"]).current_dir(&module))?;
+    let source = source_of("gateway-api");
+    process::output(go().args(["mod", "download"]).current_dir(&source))?;
+    Ok(downloaded(&source, "sigs.k8s.io/gateway-api")?.join("config/crd/standard"))
+}
+
+/// The folder with Gitea, for the tests that need a forge: the program, and in `static` what it reads when it runs.
+pub(crate) fn gitea() -> Result<PathBuf> {
+    build(&GITEA, &["gitea"])?;
+    let cache = GITEA.cache()?;
+    let files = cache.folder.join("static");
+    if !files.exists() {
+        let module = downloaded(&source_of(GITEA.name), "code.gitea.io/gitea")?;
+        let copied = cache.fresh("copied")?;
+        // the module's own files are for reading only, and would stay so
+        process::output(
+            Command::new("cp")
+                .args(["--recursive", "--no-preserve=mode"])
+                .args(["templates", "options", "public"].map(|folder| module.join(folder)))
+                .arg(&copied),
+        )?;
+        fs::rename(copied, files)?;
+    }
+    Ok(cache.folder)
+}
+
+/// Where the go.mod of a module of ours is.
+fn source_of(name: &str) -> PathBuf {
+    process::workspace().join("e2e/cluster").join(name)
+}
+
+/// The folder of a module that the module in `source` requires.
+fn downloaded(source: &Path, module: &str) -> Result<PathBuf> {
     let mut list = go();
-    list.args(["list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/gateway-api"])
-        .current_dir(&module);
-    Ok(Path::new(process::output(&mut list)?.trim()).join("config/crd/standard"))
+    list.args(["list", "-m", "-f", "{{.Dir}}", module])
+        .current_dir(source);
+    Ok(PathBuf::from(process::output(&mut list)?.trim()))
+}
+
+impl GoModule {
+    /// The folder of its programs.
+    fn cache(&self) -> Result<Cache> {
+        let source = source_of(self.name);
+        let pins = [
+            fs::read_to_string(source.join("go.mod"))?,
+            fs::read_to_string(source.join("go.sum"))?,
+        ];
+        Cache::open(self.name, &[&pins[0], &pins[1], self.ldflags, self.tags])
+    }
 }
 
 /// The named programs of a module: those that are missing in the cache are built.
 fn build(module: &GoModule, names: &[&str]) -> Result<Vec<PathBuf>> {
-    let source = process::workspace().join("e2e/cluster").join(module.name);
-    let pins = [
-        fs::read_to_string(source.join("go.mod"))?,
-        fs::read_to_string(source.join("go.sum"))?,
-    ];
-    let cache = Cache::open(module.name, &[&pins[0], &pins[1], module.ldflags, module.tags])?;
+    let cache = module.cache()?;
     let wanted = || module.programs.iter().filter(|(name, _)| names.contains(name));
     let missing: Vec<_> = wanted()
         .filter(|(name, _)| !cache.folder.join(name).exists())
@@ -155,7 +205,14 @@ fn build(module: &GoModule, names: &[&str]) -> Result<Vec<PathBuf>> {
     if !missing.is_empty() {
         let built = cache.fresh("built")?;
         let mut command = go();
-        command.current_dir(&source).args([
+        if module.cgo {
+            ensure!(
+                process::find("gcc").is_some(),
+                "a C compiler is missing: `apt-get install --no-install-recommends gcc libc6-dev`"
+            );
+            command.env("CGO_ENABLED", "1");
+        }
+        command.current_dir(source_of(module.name)).args([
             "build",
             "-v",
             "-trimpath",
@@ -186,7 +243,7 @@ fn build(module: &GoModule, names: &[&str]) -> Result<Vec<PathBuf>> {
 
 fn go() -> Command {
     let mut command = Command::new("go");
-    // static programs, and nothing of a workspace around this one
+    // static programs if nothing else is said, and nothing of a workspace around this one
     command
         .env("CGO_ENABLED", "0")
         .env("GOWORK", "off")
