@@ -1,16 +1,21 @@
-//! The five kinds, by name.
+//! The kinds, by name.
 
-use crate::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, Experiment, ObjectMeta, Rollout};
+use crate::{
+    AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, DELIVERY_GROUP, Delivery, Experiment, ObjectMeta,
+    Rollout,
+};
 
-/// Group of the five kinds.
+/// Group of upstream's five kinds.
 pub const GROUP: &str = "argoproj.io";
-/// Version of the five kinds.
+/// Version of all kinds.
 pub const VERSION: &str = "v1alpha1";
-/// `apiVersion` of the five kinds.
+/// `apiVersion` of upstream's five kinds.
 pub const API_VERSION: &str = "argoproj.io/v1alpha1";
 
 /// A kind of this API.
 pub trait Kind {
+    /// Group of its objects.
+    const GROUP: &str = GROUP;
     /// `kind` of its objects.
     const KIND: &str;
     /// Name of the resource in URLs.
@@ -59,3 +64,18 @@ kind!(AnalysisTemplate, "analysistemplates", namespaced: true, spec);
 kind!(ClusterAnalysisTemplate, "clusteranalysistemplates", namespaced: false, spec);
 kind!(AnalysisRun, "analysisruns", namespaced: true, spec, status);
 kind!(Experiment, "experiments", namespaced: true, spec, status);
+
+impl Kind for Delivery {
+    const GROUP: &str = DELIVERY_GROUP;
+    const KIND: &str = "Delivery";
+    const PLURAL: &str = "deliveries";
+    const NAMESPACED: bool = true;
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}

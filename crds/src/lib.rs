@@ -1,4 +1,4 @@
-//! The argoproj.io/v1alpha1 API, field for field, and the hashes that name its versions.
+//! The argoproj.io/v1alpha1 API, field for field, the hashes that name its versions, and our own kind, Delivery.
 //!
 //! Types have upstream's Go names and document meaning and default of each field; "F12" and "contract 2.5" name
 //! the rules of the behaviour contract. Whatever Kubernetes itself judges (pod templates, Job specs) is kept as it
@@ -6,6 +6,7 @@
 
 mod analysis;
 pub mod decode;
+mod delivery;
 mod experiment;
 mod kind;
 pub mod labels;
@@ -18,4 +19,4 @@ pub mod template;
 mod text_enum;
 
 pub(crate) use self::text_enum::text_enum;
-pub use self::{analysis::*, experiment::*, kind::*, meta::*, rollout::*, scalars::*};
+pub use self::{analysis::*, delivery::*, experiment::*, kind::*, meta::*, rollout::*, scalars::*};

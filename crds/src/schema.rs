@@ -7,8 +7,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, js
 use serde_json::{Map, Value, json};
 
 use crate::{
-    AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, Experiment, GROUP, GoDuration, IntOrString, Kind,
-    Rollout, Time, VERSION,
+    AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, Delivery, Experiment, GoDuration, IntOrString,
+    Kind, Rollout, Time, VERSION,
 };
 
 /// All CustomResourceDefinitions, by the plural name of their kind.
@@ -31,10 +31,19 @@ pub fn definitions() -> Vec<(&'static str, Value)> {
             "labelSelectorPath": ".status.selector",
         },
     });
+    let ready = |field| format!(".status.conditions[?(@.type==\"Ready\")].{field}");
+    let delivery_columns = json!([
+        column("Ready", "string", &ready("status")),
+        column("Reason", "string", &ready("reason")),
+        column("Revision", "string", ".status.target.revision"),
+        column("Message", "string", &ready("message")),
+        age,
+    ]);
     vec![
         definition::<AnalysisRun>("ar", &json!([status, age]), None),
         definition::<AnalysisTemplate>("at", &json!([age]), None),
         definition::<ClusterAnalysisTemplate>("cat", &json!([age]), None),
+        definition::<Delivery>("dl", &delivery_columns, Some(json!({ "status": {} }))),
         definition::<Experiment>("exp", &json!([status, age]), None),
         definition::<Rollout>("ro", &rollout_columns, Some(rollout_subresources)),
     ]
@@ -64,9 +73,9 @@ fn definition<K: Kind + JsonSchema>(
     let definition = json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": { "name": format!("{}.{GROUP}", K::PLURAL) },
+        "metadata": { "name": format!("{}.{}", K::PLURAL, K::GROUP) },
         "spec": {
-            "group": GROUP,
+            "group": K::GROUP,
             "names": {
                 "kind": K::KIND,
                 "listKind": format!("{}List", K::KIND),

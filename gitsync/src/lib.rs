@@ -2,7 +2,14 @@
 //!
 //! Pure: [`remote`] holds what is asked of repositories and forges, as data.
 
+mod desired;
 mod digest;
+mod graft;
+pub mod object;
+pub mod observed;
+pub mod plan;
 pub mod remote;
 pub mod render;
+pub mod spec;
 pub mod tree;
+mod verdict;

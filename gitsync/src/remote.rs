@@ -3,7 +3,6 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::render::{RenderError, Rendered};
 use crate::tree::{Closure, Oid};
@@ -150,8 +149,7 @@ pub enum RemoteError {
 }
 
 /// The software of a forge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ForgeKind {
     /// github.com and GitHub Enterprise.
     GitHub,

@@ -1,5 +1,6 @@
 //! From the files of a commit to objects: the same commit always gives the same bytes.
 
+mod kustomize;
 mod plain;
 
 use serde_json::Value;
@@ -117,7 +118,19 @@ pub fn render(tree: &dyn Tree, path: &str, limits: &Limits) -> Result<Rendered, 
             });
         }
     }
-    let manifests = plain::folder(&tree, path, limits)?;
+    let kustomization = |name: &&str| {
+        let file = if path.is_empty() {
+            (*name).to_owned()
+        } else {
+            format!("{path}/{name}")
+        };
+        tree.entry(&file).is_some()
+    };
+    let manifests = if KUSTOMIZATION.iter().any(|name| kustomization(&name)) {
+        kustomize::build(&tree, path, limits)?
+    } else {
+        plain::folder(&tree, path, limits)?
+    };
     Ok(Rendered {
         digest: digest(&manifests),
         manifests,

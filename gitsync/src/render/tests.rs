@@ -55,7 +55,7 @@ fn an_error_names_file_and_line() {
     );
     assert_eq!(
         of("apiVersion: v1\nkind: Job\nmetadata: {generateName: a-}\n"),
-        "app/a.yaml:3:1: Job: metadata.generateName makes a new object at each sync; give it a name"
+        "app/a.yaml:3:11: Job: metadata.generateName makes a new object at each sync; give it a name"
     );
     assert!(of("a: [").starts_with("app/a.yaml:1:"));
     assert_eq!(
@@ -99,7 +99,7 @@ fn limits_are_kept() {
     assert_eq!(within(Limits { files: 4, ..all }), "a/4.yaml: more than 4 files");
     assert_eq!(
         within(Limits { bytes: 100, ..all }),
-        "a/2.yaml: more than 100 bytes of manifests"
+        "a/1.yaml: more than 100 bytes of manifests"
     );
     assert_eq!(
         within(Limits { objects: 3, ..all }),

@@ -1,0 +1,219 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{GoDuration, text_enum};
+
+/// What is delivered, from where, and what happens when it turns out bad.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, rename_all = "camelCase")]
+pub struct DeliverySpec {
+    /// Where the manifests are.
+    pub source: DeliverySource,
+    /// How often the branch is looked at; a webhook is quicker. At least 5s. Default 30s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<GoDuration>,
+    /// Does nothing while true, not even heal what was changed by hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+    /// The service account of this namespace that everything is applied as; its rights are the limits of what a commit can
+    /// do. Default `default`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_account_name: Option<String>,
+    /// What happens to objects that are in Git no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prune: Option<DeliveryPrune>,
+    /// When a commit counts as good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<DeliveryVerify>,
+    /// What happens when a commit is rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_rejected: Option<DeliveryOnRejected>,
+    /// What the forge is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feedback: Option<DeliveryFeedback>,
+}
+
+/// Where the manifests are.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, rename_all = "camelCase")]
+pub struct DeliverySource {
+    /// A folder of a Git repository.
+    pub git: DeliveryGit,
+}
+
+/// A folder of a Git repository.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, rename_all = "camelCase")]
+pub struct DeliveryGit {
+    /// `https://HOST/PATH`, `ssh://git@HOST/PATH` or `git@HOST:PATH`.
+    pub url: String,
+    /// What is followed. Default: the branch `main`.
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<DeliveryRef>,
+    /// The folder, from the root of the repository. Default: all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// A Secret of this namespace: `username` and `password`, or `bearerToken`; for SSH `identity` and `known_hosts`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretName>,
+}
+
+/// What is followed: exactly one of these.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, rename_all = "camelCase")]
+pub struct DeliveryRef {
+    /// A branch: its newest commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// A tag. Nothing is ever written to a repository for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+}
+
+/// A Secret in the same namespace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, rename_all = "camelCase")]
+pub struct SecretName {
+    /// Its name.
+    pub name: String,
+}
+
+/// What happens to objects that are in Git no more.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, rename_all = "camelCase")]
+pub struct DeliveryPrune {
+    /// Delete them. Default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// When: once the commit is `Verified` (the default, so that a rollback finds them), or as soon as it is `Applied`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<PruneAfter>,
+}
+
+text_enum! {
+    /// When objects that are in Git no more are deleted.
+    PruneAfter {
+        /// Once the commit that misses them counts as good.
+        Verified,
+        /// As soon as the commit that misses them is applied.
+        Applied,
+    }
+}
+
+/// When a commit counts as good.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, rename_all = "camelCase")]
+pub struct DeliveryVerify {
+    /// How long everything has to stay healthy before the verdict. Default 0s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub soak: Option<GoDuration>,
+    /// Go back only to commits whose metrics were measured, not to those that were merely deployed. Default false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub require_verified: Option<bool>,
+}
+
+/// What happens when a commit is rejected.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, rename_all = "camelCase")]
+pub struct DeliveryOnRejected {
+    /// Default `Pin`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<RejectedAction>,
+    /// The reasons for which Git is written to. Default `AnalysisFailed` and `DeadlineExceeded`: an outage of the metrics or a
+    /// person's abort reverts nobody's commit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub write_on: Vec<RejectedReason>,
+    /// A Secret like that of the source, with the right to push. Needed by `RevertPR` and `RevertCommit`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_secret_ref: Option<SecretName>,
+}
+
+text_enum! {
+    /// What happens when a commit is rejected.
+    RejectedAction {
+        /// Nothing: what is in Git stays applied.
+        Hold,
+        /// The last good commit is applied until there is a newer one.
+        Pin,
+        /// Pin, and a pull request that takes the commit back.
+        RevertPR,
+        /// Pin, and a commit on the branch that takes it back.
+        RevertCommit,
+    }
+}
+
+/// What the forge is told.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, rename_all = "camelCase")]
+pub struct DeliveryFeedback {
+    /// Which software the forge runs. Default: by the host, for github.com, gitlab.com, bitbucket.org and codeberg.org.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forge: Option<DeliveryForge>,
+    /// Set a status on each commit. Default true where the forge is known and there is a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit_status: Option<bool>,
+    /// Keep one comment on the pull request that brought a commit. Default false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comment: Option<bool>,
+    /// A Secret with a token of the forge: `bearerToken`, or `username` and `password`. Default: that of
+    /// `onRejected.writeSecretRef`, or else of the source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretName>,
+}
+
+/// The forge that hosts the repository.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, rename_all = "camelCase")]
+pub struct DeliveryForge {
+    /// Its software.
+    #[serde(rename = "type")]
+    pub kind: ForgeType,
+    /// Address of its API. Default: made from the address of the repository.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api: Option<String>,
+}
+
+text_enum! {
+    /// The software of a forge.
+    ForgeType {
+        /// github.com and GitHub Enterprise.
+        GitHub,
+        /// gitlab.com and GitLab at home.
+        GitLab,
+        /// Gitea and Forgejo.
+        Gitea,
+        /// bitbucket.org.
+        Bitbucket,
+    }
+}
+
+text_enum! {
+    /// Why a commit was rejected.
+    RejectedReason {
+        /// A measured metric failed.
+        AnalysisFailed,
+        /// Metrics could not be measured.
+        AnalysisError,
+        /// A Rollout made no progress in time.
+        DeadlineExceeded,
+        /// A person aborted a Rollout.
+        ManualAbort,
+        /// A Rollout is not valid.
+        InvalidSpec,
+        /// The API server refused an object.
+        ApplyFailed,
+        /// The files of the commit are not valid manifests.
+        RenderFailed,
+        /// It would release again what was rejected before.
+        Quarantined,
+    }
+}

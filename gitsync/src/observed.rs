@@ -1,0 +1,78 @@
+//! All that a decision about a Delivery may depend on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tidegate_crds::{AnalysisPhase, Delivery, Rollout};
+
+use crate::object::ObjectId;
+use crate::remote::{CommitInfo, ForgeAnswer, GitAnswer, RemoteError};
+use crate::render::{RenderError, Rendered};
+use crate::tree::Oid;
+
+/// Why the API server did not do what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// HTTP status.
+    pub code: u16,
+    /// Its words.
+    pub message: String,
+}
+
+/// A commit that was rendered.
+pub type RenderedCommit = (CommitInfo, Result<Arc<Rendered>, RenderError>);
+
+/// What is known of one API version: its kinds and whether they live in namespaces; `None` if it is not served.
+pub type Kinds = Option<BTreeMap<String, bool>>;
+
+/// An analysis run, as far as a verdict needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunView {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Name of the Rollout that controls it.
+    pub rollout: String,
+    /// Hash of the version that it measures.
+    pub pod_hash: String,
+    /// Its result.
+    pub phase: AnalysisPhase,
+}
+
+/// All that a decision about a Delivery may depend on. What is missing is asked for by the plan, and the plan is made again.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The Delivery as stored.
+    pub delivery: Delivery,
+    /// The commit that what is followed points to; `None` as long as nobody has asked.
+    pub head: Option<Result<Oid, RemoteError>>,
+    /// The Rollouts that the ledger names, as stored now; those that are gone are left out.
+    pub rollouts: BTreeMap<(String, String), Rollout>,
+    /// Analysis runs of those Rollouts.
+    pub runs: Vec<RunView>,
+    /// Whether what is applied is to be compared with Git although there is no news.
+    pub check_drift: bool,
+    /// What API versions serve.
+    pub kinds: BTreeMap<String, Kinds>,
+    /// Commits that were rendered.
+    pub rendered: BTreeMap<Oid, Result<RenderedCommit, RemoteError>>,
+    /// Objects that were read; `None`: there is none.
+    pub live: BTreeMap<ObjectId, Result<Option<Value>, Refusal>>,
+    /// What a dry run of applying would leave.
+    pub tried: BTreeMap<ObjectId, Result<Value, Refusal>>,
+    /// What applying left.
+    pub applied: BTreeMap<ObjectId, Result<Value, Refusal>>,
+    /// What deleting left.
+    pub deleted: BTreeMap<ObjectId, Result<(), Refusal>>,
+    /// What became of the order to take a commit back.
+    pub restored: Option<Result<GitAnswer, RemoteError>>,
+    /// What the forge said to a pull request.
+    pub pull_request: Option<Result<ForgeAnswer, RemoteError>>,
+    /// What the forge said to statuses, by what was told: see `LedgerEntry::told`.
+    pub told: BTreeMap<String, Result<(), RemoteError>>,
+    /// Earliest time for each kind of work that failed before.
+    pub retry_at: BTreeMap<&'static str, Timestamp>,
+}

@@ -1,0 +1,500 @@
+//! Bringing the cluster to the target: read what is owned at run time, try everything, then apply in order.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tidegate_crds::{LedgerRollout, PruneAfter, RejectedReason, Time, VerdictState};
+
+use super::{Draft, Task, shorten};
+use crate::desired::{Desired, Obstacle, Wanted};
+use crate::graft::holds;
+use crate::object::{ObjectId, keeps_itself, other_owner};
+use crate::observed::Refusal;
+use crate::render::Rendered;
+use crate::spec::Spec;
+use crate::tree::Oid;
+
+impl Draft<'_> {
+    /// Asks for, and does, what is missing between the cluster and the target.
+    pub(super) fn bring_about(&mut self, spec: &Spec) {
+        let Some(target) = self.plan.status.target.clone() else {
+            return;
+        };
+        let applied = self
+            .plan
+            .status
+            .applied
+            .as_ref()
+            .is_some_and(|applied| applied.digest == target.digest);
+        if applied && !self.drifted || target.digest.is_empty() {
+            return;
+        }
+        let Some(desired) = self.desired_of(&target.digest) else {
+            return;
+        };
+        if applied {
+            self.heal(&desired, &target.digest);
+        } else {
+            self.release(spec, &desired, &target.digest);
+        }
+    }
+
+    /// The objects of a digest; `None` while something is missing, which is asked for.
+    fn desired_of(&mut self, digest: &str) -> Option<Desired> {
+        let rendered = self.rendered(digest)?;
+        match Desired::of(&rendered, self.observed) {
+            Ok(desired) => Some(desired),
+            Err(Obstacle::Unknown(versions)) => {
+                self.plan.tasks.extend(versions.into_iter().map(Task::Discover));
+                None
+            }
+            Err(Obstacle::Wrong(problem)) => {
+                self.trouble = Some(("ApplyFailed", problem));
+                None
+            }
+        }
+    }
+
+    fn rendered(&mut self, digest: &str) -> Option<Arc<Rendered>> {
+        let found = self
+            .observed
+            .rendered
+            .values()
+            .flatten()
+            .find_map(|(_, rendered)| {
+                let rendered = rendered.as_ref().ok()?;
+                (rendered.digest == digest).then(|| Arc::clone(rendered))
+            });
+        if found.is_some() {
+            return found;
+        }
+        // Any commit of the entry will do; the newest is the likeliest to be there.
+        let commits: Vec<Oid> = self
+            .entry(digest)
+            .map(|entry| {
+                entry
+                    .commits
+                    .iter()
+                    .rev()
+                    .filter_map(|commit| Oid::parse(commit))
+                    .collect()
+            })
+            .unwrap_or_default();
+        match commits
+            .iter()
+            .find(|commit| !self.observed.rendered.contains_key(commit))
+        {
+            Some(commit) => self.plan.tasks.push(Task::Render(commit.clone())),
+            None => {
+                let failed = commits
+                    .iter()
+                    .find_map(|commit| self.observed.rendered.get(commit)?.as_ref().err());
+                let message = failed.map_or_else(
+                    || "the commit does not render to what it did before".to_owned(),
+                    ToString::to_string,
+                );
+                self.trouble = Some(("FetchFailed", message));
+            }
+        }
+        None
+    }
+
+    /// A commit comes into the cluster.
+    fn release(&mut self, spec: &Spec, desired: &Desired, digest: &str) {
+        if let Some(since) = self.refused_before(digest) {
+            // It is tried again, later and later.
+            let wait = self
+                .now
+                .duration_since(since)
+                .clamp(super::RETRY.0, super::RETRY.1);
+            let due = since.saturating_add(wait).unwrap_or(self.now);
+            if due > self.now {
+                self.wake_at(due);
+                return;
+            }
+        }
+        let reads = desired
+            .objects
+            .iter()
+            .filter(|object| desired.owned.needs_live(&object.id));
+        let reads: Vec<Task> = reads
+            .filter(|object| !self.observed.live.contains_key(&object.id))
+            .map(|object| Task::Read(object.id.clone()))
+            .collect();
+        if !reads.is_empty() {
+            self.plan.tasks = reads;
+            return;
+        }
+        let tries: Vec<Task> = desired
+            .objects
+            .iter()
+            .filter(|object| {
+                !self.observed.tried.contains_key(&object.id)
+                    && !self.observed.applied.contains_key(&object.id)
+            })
+            .map(|object| Task::Try(object.id.clone(), self.body(desired, object)))
+            .collect();
+        if !tries.is_empty() {
+            self.plan.tasks = tries;
+            return;
+        }
+        // Whose it is, of what is there already and not ours yet.
+        let strangers = desired.objects.iter().filter(|object| {
+            !self.in_inventory(&object.id)
+                && self.exists(&object.id)
+                && !self.observed.live.contains_key(&object.id)
+                && !self.observed.applied.contains_key(&object.id)
+        });
+        let strangers: Vec<Task> = strangers.map(|object| Task::Read(object.id.clone())).collect();
+        if !strangers.is_empty() {
+            self.plan.tasks = strangers;
+            return;
+        }
+        if let Some(problem) = self.refusal(desired) {
+            self.refuse(digest, &problem);
+            return;
+        }
+        self.note_inventory(desired);
+        let missing = desired
+            .objects
+            .iter()
+            .filter(|object| !matches!(self.observed.applied.get(&object.id), Some(Ok(_))));
+        let applies: Vec<Task> = missing
+            .filter(|object| !self.observed.applied.contains_key(&object.id))
+            .map(|object| Task::Apply(object.id.clone(), self.body(desired, object)))
+            .collect();
+        if !applies.is_empty() {
+            self.plan.tasks = applies;
+            return;
+        }
+        let failed = desired
+            .objects
+            .iter()
+            .find_map(|object| match self.observed.applied.get(&object.id) {
+                Some(Err(refusal)) => Some(refused(object, refusal)),
+                _ => None,
+            });
+        if let Some(problem) = failed {
+            self.refuse(digest, &problem);
+            return;
+        }
+        self.complete(spec, desired, digest);
+    }
+
+    /// The object as it is sent.
+    fn body(&self, desired: &Desired, object: &Wanted) -> Value {
+        let read = self
+            .observed
+            .live
+            .get(&object.id)
+            .and_then(|live| live.as_ref().ok()?.as_ref());
+        let tried = self
+            .observed
+            .tried
+            .get(&object.id)
+            .and_then(|tried| tried.as_ref().ok());
+        let live = read.or_else(|| tried.filter(|_| self.exists(&object.id)));
+        let mut body = object.body.clone();
+        desired.owned.graft(&object.id, &mut body, live);
+        if desired.owned.needs_live(&object.id)
+            && let Some(version) = read.and_then(|live| live.pointer("/metadata/resourceVersion"))
+            && let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut)
+        {
+            // Whoever writes the selector meanwhile wins, and we look again.
+            metadata.insert("resourceVersion".to_owned(), version.clone());
+        }
+        body
+    }
+
+    fn in_inventory(&self, id: &ObjectId) -> bool {
+        self.plan.status.inventory.contains(&id.to_string())
+    }
+
+    /// Whether an object was there when it was tried: what a dry run would only create has no version.
+    fn exists(&self, id: &ObjectId) -> bool {
+        let tried = self.observed.tried.get(id).and_then(|tried| tried.as_ref().ok());
+        let version = tried.and_then(|tried| tried.pointer("/metadata/resourceVersion")?.as_str());
+        version.is_some_and(|version| !version.is_empty())
+    }
+
+    /// Since when the API server refuses a commit, if it does.
+    fn refused_before(&self, digest: &str) -> Option<jiff::Timestamp> {
+        let entry = self.entry(digest)?;
+        let refused = entry.reason == Some(RejectedReason::ApplyFailed);
+        entry.since.filter(|_| refused).map(jiff::Timestamp::from)
+    }
+
+    /// What speaks against applying the commit, after everything was tried.
+    fn refusal(&self, desired: &Desired) -> Option<String> {
+        let metadata = &self.observed.delivery.metadata;
+        desired
+            .objects
+            .iter()
+            .find_map(|object| match self.observed.tried.get(&object.id)? {
+                Err(refusal) if object.later && refusal.code == 404 => None,
+                Err(refusal) => Some(refused(object, refusal)),
+                Ok(_) => {
+                    let live = self.observed.live.get(&object.id)?.as_ref().ok()?.as_ref()?;
+                    let owner = other_owner(live, &metadata.namespace, &metadata.name)?;
+                    let text = || {
+                        format!(
+                            "{}: {} belongs to {owner}: let go of it there first",
+                            object.place,
+                            object.id.words()
+                        )
+                    };
+                    (!self.in_inventory(&object.id)).then(text)
+                }
+            })
+    }
+
+    fn refuse(&mut self, digest: &str, problem: &str) {
+        let now = Time::from(self.now);
+        let message = shorten(problem);
+        let good = self.entry(digest).is_some_and(|entry| {
+            matches!(
+                entry.state,
+                VerdictState::Verified | VerdictState::Deployed | VerdictState::Regressed
+            )
+        });
+        if good {
+            // Going back is refused: that says nothing about the commit.
+            self.trouble = Some(("ApplyFailed", message));
+            self.wake_after_failing_since(self.now);
+            return;
+        }
+        let mut event = None;
+        if let Some(entry) = self.entry_mut(digest) {
+            if entry.reason != Some(RejectedReason::ApplyFailed) || entry.message != message {
+                event = Some(format!("{} cannot be applied: {message}", super::short(entry)));
+                entry.since = Some(now);
+            }
+            entry.state = VerdictState::Pending;
+            entry.reason = Some(RejectedReason::ApplyFailed);
+            entry.message.clone_from(&message);
+        }
+        if let Some(text) = event {
+            self.tell_event(true, "ApplyFailed", text, format!("{digest}{message}"));
+        }
+        let since = self.refused_before(digest).unwrap_or(self.now);
+        self.wake_after_failing_since(since);
+    }
+
+    /// Everything that may exist from now on is known before it does.
+    fn note_inventory(&mut self, desired: &Desired) {
+        let wanted: BTreeSet<String> = desired
+            .objects
+            .iter()
+            .map(|object| object.id.to_string())
+            .collect();
+        let mut all: BTreeSet<String> = self.plan.status.inventory.iter().cloned().collect();
+        all.extend(wanted);
+        self.status().inventory = all.into_iter().collect();
+    }
+
+    /// All of the commit is applied.
+    fn complete(&mut self, spec: &Spec, desired: &Desired, digest: &str) {
+        let now = Time::from(self.now);
+        let rollouts: Vec<LedgerRollout> = desired
+            .rollouts()
+            .into_iter()
+            .map(|mut rollout| {
+                rollout.generation = self.generation_of(&rollout);
+                rollout
+            })
+            .collect();
+        let target = self.plan.status.target.clone();
+        self.status().applied = target;
+        if let Some(entry) = self.entry_mut(digest) {
+            entry.rollouts = rollouts
+                .into_iter()
+                .map(|mut rollout| {
+                    let known = entry
+                        .rollouts
+                        .iter()
+                        .find(|known| known.namespace == rollout.namespace && known.name == rollout.name);
+                    let same = known.filter(|known| known.template == rollout.template);
+                    rollout.pod_hash = same.map(|known| known.pod_hash.clone()).unwrap_or_default();
+                    rollout
+                })
+                .collect();
+            if entry.state == VerdictState::Pending {
+                entry.state = VerdictState::Applied;
+                entry.reason = None;
+                entry.message.clear();
+                entry.since = Some(now);
+            }
+        }
+        let message = format!(
+            "applied {} objects of {}",
+            desired.objects.len(),
+            self.entry(digest).map(super::short).unwrap_or_default()
+        );
+        self.tell_event(
+            false,
+            "Applied",
+            message,
+            format!("{digest}{}", self.now.as_second()),
+        );
+        // What it says of its Rollouts is known at the next look.
+        self.judge(spec);
+    }
+
+    fn generation_of(&self, rollout: &LedgerRollout) -> Option<i64> {
+        let found = self.observed.applied.iter().find(|(id, _)| {
+            id.is("argoproj.io", "Rollout") && id.namespace == rollout.namespace && id.name == rollout.name
+        });
+        found?.1.as_ref().ok()?.pointer("/metadata/generation")?.as_i64()
+    }
+
+    /// What was changed behind our back is put back; what was not is not touched.
+    fn heal(&mut self, desired: &Desired, digest: &str) {
+        let unread: Vec<Task> = desired
+            .objects
+            .iter()
+            .filter(|object| !self.observed.live.contains_key(&object.id))
+            .map(|object| Task::Read(object.id.clone()))
+            .collect();
+        if !unread.is_empty() {
+            self.plan.tasks = unread;
+            return;
+        }
+        let mut healed = Vec::new();
+        for object in &desired.objects {
+            let live = match self.observed.live.get(&object.id) {
+                Some(Ok(live)) => live.as_ref(),
+                Some(Err(refusal)) => {
+                    self.trouble = Some(("ApplyFailed", refused(object, refusal)));
+                    continue;
+                }
+                None => continue,
+            };
+            let body = self.body(desired, object);
+            let answer = self.observed.applied.get(&object.id);
+            let same = live.is_some_and(|live| holds(&body, live));
+            if same {
+                self.note_generation(digest, &object.id, live);
+                continue;
+            }
+            match answer {
+                None => self.plan.tasks.push(Task::Apply(object.id.clone(), body)),
+                Some(Ok(now_live)) => {
+                    self.note_generation(digest, &object.id, Some(now_live));
+                    // The server's own way to write a value (`1000m` is `1`) is no drift.
+                    let version = |object: &Value| object.pointer("/metadata/resourceVersion").cloned();
+                    if live.and_then(version) != version(now_live) {
+                        healed.push(object.id.words());
+                    }
+                }
+                Some(Err(refusal)) => self.trouble = Some(("ApplyFailed", refused(object, refusal))),
+            }
+        }
+        if self.plan.tasks.is_empty() && !healed.is_empty() {
+            let text = format!("put back what was changed by hand: {}", healed.join(", "));
+            self.tell_event(true, "Drifted", shorten(&text), self.now.as_second().to_string());
+        }
+    }
+
+    fn note_generation(&mut self, digest: &str, id: &ObjectId, live: Option<&Value>) {
+        let generation = live.and_then(|live| live.pointer("/metadata/generation")?.as_i64());
+        if !id.is("argoproj.io", "Rollout") {
+            return;
+        }
+        if let Some(entry) = self.entry_mut(digest) {
+            let of = entry
+                .rollouts
+                .iter_mut()
+                .find(|known| known.namespace == id.namespace && known.name == id.name);
+            if let Some(known) = of.filter(|known| known.pod_hash.is_empty()) {
+                known.generation = generation;
+            }
+        }
+    }
+
+    /// Deletes what is in Git no more, once the commit that misses it counts as good.
+    pub(super) fn prune(&mut self, spec: &Spec) {
+        let Some(after) = spec.prune.clone() else { return };
+        let Some(applied) = self.plan.status.applied.clone() else {
+            return;
+        };
+        let Some(entry) = self.entry(&applied.digest) else {
+            return;
+        };
+        let good = matches!(entry.state, VerdictState::Verified | VerdictState::Deployed);
+        if !good && after != PruneAfter::Applied || self.plan.status.target.as_ref() != Some(&applied) {
+            return;
+        }
+        let known: BTreeSet<ObjectId> = self
+            .plan
+            .status
+            .inventory
+            .iter()
+            .filter_map(|id| ObjectId::parse(id))
+            .collect();
+        if entry.objects == i64::try_from(known.len()).ok() {
+            return;
+        }
+        let Some(desired) = self.desired_of(&applied.digest) else {
+            return;
+        };
+        let mut kept = BTreeSet::new();
+        for id in known {
+            if desired.objects.iter().any(|object| object.id.same(&id)) {
+                if desired.objects.iter().any(|object| object.id == id) {
+                    kept.insert(id.to_string());
+                }
+                continue;
+            }
+            if self.is_gone(&id) {
+                continue;
+            }
+            kept.insert(id.to_string());
+        }
+        let count = i64::try_from(kept.len()).ok();
+        self.status().inventory = kept.into_iter().collect();
+        if self.plan.tasks.is_empty()
+            && let Some(entry) = self.entry_mut(&applied.digest)
+        {
+            entry.objects = count;
+        }
+    }
+
+    /// Whether an object that is in Git no more needs no more attention; asks and deletes what does.
+    fn is_gone(&mut self, id: &ObjectId) -> bool {
+        let metadata = &self.observed.delivery.metadata;
+        if !self.observed.kinds.contains_key(&id.api_version()) {
+            self.plan.tasks.push(Task::Discover(id.api_version()));
+            return false;
+        }
+        match (self.observed.live.get(id), self.observed.deleted.get(id)) {
+            (_, Some(Ok(()))) | (Some(Ok(None)), _) => true,
+            (None, _) => {
+                self.plan.tasks.push(Task::Read(id.clone()));
+                false
+            }
+            (Some(Err(refusal)), _) | (_, Some(Err(refusal))) => {
+                self.trouble = Some(("PruneFailed", format!("{}: {}", id.words(), refusal.message)));
+                false
+            }
+            (Some(Ok(Some(live))), None) => {
+                let ours = live.pointer("/metadata/labels").is_some_and(|labels| {
+                    labels.get(crate::object::DELIVERY_LABEL) == Some(&json!(metadata.name))
+                        && labels.get(crate::object::DELIVERY_NAMESPACE_LABEL)
+                            == Some(&json!(metadata.namespace))
+                });
+                if !ours || keeps_itself(live) {
+                    return true;
+                }
+                if let Some(uid) = live.pointer("/metadata/uid").and_then(Value::as_str) {
+                    self.plan.tasks.push(Task::Delete(id.clone(), uid.to_owned()));
+                }
+                false
+            }
+        }
+    }
+}
+
+fn refused(object: &Wanted, refusal: &Refusal) -> String {
+    format!("{}: {}: {}", object.place, object.id.words(), refusal.message)
+}

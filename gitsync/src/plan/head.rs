@@ -1,0 +1,201 @@
+//! The newest commit: what it renders to, and what became of that before.
+
+use std::collections::BTreeSet;
+
+use tidegate_crds::{DeliveryRevision, LedgerEntry, LedgerRollout, RejectedReason, Time, VerdictState};
+
+use super::{Draft, Task, commit_of, revision, shorten};
+use crate::desired::{Desired, Obstacle};
+use crate::observed::RenderedCommit;
+use crate::render::RenderError;
+use crate::spec::Spec;
+use crate::tree::Oid;
+
+/// Trailer of the commits that we write.
+pub(super) const REVERTS_TRAILER: &str = "Tidegate-Reverts";
+/// Commits that are remembered of one entry.
+const COMMITS: usize = 10;
+
+impl Draft<'_> {
+    /// Takes the newest commit into the ledger.
+    pub(super) fn follow_head(&mut self, spec: &Spec) {
+        let commit = match &self.observed.head {
+            None => return,
+            Some(Err(error)) => {
+                self.trouble = Some(("FetchFailed", error.to_string()));
+                return;
+            }
+            Some(Ok(commit)) => commit,
+        };
+        if self
+            .plan
+            .status
+            .head
+            .as_ref()
+            .is_some_and(|head| commit_of(head) == commit.as_str())
+        {
+            return;
+        }
+        let rendered = match self.observed.rendered.get(commit) {
+            None => {
+                self.plan.tasks.push(Task::Render(commit.clone()));
+                return;
+            }
+            Some(Err(error)) => {
+                self.trouble = Some(("FetchFailed", error.to_string()));
+                return;
+            }
+            Some(Ok(rendered)) => rendered,
+        };
+        match self.read(rendered) {
+            Ok(None) => {}
+            Ok(Some(rollouts)) => self.record(spec, commit, rendered, Ok(rollouts)),
+            Err(problem) => self.record(spec, commit, rendered, Err(problem)),
+        }
+    }
+
+    /// The Rollouts of a commit; `None` if more has to be known first; or what is wrong with it.
+    fn read(&mut self, (_, rendered): &RenderedCommit) -> Result<Option<Vec<LedgerRollout>>, String> {
+        let rendered = match rendered {
+            Ok(rendered) => rendered,
+            Err(RenderError::Tree(error)) => {
+                self.trouble = Some(("FetchFailed", error.to_string()));
+                return Ok(None);
+            }
+            Err(error) => return Err(error.to_string()),
+        };
+        if rendered.manifests.is_empty() && !self.plan.status.inventory.is_empty() {
+            let count = self.plan.status.inventory.len();
+            return Err(format!(
+                "the commit has no manifest there: all {count} objects would be deleted; delete the Delivery instead"
+            ));
+        }
+        match Desired::of(rendered, self.observed) {
+            Ok(desired) => Ok(Some(desired.rollouts())),
+            Err(Obstacle::Unknown(versions)) => {
+                self.plan.tasks.extend(versions.into_iter().map(Task::Discover));
+                Ok(None)
+            }
+            Err(Obstacle::Wrong(problem)) => Err(problem),
+        }
+    }
+
+    fn record(
+        &mut self,
+        spec: &Spec,
+        commit: &Oid,
+        (info, rendered): &RenderedCommit,
+        rollouts: Result<Vec<LedgerRollout>, String>,
+    ) {
+        let now = Time::from(self.now);
+        let digest = match (&rollouts, rendered) {
+            (Ok(_), Ok(rendered)) => rendered.digest.clone(),
+            _ => String::new(),
+        };
+        // A commit that renders as the one before it is no news.
+        let before = self.plan.status.head.as_ref().map(|head| head.digest.clone());
+        if !digest.is_empty() && before.as_deref() == Some(&digest) {
+            return;
+        }
+        let head = DeliveryRevision {
+            revision: revision(&spec.reference.short, commit.as_str()),
+            digest: digest.clone(),
+        };
+        let subject = shorten(&info.subject);
+        let mut entry = match self
+            .plan
+            .status
+            .ledger
+            .iter()
+            .position(|entry| !digest.is_empty() && entry.digest == digest)
+        {
+            Some(index) => self.plan.status.ledger.remove(index),
+            None => LedgerEntry {
+                digest,
+                state: VerdictState::Pending,
+                since: Some(now),
+                reverts: info.trailers.iter().any(|(key, _)| key == REVERTS_TRAILER),
+                ..LedgerEntry::default()
+            },
+        };
+        entry.commits.push(commit.as_str().to_owned());
+        if entry.commits.len() > COMMITS {
+            entry.commits.remove(0);
+        }
+        entry.subject = subject;
+        entry.author = shorten(&info.author);
+        match rollouts {
+            Err(problem) => {
+                entry.state = VerdictState::Rejected;
+                entry.reason = Some(RejectedReason::RenderFailed);
+                entry.message = shorten(&problem);
+            }
+            Ok(rollouts) => {
+                if entry.state == VerdictState::Superseded {
+                    entry.state = VerdictState::Pending;
+                    entry.since = Some(now);
+                }
+                if entry.rollouts.is_empty() {
+                    entry.rollouts = rollouts;
+                }
+                if entry.state == VerdictState::Pending
+                    && let Some(name) = self.quarantined(&entry)
+                {
+                    entry.state = VerdictState::Rejected;
+                    entry.reason = Some(RejectedReason::Quarantined);
+                    entry.message = format!(
+                        "Rollout {name}: its pods would be those of a commit that was rejected; \
+                         change them, or annotate the Delivery with tidegate.io/retry"
+                    );
+                }
+            }
+        }
+        let text = format!(
+            "{}: {}",
+            super::short(&entry),
+            if entry.message.is_empty() {
+                "found"
+            } else {
+                &entry.message
+            }
+        );
+        let bad = entry.state == VerdictState::Rejected;
+        self.tell_event(
+            bad,
+            if bad { "Rejected" } else { "CommitFound" },
+            text,
+            commit.as_str().to_owned(),
+        );
+        self.status().ledger.insert(0, entry);
+        self.status().head = Some(head);
+    }
+
+    /// The first Rollout whose template was rejected before and never found good.
+    fn quarantined(&self, entry: &LedgerEntry) -> Option<String> {
+        let of = |states: fn(&LedgerEntry) -> bool| -> BTreeSet<(&str, &str, &str)> {
+            let entries = self.plan.status.ledger.iter().filter(move |entry| states(entry));
+            entries.flat_map(|entry| entry.rollouts.iter().map(key)).collect()
+        };
+        let bad = of(|entry| {
+            entry.state == VerdictState::Rejected
+                && matches!(
+                    entry.reason,
+                    Some(
+                        RejectedReason::AnalysisFailed
+                            | RejectedReason::AnalysisError
+                            | RejectedReason::DeadlineExceeded
+                            | RejectedReason::ManualAbort
+                    )
+                )
+        });
+        let good = of(|entry| matches!(entry.state, VerdictState::Verified | VerdictState::Deployed));
+        let found = entry.rollouts.iter().find(|rollout| {
+            !rollout.template.is_empty() && bad.contains(&key(rollout)) && !good.contains(&key(rollout))
+        });
+        found.map(|rollout| format!("{}/{}", rollout.namespace, rollout.name))
+    }
+}
+
+fn key(rollout: &LedgerRollout) -> (&str, &str, &str) {
+    (&rollout.namespace, &rollout.name, &rollout.template)
+}
