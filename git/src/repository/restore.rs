@@ -1,0 +1,245 @@
+//! Putting a folder back to what it was in an earlier commit.
+//!
+//! No index and no files: the folder's entry is taken over, and one new tree is written for each folder above
+//! it.
+
+use std::fmt::Write as _;
+
+use tidegate_gitsync::remote::{GitAnswer, RemoteError, Restore};
+use tidegate_gitsync::tree::{EntryKind, Oid};
+
+use super::heads::check_ref;
+use super::{Commit, Work};
+use crate::child::Call;
+use crate::trouble;
+
+/// What a push may be turned down by because somebody else was faster.
+const LOST: [&str; 5] = [
+    "stale info",
+    "fetch first",
+    "non-fast-forward",
+    "cannot lock ref",
+    "reference already exists",
+];
+
+impl Work<'_> {
+    pub(super) async fn restore(&mut self, order: &Restore) -> Result<GitAnswer, RemoteError> {
+        let path = self.checked(order)?;
+        let good = self.commit(&order.good).await?;
+        let tip = self.commit(&order.tip).await?;
+        // the one may have made room for the other
+        self.ensure(&order.good).await?;
+        self.ensure(&order.tip).await?;
+        let tree = self
+            .tree_with((&order.tip, &tip), (&order.good, &good), &path)
+            .await?;
+        let commit = self.write_commit(order, &tree).await?;
+        let rendered = self.list(&commit).await?;
+        match self.render_here(&rendered, &path).await? {
+            Ok(rendered) if rendered.digest == order.digest => self.publish(order, &commit).await,
+            Ok(rendered) => Ok(GitAnswer::NotTheSame(rendered.digest)),
+            Err(error) => {
+                Err(self.refused(&format!("the folder of {} does not render: {error}", order.good)))
+            }
+        }
+    }
+
+    /// Looks at what was ordered; gives the folder as git names it.
+    fn checked(&self, order: &Restore) -> Result<String, RemoteError> {
+        for name in [&order.base, &order.push_to] {
+            check_ref(name)?;
+            if !name.starts_with("refs/heads/") {
+                return Err(self.refused(&format!("{name} is no branch, nothing is pushed to it")));
+            }
+        }
+        let path = order.path.trim_matches('/');
+        let path = if path == "." { "" } else { path };
+        let part = |part: &str| !matches!(part, "" | "." | "..");
+        if path.contains(char::is_control) || !(path.is_empty() || path.split('/').all(part)) {
+            return Err(
+                self.refused("the path of the folder holds an empty part, `.`, `..` or a control character")
+            );
+        }
+        let (name, mail) = &order.author;
+        let bad =
+            |text: &str| text.is_empty() || text.contains(['<', '>']) || text.contains(char::is_control);
+        if bad(name) || bad(mail) || order.message.trim().is_empty() || order.message.contains('\0') {
+            return Err(
+                self.refused("the commit needs a message, and an author with a name and a mail address")
+            );
+        }
+        Ok(path.to_owned())
+    }
+
+    fn refused(&self, message: &str) -> RemoteError {
+        RemoteError::Refused(format!("{}: {message}", self.access.address))
+    }
+
+    /// The tree of `tip` with what stands at `path` in `good`.
+    async fn tree_with(
+        &self,
+        tip: (&Oid, &Commit),
+        good: (&Oid, &Commit),
+        path: &str,
+    ) -> Result<String, RemoteError> {
+        let mut folders: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        let Some(name) = folders.pop() else {
+            let root = self
+                .local(&["rev-parse", &format!("{}^{{tree}}", good.0)], Call::default())
+                .await?;
+            return Ok(String::from_utf8_lossy(&root).trim().to_owned());
+        };
+        let entries = self.level(good, &folders.join("/")).await?;
+        let found = entries.into_iter().find(|(_, found)| found == name.as_bytes());
+        let Some((mut facts, _)) = found else {
+            return Err(RemoteError::NotFound(format!(
+                "{}: commit {} has no folder {path}",
+                self.access.address, good.0
+            )));
+        };
+        let mut name = name;
+        loop {
+            let mut entries = self.level(tip, &folders.join("/")).await?;
+            entries.retain(|(_, other)| other != name.as_bytes());
+            entries.push((facts, name.as_bytes().to_owned()));
+            let tree = self.make_tree(&entries).await?;
+            let Some(above) = folders.pop() else {
+                return Ok(tree);
+            };
+            facts = format!("040000 tree {tree}");
+            name = above;
+        }
+    }
+
+    /// The entries of one folder of a commit: `<mode> <type> <oid>` and name. None if it has no such folder.
+    async fn level(
+        &self,
+        (oid, commit): (&Oid, &Commit),
+        folder: &str,
+    ) -> Result<Vec<(String, Vec<u8>)>, RemoteError> {
+        let entry = commit.listing.entry(folder);
+        if entry.is_none_or(|entry| entry.kind != EntryKind::Folder) {
+            return Ok(Vec::new());
+        }
+        let folder = format!("{oid}:{folder}");
+        let output = self
+            .local(&["ls-tree", "-z", "--full-tree", &folder], Call::default())
+            .await?;
+        let entries = output.split(|byte| *byte == 0).filter_map(|line| {
+            let tab = line.iter().position(|byte| *byte == b'\t')?;
+            let facts = String::from_utf8_lossy(line.get(..tab)?).into_owned();
+            Some((facts, line.get(tab + 1..)?.to_owned()))
+        });
+        Ok(entries.collect())
+    }
+
+    async fn make_tree(&self, entries: &[(String, Vec<u8>)]) -> Result<String, RemoteError> {
+        let mut input = Vec::new();
+        for (facts, name) in entries {
+            input.extend_from_slice(facts.as_bytes());
+            input.push(b'\t');
+            input.extend_from_slice(name);
+            input.push(0);
+        }
+        let call = Call {
+            input,
+            ..Call::default()
+        };
+        let tree = self.local(&["mktree", "-z"], call).await?;
+        Ok(String::from_utf8_lossy(&tree).trim().to_owned())
+    }
+
+    /// Everything of the commit is given, so that the same order makes the same one.
+    async fn write_commit(&self, order: &Restore, tree: &str) -> Result<Oid, RemoteError> {
+        let (name, mail) = &order.author;
+        let date = format!("@{} +0000", order.time.as_second().max(0));
+        let call = Call {
+            variables: vec![
+                ("GIT_AUTHOR_NAME", name.clone()),
+                ("GIT_AUTHOR_EMAIL", mail.clone()),
+                ("GIT_AUTHOR_DATE", date.clone()),
+                ("GIT_COMMITTER_NAME", name.clone()),
+                ("GIT_COMMITTER_EMAIL", mail.clone()),
+                ("GIT_COMMITTER_DATE", date),
+            ],
+            input: order.message.clone().into_bytes(),
+            ..Call::default()
+        };
+        let args = ["commit-tree", tree, "-p", order.tip.as_str(), "-F", "-"];
+        let commit = self.local(&args, call).await?;
+        Oid::parse(String::from_utf8_lossy(&commit).trim()).ok_or_else(|| {
+            RemoteError::Unavailable(format!("{}: git commit-tree made no commit", self.access.address))
+        })
+    }
+
+    /// Pushes if the server is where it was expected to be.
+    async fn publish(&mut self, order: &Restore, commit: &Oid) -> Result<GitAnswer, RemoteError> {
+        let heads = self.heads(&[order.base.clone(), order.push_to.clone()]).await?;
+        let at = |name: &str| heads.iter().find(|(found, _)| found == name).map(|(_, oid)| oid);
+        if at(&order.push_to) == Some(commit) {
+            return Ok(GitAnswer::Restored(commit.clone()));
+        }
+        let expected = (order.push_to == order.base).then_some(&order.tip);
+        if at(&order.base) != Some(&order.tip) || at(&order.push_to) != expected {
+            return Ok(GitAnswer::Moved);
+        }
+        self.push(&order.push_to, expected, commit).await
+    }
+
+    async fn push(
+        &mut self,
+        branch: &str,
+        expected: Option<&Oid>,
+        commit: &Oid,
+    ) -> Result<GitAnswer, RemoteError> {
+        let doing = self.doing("push to");
+        let mut lease = format!("--force-with-lease={branch}:");
+        // nothing after the colon: the branch must not be there
+        if let Some(expected) = expected {
+            let _ = write!(lease, "{expected}");
+        }
+        let call = Call {
+            args: vec![
+                "push".to_owned(),
+                "--porcelain".to_owned(),
+                "--no-verify".to_owned(),
+                lease,
+                "--".to_owned(),
+                self.access.address.as_str().to_owned(),
+                format!("{commit}:{branch}"),
+            ],
+            repository: Some(&self.repository.folder),
+            access: Some(&self.access),
+            max_output: 1 << 20,
+            ..Call::default()
+        };
+        let ended = self.git.children.run(call).await;
+        let ended = ended.map_err(|stopped| trouble::stopped(&doing, &stopped))?;
+        if ended.success {
+            self.repository.refs.insert(branch.to_owned(), commit.clone());
+            return Ok(GitAnswer::Restored(commit.clone()));
+        }
+        let report = self.access.scrub(&String::from_utf8_lossy(&ended.output));
+        // `!\t<from>:<to>\t[rejected] (<why>)`
+        let Some(rejection) = report.lines().find_map(|line| line.strip_prefix("!\t")) else {
+            return Err(trouble::explain(&doing, &ended.complaint));
+        };
+        if LOST
+            .iter()
+            .any(|words| rejection.contains(words) || ended.complaint.contains(words))
+        {
+            return Ok(GitAnswer::Moved);
+        }
+        let verdict = rejection.split('\t').next_back().unwrap_or_default();
+        let words: Vec<&str> = ended
+            .complaint
+            .lines()
+            .filter_map(|line| line.strip_prefix("remote:"))
+            .collect();
+        Err(RemoteError::Denied(format!(
+            "{doing}: {branch} was not accepted: {}: {}",
+            trouble::quote(verdict),
+            trouble::quote(&words.join(" "))
+        )))
+    }
+}
