@@ -113,6 +113,19 @@ pub struct ScopeArgs {
     pub instance_id: String,
 }
 
+/// How a repository is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GitProtocol {
+    /// `https://`.
+    Https,
+    /// `ssh://` and `USER@HOST:PATH`.
+    Ssh,
+    /// `http://`: tokens go in the clear.
+    Http,
+    /// `file://`: folders that the controller sees.
+    File,
+}
+
 /// How to run.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Controller")]
@@ -126,6 +139,14 @@ pub struct RunArgs {
     /// Act on analysis runs only, and watch nothing else: for a cluster without Rollouts.
     #[arg(long, value_name = "NAME", value_enum)]
     pub controllers: Option<Controllers>,
+    /// Folder of our own for the repositories that Deliveries follow; what is in it is lost without harm. Without it,
+    /// Deliveries are not acted on.
+    #[arg(long, value_name = "FOLDER")]
+    pub git_cache: Option<PathBuf>,
+    /// Protocols that repositories may be reached by: https and ssh. http sends tokens in the clear, and file reads the
+    /// controller's own disk.
+    #[arg(long, value_name = "NAMES", value_enum, value_delimiter = ',', default_values_t = [GitProtocol::Https, GitProtocol::Ssh])]
+    pub git_protocols: Vec<GitProtocol>,
     /// Seconds after which each object is looked at even without news.
     #[arg(long, value_name = "SECONDS", default_value_t = 900, value_parser = clap::value_parser!(i64).range(1..=31_536_000))]
     pub rollout_resync: i64,

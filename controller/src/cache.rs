@@ -16,13 +16,15 @@ use serde_json::Value;
 use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::labels::INSTANCE_ID_LABEL;
 use tidegate_crds::{
-    AnalysisRun, AnalysisTemplate, AnalysisTemplateSpec, LabelSelector, ObjectMeta, Rollout, decode::tolerant,
+    AnalysisRun, AnalysisTemplate, AnalysisTemplateSpec, Delivery, LabelSelector, ObjectMeta, Rollout,
+    decode::tolerant,
 };
 use tidegate_engine::Observed;
 use tidegate_engine::observed::{ReplicaSetView, ServiceView};
 
 use self::refs::Ref;
 use self::store::{Entry, Store};
+use crate::controller::Options;
 use crate::object::{Kind, Object, ObjectKey, controller_of};
 use crate::slim::{self, KeptReplicaSet, RawMetadata, RawReplicaSet, RawService};
 
@@ -38,6 +40,8 @@ pub(crate) enum Look {
     Run(ObjectKey),
     /// A Service that may have to be let go of (contract 3.5).
     Service(ObjectKey),
+    /// A Delivery.
+    Delivery { key: ObjectKey, urgent: bool },
     /// A Rollout that is gone.
     Deleted {
         key: ObjectKey,
@@ -111,6 +115,13 @@ struct RunEntry {
 }
 
 #[derive(Clone, Debug)]
+struct DeliveryEntry {
+    text: Box<str>,
+    /// Rollouts of the commits that it remembers.
+    rollouts: Box<[ObjectKey]>,
+}
+
+#[derive(Clone, Debug)]
 struct TemplateEntry {
     spec: Arc<AnalysisTemplateSpec>,
 }
@@ -121,6 +132,8 @@ pub(crate) struct Cache {
     instance_id: Option<String>,
     /// Only what analysis runs need is known.
     analysis_only: bool,
+    /// Deliveries are known.
+    with_deliveries: bool,
     /// When this process started: nothing is known of routes before.
     started: Timestamp,
     rollouts: Store<RolloutEntry>,
@@ -132,6 +145,9 @@ pub(crate) struct Cache {
     templates: Store<TemplateEntry>,
     cluster_templates: Store<TemplateEntry>,
     jobs: Store<()>,
+    deliveries: Store<DeliveryEntry>,
+    /// Rollouts, and the Deliveries that are judged by them.
+    followers: BTreeSet<(ObjectKey, ObjectKey)>,
     workloads: BTreeMap<Kind, Store<Option<Box<str>>>>,
     /// Rollouts by uid.
     by_uid: BTreeMap<Box<str>, ObjectKey>,
@@ -142,10 +158,11 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    pub(crate) fn new(instance_id: Option<String>, analysis_only: bool, started: Timestamp) -> Self {
+    pub(crate) fn new(options: &Options, started: Timestamp) -> Self {
         Self {
-            instance_id,
-            analysis_only,
+            instance_id: options.settings.instance_id.clone(),
+            analysis_only: options.analysis_only,
+            with_deliveries: options.deliveries,
             started,
             rollouts: Store::default(),
             replica_sets: Store::default(),
@@ -155,6 +172,8 @@ impl Cache {
             templates: Store::default(),
             cluster_templates: Store::default(),
             jobs: Store::default(),
+            deliveries: Store::default(),
+            followers: BTreeSet::new(),
             workloads: BTreeMap::new(),
             by_uid: BTreeMap::new(),
             owned: BTreeMap::new(),
@@ -178,6 +197,7 @@ impl Cache {
             Kind::AnalysisTemplate => self.templates.synced(),
             Kind::ClusterAnalysisTemplate => self.cluster_templates.synced(),
             Kind::Job => self.jobs.synced(),
+            Kind::Delivery => self.deliveries.synced(),
             Kind::Deployment | Kind::PodTemplate | Kind::WorkloadReplicaSet => {
                 self.workloads.get(&kind).is_some_and(Store::synced)
             }
@@ -192,7 +212,7 @@ impl Cache {
         let named = self.users.iter().map(|((kind, _), _)| *kind);
         Kind::ALL
             .into_iter()
-            .filter(|kind| kind.always())
+            .filter(|kind| kind.always() || *kind == Kind::Delivery && self.with_deliveries)
             .chain(named)
             .collect()
     }
@@ -218,6 +238,7 @@ impl Cache {
             Kind::AnalysisTemplate => self.templates.list_start(),
             Kind::ClusterAnalysisTemplate => self.cluster_templates.list_start(),
             Kind::Job => self.jobs.list_start(),
+            Kind::Delivery => self.deliveries.list_start(),
             Kind::Deployment | Kind::PodTemplate | Kind::WorkloadReplicaSet => {
                 self.workloads.entry(kind).or_default().list_start();
             }
@@ -276,6 +297,12 @@ impl Cache {
                 self.jobs.list_end(version);
                 Vec::new()
             }
+            Kind::Delivery => {
+                let gone = self.deliveries.list_end(version);
+                gone.into_iter()
+                    .flat_map(|(key, entry)| self.delivery_gone(&key, &entry.data))
+                    .collect()
+            }
             Kind::Deployment | Kind::PodTemplate | Kind::WorkloadReplicaSet => {
                 let gone = self.workloads.entry(kind).or_default().list_end(version);
                 gone.into_iter()
@@ -301,14 +328,21 @@ impl Cache {
             message: message.to_string(),
         };
         match kind {
-            Kind::Rollout => self.apply_rollout(object).map_err(unreadable),
+            Kind::Rollout => self
+                .apply_rollout(object)
+                .map(|looks| self.with_followers(looks))
+                .map_err(unreadable),
             Kind::ReplicaSet => self.apply_replica_set(object).map_err(unreadable),
             Kind::Service => self.apply_service(object, now).map_err(unreadable),
             Kind::Ingress => self.apply_ingress(object, now).map_err(unreadable),
-            Kind::AnalysisRun => self.apply_run(object).map_err(unreadable),
+            Kind::AnalysisRun => self
+                .apply_run(object)
+                .map(|looks| self.with_followers(looks))
+                .map_err(unreadable),
             Kind::AnalysisTemplate => self.apply_template(false, object).map_err(unreadable),
             Kind::ClusterAnalysisTemplate => self.apply_template(true, object).map_err(unreadable),
             Kind::Job => Self::job(object).map_err(unreadable),
+            Kind::Delivery => self.apply_delivery(object).map_err(unreadable),
             Kind::Deployment | Kind::PodTemplate | Kind::WorkloadReplicaSet => {
                 self.apply_workload(kind, object).map_err(unreadable)
             }
@@ -342,7 +376,10 @@ impl Cache {
         }
         match kind {
             Kind::Rollout => match take(&mut self.rollouts, key, uid, ours) {
-                Some(entry) => self.rollout_gone(key, &entry),
+                Some(entry) => {
+                    let looks = self.rollout_gone(key, &entry);
+                    self.with_followers(looks)
+                }
                 None => Vec::new(),
             },
             Kind::ReplicaSet => match take(&mut self.replica_sets, key, uid, ours) {
@@ -370,6 +407,10 @@ impl Cache {
                 None => Vec::new(),
             },
             Kind::Job => Vec::new(),
+            Kind::Delivery => match take(&mut self.deliveries, key, uid, ours) {
+                Some(entry) => self.delivery_gone(key, &entry.data),
+                None => Vec::new(),
+            },
             Kind::Deployment | Kind::PodTemplate | Kind::WorkloadReplicaSet => {
                 match take(self.workloads.entry(kind).or_default(), key, uid, ours) {
                     Some(_) => self.users_of(kind, key),
@@ -815,6 +856,79 @@ impl Cache {
             .collect())
     }
 
+    // Deliveries
+
+    fn apply_delivery(&mut self, object: Object<'_>) -> Result<Vec<Look>, serde_json::Error> {
+        let RawMetadata { metadata } = object.decode()?;
+        let key = ObjectKey::new(metadata.namespace.as_str(), metadata.name.as_str());
+        self.deliveries.list_shows(&key);
+        if !self
+            .deliveries
+            .is_news(&key, &metadata.uid, &metadata.resource_version)
+        {
+            return Ok(Vec::new());
+        }
+        let text = object.compact()?;
+        let (delivery, dropped) = tolerant::<Delivery>(serde_json::from_str(&text)?);
+        for field in &dropped {
+            tracing::warn!(delivery = %key, path = field.path, "a field that cannot be read is taken as absent");
+        }
+        let named = delivery.status.ledger.iter().flat_map(|entry| &entry.rollouts);
+        let named: BTreeSet<ObjectKey> = named
+            .map(|rollout| ObjectKey::new(rollout.namespace.as_str(), rollout.name.as_str()))
+            .collect();
+        let data = DeliveryEntry {
+            text,
+            rollouts: named.iter().cloned().collect(),
+        };
+        let entry = Entry {
+            uid: metadata.uid.into(),
+            version: metadata.resource_version.into(),
+            data,
+        };
+        if let Some(before) = self.deliveries.put(key.clone(), entry) {
+            self.unfollow(&key, &before.data);
+        }
+        self.followers
+            .extend(named.into_iter().map(|rollout| (rollout, key.clone())));
+        Ok(vec![Look::Delivery { key, urgent: false }])
+    }
+
+    fn delivery_gone(&mut self, key: &ObjectKey, entry: &DeliveryEntry) -> Vec<Look> {
+        self.unfollow(key, entry);
+        vec![Look::Delivery {
+            key: key.clone(),
+            urgent: false,
+        }]
+    }
+
+    fn unfollow(&mut self, key: &ObjectKey, entry: &DeliveryEntry) {
+        for rollout in &entry.rollouts {
+            self.followers.remove(&(rollout.clone(), key.clone()));
+        }
+    }
+
+    /// Adds the Deliveries that are judged by the Rollouts that have to look.
+    fn with_followers(&self, mut looks: Vec<Look>) -> Vec<Look> {
+        let mut more = Vec::new();
+        for look in &looks {
+            let Look::Rollout { key, urgent } = look else {
+                continue;
+            };
+            let from = (key.clone(), ObjectKey::default());
+            let following = self
+                .followers
+                .range(from..)
+                .take_while(|(rollout, _)| rollout == key);
+            more.extend(following.map(|(_, delivery)| Look::Delivery {
+                key: delivery.clone(),
+                urgent: *urgent,
+            }));
+        }
+        looks.extend(more);
+        looks
+    }
+
     fn apply_template(&mut self, cluster: bool, object: Object<'_>) -> Result<Vec<Look>, serde_json::Error> {
         let (template, dropped) = tolerant::<AnalysisTemplate>(object.decode::<Value>()?);
         let metadata = template.metadata;
@@ -926,6 +1040,37 @@ impl Cache {
                 .iter()
                 .map(|(key, entry)| (true, key, &*entry.data.spec)),
         )
+    }
+
+    /// A Delivery.
+    pub(crate) fn delivery(&self, key: &ObjectKey) -> Option<Delivery> {
+        let text = &self.deliveries.get(key)?.data.text;
+        serde_json::from_str(text)
+            .ok()
+            .map(|value| tolerant::<Delivery>(value).0)
+    }
+
+    /// A Rollout, without what it depends on.
+    pub(crate) fn rollout(&self, key: &ObjectKey) -> Option<Rollout> {
+        let text = &self.rollouts.get(key)?.data.text;
+        serde_json::from_str(text)
+            .ok()
+            .map(|value| tolerant::<Rollout>(value).0)
+    }
+
+    /// Analysis runs of a Rollout.
+    pub(crate) fn runs_of(&self, rollout: &ObjectKey) -> Vec<AnalysisRun> {
+        let Some(entry) = self.rollouts.get(rollout) else {
+            return Vec::new();
+        };
+        self.owned_by(Kind::AnalysisRun, &entry.uid)
+            .filter_map(|key| self.run(key))
+            .collect()
+    }
+
+    /// Whether there is a Delivery of that name.
+    pub(crate) fn has_delivery(&self, key: &ObjectKey) -> bool {
+        self.deliveries.get(key).is_some()
     }
 
     /// The analysis run of that name.

@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use kube::client::Body;
 use serde::Deserialize;
 use serde_json::Value;
+use tidegate_gitsync::object::FIELD_MANAGER;
 
 use crate::metrics::Metrics;
 use crate::request::{Failure, Request, Verb};
@@ -123,26 +124,41 @@ fn http_request(request: &Request) -> Result<http::Request<Body>, Failure> {
         Verb::Replace => (http::Method::PUT, "application/json"),
         Verb::MergePatch => (http::Method::PATCH, "application/merge-patch+json"),
         Verb::JsonPatch => (http::Method::PATCH, "application/json-patch+json"),
+        Verb::Apply => (http::Method::PATCH, "application/apply-patch+yaml"),
         Verb::Delete => (http::Method::DELETE, "application/json"),
         Verb::Get | Verb::List => (http::Method::GET, "application/json"),
     };
-    let mut path = request.path();
+    let mut query = Vec::new();
     if !request.selector.is_empty() {
-        path = format!("{path}?labelSelector={}", escape(&request.selector));
+        query.push(format!("labelSelector={}", escape(&request.selector)));
     }
+    if request.verb == Verb::Apply {
+        query.push(format!(
+            "fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict"
+        ));
+    }
+    if request.dry_run {
+        query.push("dryRun=All".to_owned());
+    }
+    let path = match query.join("&") {
+        query if query.is_empty() => request.path(),
+        query => format!("{}?{query}", request.path()),
+    };
     let body = if request.body.is_null() {
         Body::empty()
     } else {
         Body::from(request.body.to_string().into_bytes())
     };
-    http::Request::builder()
+    let mut builder = http::Request::builder()
         .method(method)
         .uri(path)
         .header(ACCEPT, "application/json")
         .header(CONTENT_TYPE, content_type)
-        .header(USER_AGENT, AGENT)
-        .body(body)
-        .map_err(no_answer)
+        .header(USER_AGENT, AGENT);
+    if let Some(account) = &request.service_account {
+        builder = builder.header("Impersonate-User", format!("system:serviceaccount:{account}"));
+    }
+    builder.body(body).map_err(no_answer)
 }
 
 /// Percent-encodes a value of a query.

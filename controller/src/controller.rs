@@ -20,8 +20,10 @@ use tidegate_crds::AnalysisTemplateSpec;
 use tidegate_crds::labels::POD_TEMPLATE_HASH_LABEL;
 use tidegate_engine::observed::{Identity, PodView};
 use tidegate_engine::{Observed, Plan, Settings, Urgency};
+use tidegate_gitsync::remote::Remote;
 
 use crate::cache::{Cache, Look};
+use crate::deliveries::{Deliveries, DeliveryJob, OutsideAnswer, RepositoryJob};
 use crate::event::{self, Subject, Words};
 use crate::execute::{self, Execution, Outcome, Step};
 use crate::object::{Kind, Object, ObjectKey};
@@ -53,6 +55,10 @@ pub struct Options {
     pub analysis_only: bool,
     /// Namespace for the Jobs of all runs; `None`: that of the run (F164).
     pub job_namespace: Option<String>,
+    /// Act on Deliveries.
+    pub deliveries: bool,
+    /// Deliveries and repositories that are worked on at once.
+    pub delivery_threads: usize,
 }
 
 impl Default for Options {
@@ -64,6 +70,8 @@ impl Default for Options {
             resync: RESYNC,
             analysis_only: false,
             job_namespace: None,
+            deliveries: false,
+            delivery_threads: 20,
         }
     }
 }
@@ -95,6 +103,10 @@ pub enum Key {
     Service(ObjectKey),
     /// A Rollout that is gone, which an event tells.
     Deleted(Deleted),
+    /// A Delivery.
+    Delivery(ObjectKey),
+    /// A repository that Deliveries follow.
+    Repository(Remote),
 }
 
 /// A Rollout that is gone.
@@ -162,6 +174,8 @@ enum Stage {
     Cleaning(Option<Request>),
     Telling(Option<Request>),
     Run(Box<RunJob>),
+    Delivery(Box<DeliveryJob>),
+    Repository(RepositoryJob),
     Over(Outcome),
 }
 
@@ -189,6 +203,9 @@ pub struct Controller {
     /// Rollouts and Services.
     rollouts: Queue<Key>,
     runs: Queue<Key>,
+    /// Deliveries and repositories.
+    delivering: Queue<Key>,
+    deliveries: Deliveries,
     /// Since when the counters in the status of a Rollout differ from what is observed.
     counters_since: BTreeMap<ObjectKey, Timestamp>,
     /// Hashes of the version of each Rollout, for as long as neither its spec nor its workload changes.
@@ -202,16 +219,14 @@ pub struct Controller {
 impl Controller {
     /// A controller that knows nothing yet. `started` is now.
     pub fn new(options: Options, started: Timestamp) -> Self {
-        let cache = Cache::new(
-            options.settings.instance_id.clone(),
-            options.analysis_only,
-            started,
-        );
+        let cache = Cache::new(&options, started);
         Self {
             options,
             cache,
             rollouts: Queue::default(),
             runs: Queue::default(),
+            delivering: Queue::default(),
+            deliveries: Deliveries::default(),
             counters_since: BTreeMap::new(),
             identities: BTreeMap::new(),
             memory: BTreeMap::new(),
@@ -241,10 +256,12 @@ impl Controller {
             Key::Rollout(key) => cache.has_rollout(key),
             Key::Run(key) => cache.has_run(key),
             Key::Service(key) => cache.abandoned(key).is_some(),
-            Key::Deleted(_) => false,
+            Key::Delivery(key) => cache.has_delivery(key),
+            Key::Deleted(_) | Key::Repository(_) => false,
         };
         self.rollouts.retain(is_there);
         self.runs.retain(is_there);
+        self.delivering.retain(is_there);
     }
 
     /// Takes in what a watch says.
@@ -277,6 +294,10 @@ impl Controller {
                     self.rollouts.add(Key::Rollout(key), lane, now);
                 }
                 Look::Service(key) => self.rollouts.add(Key::Service(key), Lane::Normal, now),
+                Look::Delivery { key, urgent } => {
+                    let lane = if urgent { Lane::Urgent } else { Lane::Normal };
+                    self.delivering.add(Key::Delivery(key), lane, now);
+                }
                 Look::Run(key) => self.runs.add(Key::Run(key), Lane::Normal, now),
                 Look::Deleted { key, uid, version } => {
                     let seen = now;
@@ -306,6 +327,11 @@ impl Controller {
         }
         if self.runs.running() < self.options.analysis_threads
             && let Some(key) = self.runs.next(now)
+        {
+            return Some(self.start(key, now));
+        }
+        if self.delivering.running() < self.options.delivery_threads
+            && let Some(key) = self.delivering.next(now)
         {
             return Some(self.start(key, now));
         }
@@ -343,6 +369,19 @@ impl Controller {
                 )
             })),
             Key::Deleted(deleted) => Stage::Telling(deleted.event(now)),
+            Key::Delivery(key) => match self.cache.delivery(key) {
+                Some(delivery) if delivery.metadata.deletion_timestamp.is_none() => {
+                    Stage::Delivery(Box::new(DeliveryJob::new(key.clone(), delivery)))
+                }
+                _ => {
+                    self.deliveries.forget(key);
+                    Stage::Over(Outcome::Done)
+                }
+            },
+            Key::Repository(remote) => match self.deliveries.repositories.job(remote) {
+                Some(job) => Stage::Repository(job),
+                None => Stage::Over(Outcome::Done),
+            },
         };
         Job {
             key,
@@ -388,6 +427,27 @@ impl Controller {
                         }
                     }
                 },
+                Stage::Delivery(delivery) => {
+                    job.planned = true;
+                    match delivery.step(&self.cache, &mut self.deliveries, now) {
+                        Some(step) => {
+                            if let Step::Request(request) = &step {
+                                job.waiting = Some(request.clone());
+                            }
+                            return Some(step);
+                        }
+                        None if delivery.waits() => return None,
+                        None => {
+                            job.wake = delivery.wake();
+                            let outcome = delivery.outcome();
+                            let stage = std::mem::replace(&mut job.stage, Stage::Over(outcome));
+                            if let Stage::Delivery(delivery) = stage {
+                                self.delivery_over(&delivery, &job.key, now);
+                            }
+                        }
+                    }
+                }
+                Stage::Repository(repository) => return repository.step().map(Step::Outside),
                 Stage::Run(run) => {
                     job.planned = true;
                     match run.step(now) {
@@ -412,6 +472,35 @@ impl Controller {
                     }
                 }
             }
+        }
+    }
+
+    /// A look at a Delivery is over: its repository may have to be asked now.
+    fn delivery_over(&mut self, delivery: &DeliveryJob, key: &Key, now: Timestamp) {
+        let Key::Delivery(key) = key else { return };
+        if (delivery.asks_again() || delivery.follows_anew())
+            && let Some(remote) = self.deliveries.repositories.of(key)
+        {
+            self.delivering
+                .add(Key::Repository(remote.clone()), Lane::Normal, now);
+        }
+    }
+
+    /// The answer to the last [`Step::Outside`] of a job.
+    pub fn answer_outside(&mut self, job: &mut Job, answer: OutsideAnswer, now: Timestamp) {
+        match (&mut job.stage, &job.key) {
+            (Stage::Delivery(delivery), _) => delivery.answer_outside(answer, &mut self.deliveries, now),
+            (Stage::Repository(_), Key::Repository(remote)) => {
+                if let OutsideAnswer::Git(answer) = answer {
+                    let (due, look) = self.deliveries.repositories.answered(remote, answer, now);
+                    job.wake = due;
+                    for key in look {
+                        self.delivering.add(Key::Delivery(key), Lane::Normal, now);
+                    }
+                }
+                job.stage = Stage::Over(Outcome::Done);
+            }
+            _ => {}
         }
     }
 
@@ -598,6 +687,8 @@ impl Controller {
             },
             Stage::Executing(execution) => execution.answer(answer.as_ref().map_err(Clone::clone)),
             Stage::Run(run) => run.answer(answer, now),
+            Stage::Delivery(delivery) => delivery.answer(answer, &mut self.deliveries, now),
+            Stage::Repository(_) => {}
         }
     }
 
@@ -607,6 +698,7 @@ impl Controller {
             return;
         };
         let looks = match request.verb {
+            _ if request.dry_run => return,
             Verb::List => return,
             Verb::Delete => {
                 let key = ObjectKey::new(request.namespace.as_str(), request.name.as_str());
@@ -646,10 +738,10 @@ impl Controller {
             Stage::Over(outcome) => outcome,
             _ => Outcome::Failed(Failure::no_answer("given up")),
         };
-        let queue = if matches!(key, Key::Run(_)) {
-            &mut self.runs
-        } else {
-            &mut self.rollouts
+        let queue = match key {
+            Key::Run(_) => &mut self.runs,
+            Key::Delivery(_) | Key::Repository(_) => &mut self.delivering,
+            Key::Rollout(_) | Key::Service(_) | Key::Deleted(_) => &mut self.rollouts,
         };
         match &outcome {
             Outcome::Done => {
@@ -679,13 +771,21 @@ impl Controller {
             .runs
             .next_due()
             .filter(|_| self.runs.running() < self.options.analysis_threads);
-        let due = rollouts.into_iter().chain(runs).min()?;
+        let delivering = self
+            .delivering
+            .next_due()
+            .filter(|_| self.delivering.running() < self.options.delivery_threads);
+        let due = rollouts.into_iter().chain(runs).chain(delivering).min()?;
         Some(self.hold_until.map_or(due, |hold| due.max(hold)))
     }
 
-    /// How many looks are due: at Rollouts and Services, and at analysis runs.
-    pub fn depth(&self, now: Timestamp) -> [usize; 2] {
-        [self.rollouts.depth(now), self.runs.depth(now)]
+    /// How many looks are due: at Rollouts and Services, at analysis runs, and at Deliveries.
+    pub fn depth(&self, now: Timestamp) -> [usize; 3] {
+        [
+            self.rollouts.depth(now),
+            self.runs.depth(now),
+            self.delivering.depth(now),
+        ]
     }
 
     /// How many objects of each kind are known.

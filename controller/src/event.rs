@@ -4,6 +4,7 @@ use std::hash::Hasher;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tidegate_crds::{API_VERSION, DELIVERY_API_VERSION};
 use tidegate_engine::Event;
 
 use crate::queue::Fnv;
@@ -29,6 +30,15 @@ pub struct Subject {
     pub uid: String,
     /// resourceVersion.
     pub resource_version: String,
+}
+
+impl Subject {
+    fn api_version(&self) -> &'static str {
+        match self.kind {
+            "Delivery" => DELIVERY_API_VERSION,
+            _ => API_VERSION,
+        }
+    }
 }
 
 /// What an event says.
@@ -66,7 +76,7 @@ pub fn record<'a>(subject: &Subject, event: impl Into<Words<'a>>, now: Timestamp
         "kind": "Event",
         "metadata": {"namespace": subject.namespace, "name": name(subject, &event)},
         "involvedObject": {
-            "apiVersion": tidegate_crds::API_VERSION,
+            "apiVersion": subject.api_version(),
             "kind": subject.kind,
             "namespace": subject.namespace,
             "name": subject.name,

@@ -11,6 +11,7 @@ use tidegate_crds::labels::{MANAGED_BY_ANNOTATION, POD_TEMPLATE_HASH_LABEL};
 use tidegate_engine::{Action, Change, Event, Observed, Plan, Scale};
 use tidegate_traffic::{RouteOp, RouteWrite};
 
+use crate::deliveries::Outside;
 use crate::event::{self, Subject};
 use crate::merge;
 use crate::object::{Kind, ObjectKey};
@@ -26,6 +27,8 @@ pub enum Step {
     Request(Request),
     /// Send this and do not wait: an event never delays a plan, nor fails it.
     Event(Request),
+    /// Ask a repository or a forge and give the answer before the next step.
+    Outside(Outside),
     /// Ask a provider and do not wait; [`Controller::measured`](crate::controller::Controller::measured) takes the reading.
     Measure(Box<Ask>),
     /// Have a provider stop, and answer [`Step::Terminate`] with `Null` or a failure before the next step.

@@ -7,9 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tidegate_crds::Rollout;
 use tidegate_crds::labels::INSTANCE_ID_LABEL;
-use tidegate_engine::Observed;
+use tidegate_engine::{Observed, Settings};
 
 use crate::cache::Cache;
+use crate::controller::Options;
 use crate::object::{Kind, Object, ObjectKey};
 use crate::{cache, slim};
 
@@ -37,11 +38,14 @@ pub fn observed(
         .pointer("/metadata/labels")
         .and_then(|labels| labels.get(INSTANCE_ID_LABEL));
     let instance = instance.and_then(Value::as_str).map(str::to_owned);
-    let mut cache = Cache::new(
-        instance,
-        false,
-        now.saturating_sub(LONG_AGO).unwrap_or(Timestamp::MIN),
-    );
+    let options = Options {
+        settings: Settings {
+            instance_id: instance,
+            ..Settings::default()
+        },
+        ..Options::default()
+    };
+    let mut cache = Cache::new(&options, now.saturating_sub(LONG_AGO).unwrap_or(Timestamp::MIN));
     // Rollouts first: they say which of the rest matter.
     for wanted in Kind::ALL {
         for (kind, object) in objects.iter().filter(|(kind, _)| *kind == wanted) {

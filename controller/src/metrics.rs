@@ -187,7 +187,7 @@ impl Metrics {
         let (kind, object) = match key {
             Key::Rollout(key) => ("rollout", key),
             Key::Run(key) => ("analysis_run", key),
-            Key::Service(_) | Key::Deleted(_) => return,
+            Key::Service(_) | Key::Deleted(_) | Key::Delivery(_) | Key::Repository(_) => return,
         };
         let series = (kind, object.namespace.clone(), object.name.clone());
         self.with(|counts| {
@@ -233,7 +233,7 @@ impl Metrics {
     }
 
     /// The whole page.
-    pub(crate) fn page(&self, controller: &Controller, leads: bool, depth: [usize; 2]) -> String {
+    pub(crate) fn page(&self, controller: &Controller, leads: bool, depth: [usize; 3]) -> String {
         let mut page = Page::default();
         objects::write(&mut page, controller);
         self.with(|counts| counts.write(&mut page));
@@ -246,7 +246,7 @@ impl Metrics {
         page.head("tidegate_leader", "gauge", "Whether this process may act");
         page.sample("tidegate_leader", &[], f64::from(u8::from(leads)));
         page.head("tidegate_queue_depth", "gauge", "Objects that are due for a look");
-        for (queue, depth) in ["rollouts", "analysis_runs"].into_iter().zip(depth) {
+        for (queue, depth) in ["rollouts", "analysis_runs", "deliveries"].into_iter().zip(depth) {
             page.sample("tidegate_queue_depth", &[("queue", queue)], depth as f64);
         }
         page.head("tidegate_cached_objects", "gauge", "Objects that are known");

@@ -12,7 +12,7 @@ use tidegate_crds::labels::LAST_APPLIED_ANNOTATION;
 use tidegate_traffic::RouteKind;
 
 use crate::request::{
-    ANALYSIS_RUNS, ANALYSIS_TEMPLATES, CLUSTER_ANALYSIS_TEMPLATES, DEPLOYMENTS, INGRESSES, JOBS,
+    ANALYSIS_RUNS, ANALYSIS_TEMPLATES, CLUSTER_ANALYSIS_TEMPLATES, DELIVERIES, DEPLOYMENTS, INGRESSES, JOBS,
     POD_TEMPLATES, REPLICA_SETS, ROLLOUTS, Resource, SERVICES,
 };
 
@@ -41,12 +41,14 @@ pub enum Kind {
     PodTemplate,
     /// Plain ReplicaSets that `spec.workloadRef` names; only watched while there are such.
     WorkloadReplicaSet,
+    /// Deliveries; only watched where there is a folder for repositories.
+    Delivery,
 }
 
 impl Kind {
     /// All of them, in the order in which they should be listed: Rollouts first, because they say which Services and
     /// Ingresses matter.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Rollout,
         Self::ReplicaSet,
         Self::Service,
@@ -58,13 +60,14 @@ impl Kind {
         Self::Deployment,
         Self::PodTemplate,
         Self::WorkloadReplicaSet,
+        Self::Delivery,
     ];
 
     /// Whether it is watched always, and not only while a Rollout names such an object.
     pub fn always(self) -> bool {
         !matches!(
             self,
-            Self::Deployment | Self::PodTemplate | Self::WorkloadReplicaSet
+            Self::Deployment | Self::PodTemplate | Self::WorkloadReplicaSet | Self::Delivery
         )
     }
 
@@ -81,6 +84,7 @@ impl Kind {
             Self::Job => &JOBS,
             Self::Deployment => &DEPLOYMENTS,
             Self::PodTemplate => &POD_TEMPLATES,
+            Self::Delivery => &DELIVERIES,
         }
     }
 

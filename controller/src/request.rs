@@ -1,6 +1,8 @@
 //! What the controller asks of the API server, as data: the shell sends it, the simulator answers it.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use jiff::SignedDuration;
 use serde_json::Value;
@@ -64,11 +66,47 @@ resources! {
     LEASES = "coordination.k8s.io" "v1" "leases" "Lease" true;
     /// Jobs, for the job metric provider.
     JOBS = "batch" "v1" "jobs" "Job" true;
-    /// Secrets, for arguments of analysis runs.
+    /// Secrets, for arguments of analysis runs and for repositories.
     SECRETS = "" "v1" "secrets" "Secret" true;
+    /// Deliveries.
+    DELIVERIES = "tidegate.io" "v1alpha1" "deliveries" "Delivery" true;
 }
 
+/// Kinds that only discovery knows, each once: what a cluster serves is bounded, and so is what is kept here.
+static DISCOVERED: Mutex<BTreeSet<&'static Resource>> = Mutex::new(BTreeSet::new());
+
 impl Resource {
+    /// The kind of that description, for as long as the process runs.
+    pub fn discovered(api_version: &str, plural: &str, kind: &str, namespaced: bool) -> &'static Self {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let is = |known: &&&'static Self| {
+            (
+                known.group,
+                known.version,
+                known.plural,
+                known.kind,
+                known.namespaced,
+            ) == (group, version, plural, kind, namespaced)
+        };
+        if let Some(known) = RESOURCES.iter().find(is) {
+            return known;
+        }
+        let mut discovered = DISCOVERED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = discovered.iter().find(is) {
+            return known;
+        }
+        let text = |text: &str| -> &'static str { Box::leak(text.to_owned().into_boxed_str()) };
+        let resource: &'static Self = Box::leak(Box::new(Self {
+            group: text(group),
+            version: text(version),
+            plural: text(plural),
+            kind: text(kind),
+            namespaced,
+        }));
+        discovered.insert(resource);
+        resource
+    }
+
     /// `apiVersion` of its objects: `v1`, `apps/v1`.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {
@@ -90,7 +128,13 @@ impl Resource {
         } else {
             String::new()
         };
-        format!("{root}/{}{within}/{}", self.version, self.plural)
+        // What a version serves has no name of its own.
+        let plural = if self.plural.is_empty() {
+            String::new()
+        } else {
+            format!("/{}", self.plural)
+        };
+        format!("{root}/{}{within}{plural}", self.version)
     }
 }
 
@@ -105,6 +149,8 @@ pub enum Verb {
     MergePatch,
     /// `PATCH` with `application/json-patch+json`.
     JsonPatch,
+    /// `PATCH` with `application/apply-patch+yaml`, as the field manager `tidegate`, by force.
+    Apply,
     /// `DELETE`; the body is `DeleteOptions`.
     Delete,
     /// `GET` of one object.
@@ -119,7 +165,7 @@ impl Verb {
         match self {
             Self::Create => "create",
             Self::Replace => "update",
-            Self::MergePatch | Self::JsonPatch => "patch",
+            Self::MergePatch | Self::JsonPatch | Self::Apply => "patch",
             Self::Delete => "delete",
             Self::Get => "get",
             Self::List => "list",
@@ -149,6 +195,10 @@ pub struct Request {
     pub selector: String,
     /// Object, patch or options; `Null` when there is none.
     pub body: Value,
+    /// Do everything but keep the result.
+    pub dry_run: bool,
+    /// The service account that it is done as, by impersonation: `NAMESPACE:NAME`.
+    pub service_account: Option<String>,
 }
 
 impl Request {
@@ -162,6 +212,8 @@ impl Request {
             subresource: None,
             selector: String::new(),
             body,
+            dry_run: false,
+            service_account: None,
         }
     }
 
@@ -173,6 +225,20 @@ impl Request {
     /// Reads an object.
     pub fn get(resource: &'static Resource, namespace: &str, name: &str) -> Self {
         Self::new(Verb::Get, resource, namespace, name, Value::Null)
+    }
+
+    /// What an API version serves.
+    pub fn discover(api_version: &str) -> Self {
+        Self::get(
+            Resource::discovered(api_version, "", "APIResourceList", false),
+            "",
+            "",
+        )
+    }
+
+    /// Whether it changes something that is kept.
+    pub fn writes(&self) -> bool {
+        self.verb.writes() && !self.dry_run
     }
 
     /// The same on a subresource.

@@ -23,6 +23,7 @@ use crate::leader::Leadership;
 use crate::lease::{Election, lease_name};
 use crate::metrics::Metrics;
 use crate::object::{Kind, ObjectKey};
+use crate::outside::Outsiders;
 use crate::request::{Failure, Request};
 use crate::runs::Ask;
 use crate::watch::{self, Scope, Sink, Troubles};
@@ -115,7 +116,10 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<()> {
         resync: SignedDuration::from_secs(cli.run.rollout_resync),
         analysis_only: cli.run.controllers.is_some(),
         job_namespace: job_namespace.clone(),
+        deliveries: cli.run.git_cache.is_some(),
+        ..Options::default()
     };
+    let outside = Arc::new(Outsiders::new(&cli.run).context("repositories cannot be set up")?);
     let election = cli.run.leader_elect.then(|| {
         Election::new(
             &cli.run.lease_namespace,
@@ -180,6 +184,7 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<()> {
         api: api.clone(),
         events,
         providers,
+        outside,
         measuring: Arc::new(Semaphore::new(MEASUREMENTS)),
     };
     worker.work(&stop).await;
@@ -339,6 +344,7 @@ struct Worker {
     api: Api,
     events: mpsc::Sender<Waiting>,
     providers: Arc<dyn Providers>,
+    outside: Arc<Outsiders>,
     measuring: Arc<Semaphore>,
 }
 
@@ -410,6 +416,13 @@ impl Worker {
                     let stopped = stopped.unwrap_or_else(|_| Err(Failure::no_answer("no answer in time")));
                     stopped.map(|()| Value::Null)
                 }
+                Some(Step::Outside(question)) => {
+                    let answer = self.outside.ask(question, &self.shared.leadership).await;
+                    self.shared
+                        .controller()
+                        .answer_outside(&mut job, answer, Timestamp::now());
+                    continue;
+                }
                 Some(Step::Event(request)) => {
                     log_event(&request);
                     self.shared.metrics.event(&request);
@@ -440,7 +453,7 @@ impl Worker {
     /// A write takes no longer than what is left of the Lease, and is not sent when nothing is left.
     async fn send(&self, request: &Request) -> Result<Value, Failure> {
         let mut timeout = TIMEOUT;
-        if request.verb.writes() {
+        if request.writes() {
             timeout = timeout.min(self.shared.leadership.remaining());
             if timeout.is_zero() {
                 return Err(Failure::new(0, "NotLeader", "not leading any more"));

@@ -25,7 +25,7 @@ pub struct Refusal {
 pub type RenderedCommit = (CommitInfo, Result<Arc<Rendered>, RenderError>);
 
 /// What is known of one API version: its kinds and whether they live in namespaces; `None` if it is not served.
-pub type Kinds = Option<BTreeMap<String, bool>>;
+pub type Kinds = Option<Arc<BTreeMap<String, bool>>>;
 
 /// An analysis run, as far as a verdict needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,8 +47,11 @@ pub struct RunView {
 pub struct Observed {
     /// The Delivery as stored.
     pub delivery: Delivery,
-    /// The commit that what is followed points to; `None` as long as nobody has asked.
+    /// The commit that what is followed points to, or an earlier one that has the same files; `None` as long as nobody has
+    /// asked.
     pub head: Option<Result<Oid, RemoteError>>,
+    /// The commit that what is followed points to.
+    pub tip: Option<Oid>,
     /// The Rollouts that the ledger names, as stored now; those that are gone are left out.
     pub rollouts: BTreeMap<(String, String), Rollout>,
     /// Analysis runs of those Rollouts.

@@ -22,7 +22,7 @@ impl Draft<'_> {
             self.wake_at(*at);
             return;
         }
-        let Some(Ok(tip)) = self.observed.head.clone() else {
+        let Some(tip) = self.observed.tip.clone() else {
             return;
         };
         let Some(good_commit) = good.commits.last().and_then(|commit| Oid::parse(commit)) else {

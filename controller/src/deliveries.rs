@@ -1,0 +1,146 @@
+//! What is remembered of Deliveries between two looks: repositories, what the cluster serves, what was rendered last.
+//!
+//! All of it can be lost: it saves questions, it decides nothing.
+
+mod job;
+mod repository;
+mod secret;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use tidegate_gitsync::observed::Kinds;
+use tidegate_gitsync::remote::{
+    Forge, ForgeAnswer, ForgeRequest, GitAnswer, GitRequest, Remote, RemoteError,
+};
+use tidegate_gitsync::tree::{Closure, Oid};
+
+pub(crate) use self::job::DeliveryJob;
+pub(crate) use self::repository::{Repositories, RepositoryJob};
+use crate::object::ObjectKey;
+use crate::request::Resource;
+
+/// How long it is believed what an API version serves.
+const SERVED_FOR: SignedDuration = SignedDuration::from_secs(30);
+/// What is applied is compared with Git at least so often, even without news.
+const DRIFT: SignedDuration = SignedDuration::from_mins(10);
+/// Longest wait after the forge could not be reached.
+const MAX_RETRY: SignedDuration = SignedDuration::from_mins(5);
+
+/// A question to the world outside the cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outside {
+    /// To a repository.
+    Git(Box<GitRequest>),
+    /// To a forge.
+    Forge(Box<(Forge, ForgeRequest)>),
+}
+
+/// The answer to an [`Outside`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum OutsideAnswer {
+    /// Of a repository.
+    Git(Result<GitAnswer, RemoteError>),
+    /// Of a forge.
+    Forge(Result<ForgeAnswer, RemoteError>),
+}
+
+/// What is remembered of one Delivery.
+#[derive(Debug, Default)]
+struct Memory {
+    uid: String,
+    /// Where its commits are, as long as its spec is of this generation.
+    remote: Option<(Option<i64>, Remote)>,
+    /// What the newest commit in its ledger was rendered from.
+    closure: Option<Closure>,
+    /// A commit that has the same files, or renders to the same.
+    same: Option<Oid>,
+    /// When to compare with Git next.
+    drift_at: Option<Timestamp>,
+    /// Failures in a row and when to try again, by the kind of work.
+    retry: BTreeMap<&'static str, (u32, Timestamp)>,
+}
+
+/// What an API version serves.
+#[derive(Debug)]
+struct Served {
+    at: Timestamp,
+    kinds: Kinds,
+    resources: BTreeMap<String, &'static Resource>,
+}
+
+/// What is remembered of all Deliveries.
+#[derive(Debug, Default)]
+pub(crate) struct Deliveries {
+    memory: BTreeMap<ObjectKey, Memory>,
+    pub(crate) repositories: Repositories,
+    served: BTreeMap<String, Served>,
+}
+
+impl Deliveries {
+    /// Forgets a Delivery that is gone.
+    pub(crate) fn forget(&mut self, key: &ObjectKey) {
+        self.memory.remove(key);
+        self.repositories.leave(key);
+    }
+
+    fn memory(&mut self, key: &ObjectKey, uid: &str) -> &mut Memory {
+        let memory = self.memory.entry(key.clone()).or_default();
+        if memory.uid != uid {
+            *memory = Memory {
+                uid: uid.to_owned(),
+                ..Memory::default()
+            };
+        }
+        memory
+    }
+
+    /// Kinds that are known for certain at the moment.
+    fn kinds(&self, now: Timestamp) -> BTreeMap<String, Kinds> {
+        let fresh = |served: &Served| now.duration_since(served.at) < SERVED_FOR;
+        let known = self.served.iter().filter(|(_, served)| fresh(served));
+        known
+            .map(|(version, served)| (version.clone(), served.kinds.clone()))
+            .collect()
+    }
+
+    /// Takes in what an API version serves: an `APIResourceList`, or `None` if there is none.
+    fn learn_kinds(&mut self, api_version: &str, list: Option<&Value>, now: Timestamp) -> Kinds {
+        let mut resources = BTreeMap::new();
+        let items = list.and_then(|list| list.get("resources")?.as_array());
+        for item in items.into_iter().flatten() {
+            let text = |field: &str| item.get(field).and_then(Value::as_str).unwrap_or_default();
+            let (name, kind) = (text("name"), text("kind"));
+            if name.is_empty() || kind.is_empty() || name.contains('/') {
+                continue;
+            }
+            let namespaced = item.get("namespaced") == Some(&Value::Bool(true));
+            resources.insert(
+                kind.to_owned(),
+                Resource::discovered(api_version, name, kind, namespaced),
+            );
+        }
+        let of = |(kind, resource): (&String, &&'static Resource)| (kind.clone(), resource.namespaced);
+        let kinds: Kinds = list.map(|_| Arc::new(resources.iter().map(of).collect()));
+        let served = Served {
+            at: now,
+            kinds: kinds.clone(),
+            resources,
+        };
+        self.served.insert(api_version.to_owned(), served);
+        kinds
+    }
+
+    fn resource(&self, api_version: &str, kind: &str) -> Option<&'static Resource> {
+        self.served.get(api_version)?.resources.get(kind).copied()
+    }
+}
+
+/// Doubling from five seconds.
+fn retry_delay(failures: u32) -> SignedDuration {
+    SignedDuration::from_secs(5)
+        .saturating_mul(2_i32.saturating_pow(failures.min(10)))
+        .min(MAX_RETRY)
+}

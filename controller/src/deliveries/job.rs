@@ -1,0 +1,754 @@
+//! One look at a Delivery: plan, do what the plan asks, plan again, until it is content.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use tidegate_crds::Delivery;
+use tidegate_crds::labels::POD_TEMPLATE_HASH_LABEL;
+use tidegate_gitsync::object::ObjectId;
+use tidegate_gitsync::observed::{Observed, Refusal, RunView};
+use tidegate_gitsync::plan::{Event, Plan, RestoreOrder, Task, plan};
+use tidegate_gitsync::remote::{
+    Credentials, Forge, ForgeRequest, GitAnswer, GitRequest, Remote, RemoteError, Restore,
+};
+use tidegate_gitsync::spec::Spec;
+use tidegate_gitsync::tree::Oid;
+
+use super::{DRIFT, Deliveries, Outside, OutsideAnswer, retry_delay, secret};
+use crate::cache::Cache;
+use crate::event::{self, Subject, Words};
+use crate::execute::{Outcome, Step};
+use crate::merge;
+use crate::object::ObjectKey;
+use crate::request::{DELIVERIES, Failure, Request, SECRETS, Verb};
+
+/// Plans that one look may take: far more than any needs.
+const MAX_ROUNDS: u32 = 50;
+/// Author of commits that take others back.
+const AUTHOR: (&str, &str) = ("Tidegate", "tidegate@users.noreply.tidegate.io");
+
+/// What is being answered.
+#[derive(Debug)]
+enum Waiting {
+    Secret(String),
+    Task(Task),
+    Status,
+}
+
+/// One look at a Delivery.
+#[derive(Debug)]
+pub(crate) struct DeliveryJob {
+    key: ObjectKey,
+    observed: Observed,
+    spec: Option<Spec>,
+    /// Secrets that were read.
+    secrets: BTreeMap<String, Result<Credentials, String>>,
+    plan: Option<Plan>,
+    rounds: u32,
+    /// The difference of the status has been written, or there is none.
+    written: bool,
+    tasks: VecDeque<Task>,
+    steps: VecDeque<Step>,
+    waiting: Option<Waiting>,
+    /// What the commit that is being rendered was asked for.
+    rendering_head: bool,
+    outcome: Option<Outcome>,
+    wake: Option<Timestamp>,
+    ask_again: bool,
+    follow: bool,
+}
+
+impl DeliveryJob {
+    pub(crate) fn new(key: ObjectKey, delivery: Delivery) -> Self {
+        let spec = Spec::read(&delivery.spec).ok();
+        Self {
+            key,
+            observed: Observed {
+                delivery,
+                ..Observed::default()
+            },
+            spec,
+            secrets: BTreeMap::new(),
+            plan: None,
+            rounds: 0,
+            written: false,
+            tasks: VecDeque::new(),
+            steps: VecDeque::new(),
+            waiting: None,
+            rendering_head: false,
+            outcome: None,
+            wake: None,
+            ask_again: false,
+            follow: false,
+        }
+    }
+
+    pub(crate) fn waits(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    pub(crate) fn wake(&self) -> Option<Timestamp> {
+        self.wake
+    }
+
+    /// Whether the repository is to be asked at once.
+    pub(crate) fn asks_again(&self) -> bool {
+        self.ask_again
+    }
+
+    /// Whether a repository is followed since this look that nobody has asked yet.
+    pub(crate) fn follows_anew(&self) -> bool {
+        self.follow
+    }
+
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.outcome
+            .clone()
+            .unwrap_or_else(|| Outcome::Failed(Failure::no_answer("given up")))
+    }
+
+    pub(crate) fn step(
+        &mut self,
+        cache: &Cache,
+        deliveries: &mut Deliveries,
+        now: Timestamp,
+    ) -> Option<Step> {
+        loop {
+            if self.waiting.is_some() {
+                return None;
+            }
+            if let Some(step) = self.steps.pop_front() {
+                return Some(step);
+            }
+            if self.outcome.is_some() {
+                return None;
+            }
+            if let Some(request) = self.follow(deliveries) {
+                return Some(request);
+            }
+            if let Some(task) = self.tasks.pop_front() {
+                if let Some(step) = self.carry_out(task, deliveries, now) {
+                    return Some(step);
+                }
+                continue;
+            }
+            match self.plan.take() {
+                None => self.look(cache, deliveries, now),
+                Some(plan) => {
+                    if let Some(request) = self.act(plan, deliveries, now) {
+                        return Some(request);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Finds out which repository it is and as whom to ask there.
+    fn follow(&mut self, deliveries: &mut Deliveries) -> Option<Step> {
+        let spec = self.spec.clone()?;
+        let metadata = &self.observed.delivery.metadata;
+        let generation = metadata.generation;
+        let memory = deliveries.memory(&self.key, &metadata.uid);
+        let known = memory.remote.as_ref().filter(|(of, _)| *of == generation);
+        let remote = match known {
+            Some((_, remote)) => remote.clone(),
+            None => {
+                let credentials = match &spec.secret {
+                    None => Credentials::None,
+                    Some(name) => match self.secrets.get(name) {
+                        None => return Some(self.read_secret(name.clone())),
+                        Some(Ok(credentials)) => credentials.clone(),
+                        Some(Err(problem)) => {
+                            self.observed.head = Some(Err(RemoteError::Denied(problem.clone())));
+                            return None;
+                        }
+                    },
+                };
+                let remote = Remote {
+                    url: spec.url.clone(),
+                    credentials,
+                };
+                memory.remote = Some((generation, remote.clone()));
+                remote
+            }
+        };
+        if spec.suspend {
+            deliveries.repositories.leave(&self.key);
+        } else {
+            let reference = &spec.reference.full;
+            self.follow |= deliveries
+                .repositories
+                .follow(&self.key, &remote, reference, spec.interval);
+        }
+        None
+    }
+
+    fn read_secret(&mut self, name: String) -> Step {
+        let request = Request::get(&SECRETS, &self.key.namespace, &name);
+        self.waiting = Some(Waiting::Secret(name));
+        Step::Request(request)
+    }
+
+    /// Gathers what is known, and plans.
+    fn look(&mut self, cache: &Cache, deliveries: &mut Deliveries, now: Timestamp) {
+        self.rounds += 1;
+        if self.rounds > MAX_ROUNDS {
+            let message = "the plan does not come to an end";
+            self.outcome = Some(Outcome::Failed(Failure::new(0, "Endless", message)));
+            return;
+        }
+        let kinds = deliveries.kinds(now);
+        let head = deliveries.repositories.head(&self.key);
+        let metadata = &self.observed.delivery.metadata;
+        let memory = deliveries.memory(&self.key, &metadata.uid);
+        if matches!(head, Some(Err(RemoteError::Denied(_)))) {
+            // The Secret may have been mended.
+            memory.remote = None;
+        }
+        self.observed.tip = head.as_ref().and_then(|head| head.as_ref().ok()).cloned();
+        if self.observed.tip.is_some() || !matches!(self.observed.head, Some(Err(_))) {
+            let known = self.observed.delivery.status.head.as_ref();
+            let known = known.and_then(|head| Oid::parse(head.revision.rsplit_once(':')?.1));
+            self.observed.head = match (head, known) {
+                (Some(Ok(commit)), Some(known)) if memory.same.as_ref() == Some(&commit) => Some(Ok(known)),
+                (head, _) => head,
+            };
+        }
+        // The first comparison comes some time after the start, not for all at once.
+        let spread = i64::from(
+            self.key
+                .name
+                .bytes()
+                .fold(7_u16, |sum, byte| sum.wrapping_mul(31) ^ u16::from(byte))
+                % 600,
+        );
+        let first = now
+            .saturating_add(SignedDuration::from_secs(spread))
+            .unwrap_or(now);
+        let drift_at = *memory.drift_at.get_or_insert(first);
+        self.observed.check_drift |= drift_at <= now;
+        self.observed.retry_at = memory.retry.iter().map(|(kind, (_, at))| (*kind, *at)).collect();
+        for (version, kinds) in kinds {
+            self.observed.kinds.entry(version).or_insert(kinds);
+        }
+        self.gather_rollouts(cache);
+        let plan = plan(&self.observed, now);
+        self.written = false;
+        self.plan = Some(plan);
+    }
+
+    /// The Rollouts of what is applied and of what is to be applied.
+    fn gather_rollouts(&mut self, cache: &Cache) {
+        let status = &self.observed.delivery.status;
+        let digests: Vec<&String> = [&status.applied, &status.target]
+            .into_iter()
+            .flatten()
+            .map(|revision| &revision.digest)
+            .collect();
+        let entries = status
+            .ledger
+            .iter()
+            .filter(|entry| digests.contains(&&entry.digest));
+        let mut rollouts = BTreeMap::new();
+        let mut runs = Vec::new();
+        for known in entries.flat_map(|entry| &entry.rollouts) {
+            let id = (known.namespace.clone(), known.name.clone());
+            let key = ObjectKey::new(id.0.as_str(), id.1.as_str());
+            let Some(rollout) = cache.rollout(&key).filter(|_| !rollouts.contains_key(&id)) else {
+                continue;
+            };
+            runs.extend(cache.runs_of(&key).into_iter().map(|run| {
+                RunView {
+                    pod_hash: run
+                        .metadata
+                        .labels
+                        .get(POD_TEMPLATE_HASH_LABEL)
+                        .cloned()
+                        .unwrap_or_default(),
+                    namespace: run.metadata.namespace,
+                    name: run.metadata.name,
+                    rollout: id.1.clone(),
+                    phase: run.status.phase,
+                }
+            }));
+            rollouts.insert(id, rollout);
+        }
+        self.observed.rollouts = rollouts;
+        self.observed.runs = runs;
+    }
+
+    /// Writes the status if it has to come now, then starts the tasks, or ends.
+    fn act(&mut self, plan: Plan, deliveries: &mut Deliveries, now: Timestamp) -> Option<Step> {
+        let last = plan.tasks.is_empty();
+        if !self.written && (last || plan.write_first) {
+            self.written = true;
+            let patch = self.status_patch(&plan);
+            if let Some(request) = patch {
+                self.waiting = Some(Waiting::Status);
+                self.plan = Some(plan);
+                return Some(Step::Request(request));
+            }
+            self.tell(&plan.events, now);
+        }
+        if last {
+            self.end(&plan, deliveries, now);
+        } else {
+            self.tasks = plan.tasks.into();
+        }
+        None
+    }
+
+    fn end(&mut self, plan: &Plan, deliveries: &mut Deliveries, now: Timestamp) {
+        let uid = self.observed.delivery.metadata.uid.clone();
+        let tip = self.observed.tip.clone();
+        let head_known = matches!(self.observed.head, Some(Ok(_)));
+        let memory = deliveries.memory(&self.key, &uid);
+        let recorded = plan
+            .status
+            .head
+            .as_ref()
+            .and_then(|head| head.revision.rsplit_once(':'));
+        let rendered = tip
+            .as_ref()
+            .is_some_and(|tip| matches!(self.observed.rendered.get(tip), Some(Ok((_, Ok(_))))));
+        if head_known && rendered && recorded.map(|(_, commit)| commit) != tip.as_ref().map(Oid::as_str) {
+            // It renders to what is known already: nothing to ask of it again.
+            memory.same = tip;
+        }
+        if self.observed.check_drift {
+            memory.drift_at = Some(now.saturating_add(DRIFT).unwrap_or(now));
+        }
+        let drift_at = memory.drift_at;
+        self.ask_again = plan.ask_again;
+        self.wake = [
+            plan.wake,
+            drift_at,
+            memory
+                .retry
+                .values()
+                .map(|(_, at)| *at)
+                .filter(|at| *at > now)
+                .min(),
+        ]
+        .into_iter()
+        .flatten()
+        .min();
+        self.outcome = Some(Outcome::Done);
+    }
+
+    fn status_patch(&self, plan: &Plan) -> Option<Request> {
+        let value = |status| serde_json::to_value(status).unwrap_or_default();
+        let delivery = &self.observed.delivery;
+        let patch = merge::difference(&value(&delivery.status), &value(&plan.status))?;
+        let guard =
+            json!({"uid": delivery.metadata.uid, "resourceVersion": delivery.metadata.resource_version});
+        let body = json!({"metadata": guard, "status": patch});
+        let request = Request::new(
+            Verb::MergePatch,
+            &DELIVERIES,
+            &self.key.namespace,
+            &self.key.name,
+            body,
+        );
+        Some(request.on("status"))
+    }
+
+    fn tell(&mut self, events: &[Event], now: Timestamp) {
+        let metadata = &self.observed.delivery.metadata;
+        let subject = Subject {
+            kind: "Delivery",
+            namespace: metadata.namespace.clone(),
+            name: metadata.name.clone(),
+            uid: metadata.uid.clone(),
+            resource_version: metadata.resource_version.clone(),
+        };
+        for event in events {
+            let words = Words {
+                warning: event.warning,
+                reason: event.reason,
+                message: &event.message,
+                occurrence: &event.occurrence,
+            };
+            self.steps
+                .push_back(Step::Event(event::record(&subject, words, now)));
+        }
+    }
+
+    // Tasks
+
+    /// What to do for a task; `None` if it is over already.
+    fn carry_out(&mut self, task: Task, deliveries: &mut Deliveries, now: Timestamp) -> Option<Step> {
+        let spec = self.spec.clone()?;
+        let step = match &task {
+            Task::Render(commit) => self.render(commit, &spec, deliveries),
+            Task::Discover(api_version) => Some(Step::Request(Request::discover(api_version))),
+            Task::Read(id) => self.request(Verb::Get, id, Value::Null, &spec, deliveries),
+            Task::Try(id, body) => {
+                let request = self.request(Verb::Apply, id, body.clone(), &spec, deliveries);
+                request.map(|step| match step {
+                    Step::Request(request) => Step::Request(Request {
+                        dry_run: true,
+                        ..request
+                    }),
+                    step => step,
+                })
+            }
+            Task::Apply(id, body) => self.request(Verb::Apply, id, body.clone(), &spec, deliveries),
+            Task::Delete(id, uid) => {
+                let body = json!({
+                    "apiVersion": "v1",
+                    "kind": "DeleteOptions",
+                    "propagationPolicy": "Background",
+                    "preconditions": {"uid": uid},
+                });
+                self.request(Verb::Delete, id, body, &spec, deliveries)
+            }
+            Task::Restore(order) => match self.credentials(spec.write_secret.clone()) {
+                Ok(credentials) => Some(restore(order, &spec, credentials)),
+                Err(Some(step)) => {
+                    self.tasks.push_front(task);
+                    return Some(step);
+                }
+                Err(None) => {
+                    let error = self.secret_error(spec.write_secret.as_deref());
+                    self.failed_outside(&task, error, deliveries, now);
+                    return None;
+                }
+            },
+            Task::PullRequest(request) | Task::Tell(_, request) => {
+                match self.credentials(spec.forge_secret.clone()) {
+                    Ok(credentials) => forge(request, &spec, credentials),
+                    Err(Some(step)) => {
+                        self.tasks.push_front(task);
+                        return Some(step);
+                    }
+                    Err(None) => {
+                        let error = self.secret_error(spec.forge_secret.as_deref());
+                        self.failed_outside(&task, error, deliveries, now);
+                        return None;
+                    }
+                }
+            }
+        };
+        if step.is_some() {
+            self.waiting = Some(Waiting::Task(task));
+        }
+        step
+    }
+
+    /// Credentials out of a Secret; or the step that reads it; or `None` if it is of no use.
+    fn credentials(&mut self, name: Option<String>) -> Result<Credentials, Option<Step>> {
+        let Some(name) = name else {
+            return Ok(Credentials::None);
+        };
+        match self.secrets.get(&name) {
+            Some(Ok(credentials)) => Ok(credentials.clone()),
+            Some(Err(_)) => Err(None),
+            None => Err(Some(self.read_secret(name))),
+        }
+    }
+
+    fn secret_error(&self, name: Option<&str>) -> RemoteError {
+        let problem = name.and_then(|name| self.secrets.get(name)?.as_ref().err());
+        RemoteError::Denied(problem.cloned().unwrap_or_else(|| "no credentials".to_owned()))
+    }
+
+    fn render(&mut self, commit: &Oid, spec: &Spec, deliveries: &mut Deliveries) -> Option<Step> {
+        let uid = &self.observed.delivery.metadata.uid;
+        let memory = deliveries.memory(&self.key, uid);
+        let Some((_, remote)) = memory.remote.clone() else {
+            let error = RemoteError::Unavailable("the repository's Secret has not been read yet".to_owned());
+            self.observed.rendered.insert(commit.clone(), Err(error));
+            return None;
+        };
+        self.rendering_head = self.observed.tip.as_ref() == Some(commit);
+        let known = memory.closure.clone().filter(|_| self.rendering_head);
+        Some(Step::Outside(Outside::Git(Box::new(GitRequest::Render {
+            remote,
+            commit: commit.clone(),
+            path: spec.path.clone(),
+            known,
+        }))))
+    }
+
+    /// A request about an object of the commit, as the service account.
+    fn request(
+        &mut self,
+        verb: Verb,
+        id: &ObjectId,
+        body: Value,
+        spec: &Spec,
+        deliveries: &Deliveries,
+    ) -> Option<Step> {
+        let Some(resource) = deliveries.resource(&id.api_version(), &id.kind) else {
+            let refusal = Refusal {
+                code: 404,
+                message: format!("the cluster has no kind {} in {}", id.kind, id.api_version()),
+            };
+            match verb {
+                // What has no kind is not there.
+                Verb::Get => _ = self.observed.live.insert(id.clone(), Ok(None)),
+                Verb::Delete => _ = self.observed.deleted.insert(id.clone(), Ok(())),
+                _ => {
+                    self.observed.tried.insert(id.clone(), Err(refusal.clone()));
+                    self.observed.applied.insert(id.clone(), Err(refusal));
+                }
+            }
+            return None;
+        };
+        let mut request = Request::new(verb, resource, &id.namespace, &id.name, body);
+        request.service_account = Some(format!("{}:{}", self.key.namespace, spec.service_account));
+        Some(Step::Request(request))
+    }
+
+    // Answers
+
+    pub(crate) fn answer(
+        &mut self,
+        answer: Result<Value, Failure>,
+        deliveries: &mut Deliveries,
+        now: Timestamp,
+    ) {
+        match (self.waiting.take(), answer) {
+            (Some(Waiting::Secret(name)), answer) => self.take_secret(name, answer),
+            (Some(Waiting::Status), Ok(object)) => {
+                let events = self
+                    .plan
+                    .as_ref()
+                    .map(|plan| plan.events.clone())
+                    .unwrap_or_default();
+                self.learn_delivery(&object);
+                self.tell(&events, now);
+            }
+            (Some(Waiting::Status), Err(failure)) => self.give_up(failure),
+            (Some(Waiting::Task(task)), answer) => self.take_answer(task, answer, deliveries, now),
+            (None, _) => {}
+        }
+    }
+
+    fn take_secret(&mut self, name: String, answer: Result<Value, Failure>) {
+        let credentials = match answer {
+            Ok(object) => secret::credentials(&name, &object),
+            Err(failure) if failure.is_not_found() => Err(format!(
+                "there is no Secret {name} in namespace {}: create it",
+                self.key.namespace
+            )),
+            Err(failure) if failure.code == 403 => {
+                Err(format!("Secret {name} must not be read: {}", failure.message))
+            }
+            Err(failure) => return self.give_up(failure),
+        };
+        self.secrets.insert(name, credentials);
+    }
+
+    fn learn_delivery(&mut self, object: &Value) {
+        if let Ok(delivery) = serde_json::from_value::<Delivery>(object.clone()) {
+            // Somebody may have changed the spec: that is for the next look.
+            let same = delivery.metadata.generation == self.observed.delivery.metadata.generation;
+            self.observed.delivery = delivery;
+            if !same {
+                let message = "the spec was changed meanwhile";
+                self.outcome = Some(Outcome::LookAgain(Failure::new(409, "Conflict", message)));
+            }
+        }
+    }
+
+    fn give_up(&mut self, failure: Failure) {
+        self.outcome = Some(match failure {
+            failure if failure.is_not_found() => Outcome::Done,
+            failure if failure.is_conflict() => Outcome::LookAgain(failure),
+            failure => Outcome::Failed(failure),
+        });
+    }
+
+    fn take_answer(
+        &mut self,
+        task: Task,
+        answer: Result<Value, Failure>,
+        deliveries: &mut Deliveries,
+        now: Timestamp,
+    ) {
+        let refusal = |failure: &Failure| Refusal {
+            code: failure.code,
+            message: failure.message.clone(),
+        };
+        // Who has no answer asks again later; who lost a race looks again.
+        if let Err(failure) = &answer
+            && (failure.code == 0
+                || failure.code == 401
+                || failure.code == 429
+                || failure.code >= 500
+                || failure.is_conflict())
+        {
+            return self.give_up(failure.clone());
+        }
+        match task {
+            Task::Discover(api_version) => {
+                let list = answer.as_ref().ok();
+                let kinds = deliveries.learn_kinds(&api_version, list, now);
+                self.observed.kinds.insert(api_version, kinds);
+            }
+            Task::Read(id) => {
+                let live = match answer {
+                    Ok(object) => Ok(Some(object)),
+                    Err(failure) if failure.is_not_found() => Ok(None),
+                    Err(failure) => Err(refusal(&failure)),
+                };
+                self.observed.live.insert(id, live);
+            }
+            Task::Try(id, _) => {
+                let tried = answer.map_err(|failure| refusal(&failure));
+                self.observed.tried.insert(id, tried);
+            }
+            Task::Apply(id, _) => {
+                let applied = answer.map_err(|failure| refusal(&failure));
+                if applied.is_err() {
+                    // What comes later may need it.
+                    self.tasks.clear();
+                }
+                self.observed.applied.insert(id, applied);
+            }
+            Task::Delete(id, _) => {
+                let deleted = match answer {
+                    Err(failure) if !failure.is_not_found() => Err(refusal(&failure)),
+                    _ => Ok(()),
+                };
+                self.observed.deleted.insert(id, deleted);
+            }
+            Task::Render(_) | Task::Restore(_) | Task::PullRequest(_) | Task::Tell(..) => {}
+        }
+    }
+
+    /// The answer to a [`Step::Outside`].
+    pub(crate) fn answer_outside(
+        &mut self,
+        answer: OutsideAnswer,
+        deliveries: &mut Deliveries,
+        now: Timestamp,
+    ) {
+        let Some(Waiting::Task(task)) = self.waiting.take() else {
+            return;
+        };
+        match (task, answer) {
+            (Task::Render(commit), OutsideAnswer::Git(answer)) => {
+                self.take_rendered(commit, answer, deliveries)
+            }
+            (task, OutsideAnswer::Git(Err(error)) | OutsideAnswer::Forge(Err(error))) => {
+                self.failed_outside(&task, error, deliveries, now);
+            }
+            (Task::Restore(_), OutsideAnswer::Git(Ok(answer))) => {
+                self.forgive("write", deliveries);
+                self.observed.restored = Some(Ok(answer));
+            }
+            (Task::PullRequest(_), OutsideAnswer::Forge(Ok(answer))) => {
+                self.forgive("write", deliveries);
+                self.observed.pull_request = Some(Ok(answer));
+            }
+            (Task::Tell(key, _), OutsideAnswer::Forge(Ok(_))) => {
+                self.forgive("feedback", deliveries);
+                self.observed.told.insert(key, Ok(()));
+            }
+            _ => {}
+        }
+    }
+
+    fn take_rendered(
+        &mut self,
+        commit: Oid,
+        answer: Result<GitAnswer, RemoteError>,
+        deliveries: &mut Deliveries,
+    ) {
+        let uid = self.observed.delivery.metadata.uid.clone();
+        let memory = deliveries.memory(&self.key, &uid);
+        match answer {
+            Ok(GitAnswer::Unchanged) => {
+                memory.same = Some(commit);
+            }
+            Ok(GitAnswer::Rendered(rendered)) => {
+                let (info, rendered) = *rendered;
+                if self.rendering_head {
+                    memory.closure = rendered.as_ref().ok().map(|rendered| rendered.closure.clone());
+                }
+                self.observed
+                    .rendered
+                    .insert(commit, Ok((info, rendered.map(Arc::new))));
+            }
+            Ok(_) => {
+                let error =
+                    RemoteError::Unavailable("the repository gave an answer to another question".to_owned());
+                self.observed.rendered.insert(commit, Err(error));
+            }
+            Err(error) => {
+                if matches!(error, RemoteError::Denied(_)) {
+                    memory.remote = None;
+                }
+                self.observed.rendered.insert(commit, Err(error));
+            }
+        }
+    }
+
+    fn forgive(&mut self, kind: &'static str, deliveries: &mut Deliveries) {
+        let uid = self.observed.delivery.metadata.uid.clone();
+        deliveries.memory(&self.key, &uid).retry.remove(kind);
+    }
+
+    /// A repository or forge did not do it: it is told, and tried again later.
+    fn failed_outside(
+        &mut self,
+        task: &Task,
+        error: RemoteError,
+        deliveries: &mut Deliveries,
+        now: Timestamp,
+    ) {
+        let uid = self.observed.delivery.metadata.uid.clone();
+        let kind = if matches!(task, Task::Tell(..)) {
+            "feedback"
+        } else {
+            "write"
+        };
+        let memory = deliveries.memory(&self.key, &uid);
+        let (failures, at) = memory.retry.entry(kind).or_insert((0, now));
+        *at = now.saturating_add(retry_delay(*failures)).unwrap_or(now);
+        *failures = failures.saturating_add(1);
+        match task {
+            Task::Restore(_) => self.observed.restored = Some(Err(error)),
+            Task::PullRequest(_) => self.observed.pull_request = Some(Err(error)),
+            Task::Tell(key, _) => {
+                self.observed.told.insert(key.clone(), Err(error));
+                self.tasks.clear();
+            }
+            _ => {}
+        }
+    }
+}
+
+fn restore(order: &RestoreOrder, spec: &Spec, credentials: Credentials) -> Step {
+    Step::Outside(Outside::Git(Box::new(GitRequest::Restore(Box::new(Restore {
+        remote: Remote {
+            url: spec.url.clone(),
+            credentials,
+        },
+        base: spec.reference.full.clone(),
+        tip: order.tip.clone(),
+        path: spec.path.clone(),
+        good: order.good.clone(),
+        digest: order.digest.clone(),
+        push_to: order.push_to.clone(),
+        message: order.message.clone(),
+        author: (AUTHOR.0.to_owned(), AUTHOR.1.to_owned()),
+        time: order.time,
+    })))))
+}
+
+fn forge(request: &ForgeRequest, spec: &Spec, credentials: Credentials) -> Option<Step> {
+    let feedback = spec.feedback.clone()?;
+    let forge = Forge {
+        kind: feedback.kind,
+        api: feedback.api,
+        repository: feedback.repository,
+        credentials,
+    };
+    Some(Step::Outside(Outside::Forge(Box::new((forge, request.clone())))))
+}

@@ -1,0 +1,81 @@
+//! Credentials out of Secrets, by the keys that Flux and Argo CD use.
+
+use serde_json::Value;
+use tidegate_gitsync::remote::Credentials;
+
+use crate::base64;
+
+/// What a Secret holds.
+///
+/// # Errors
+/// Says which keys it should have; never what is in it.
+pub(crate) fn credentials(name: &str, secret: &Value) -> Result<Credentials, String> {
+    let text = |key: &str| {
+        let encoded = secret.get("data")?.get(key)?.as_str()?;
+        base64::decode(encoded).filter(|value| !value.is_empty())
+    };
+    let trimmed = |key: &str| text(key).map(|value| value.trim_end_matches(['\r', '\n']).to_owned());
+    if let Some(key) = text("identity")
+        .or_else(|| text("sshPrivateKey"))
+        .or_else(|| text("ssh-privatekey"))
+    {
+        let Some(known_hosts) = text("known_hosts") else {
+            return Err(format!(
+                "Secret {name}: the key known_hosts is missing: put the line of the Git server into it, as ssh-keyscan prints it"
+            ));
+        };
+        return Ok(Credentials::Ssh { key, known_hosts });
+    }
+    let token = || trimmed("bearerToken").or_else(|| trimmed("token"));
+    match (trimmed("username"), trimmed("password").or_else(token)) {
+        (username, Some(password)) => Ok(Credentials::Basic {
+            username: username.unwrap_or_else(|| "git".to_owned()),
+            password,
+        }),
+        _ => Err(format!(
+            "Secret {name}: holds neither username and password, nor bearerToken, nor identity and known_hosts"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_keys_of_flux_and_argo_cd() {
+        let of = |data: Value| credentials("deploy", &json!({"data": data}));
+        let basic = |username: &str| {
+            Ok(Credentials::Basic {
+                username: username.to_owned(),
+                password: "foobar".to_owned(),
+            })
+        };
+        assert_eq!(
+            of(json!({"username": "Zm9v", "password": "Zm9vYmFy"})),
+            basic("foo")
+        );
+        assert_eq!(of(json!({"bearerToken": "Zm9vYmFy"})), basic("git"));
+        let ssh = Ok(Credentials::Ssh {
+            key: "foo".to_owned(),
+            known_hosts: "foob".to_owned(),
+        });
+        assert_eq!(of(json!({"identity": "Zm9v", "known_hosts": "Zm9vYg=="})), ssh);
+        assert_eq!(
+            of(json!({"sshPrivateKey": "Zm9v", "known_hosts": "Zm9vYg=="})),
+            ssh
+        );
+        assert!(
+            of(json!({"identity": "Zm9v"}))
+                .unwrap_err()
+                .contains("known_hosts is missing")
+        );
+        assert!(
+            of(json!({}))
+                .unwrap_err()
+                .starts_with("Secret deploy: holds neither")
+        );
+    }
+}

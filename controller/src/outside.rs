@@ -1,0 +1,54 @@
+//! Repositories and forges, for the Deliveries.
+
+use std::sync::Arc;
+
+use tidegate_git::{Forges, Git, Options, Protocol};
+use tidegate_gitsync::remote::{GitRequest, RemoteError};
+
+use crate::args::{GitProtocol, RunArgs};
+use crate::deliveries::{Outside, OutsideAnswer};
+use crate::leader::Leadership;
+
+/// All that is asked outside the cluster.
+pub(crate) struct Outsiders(Option<(Git, Forges)>);
+
+impl Outsiders {
+    pub(crate) fn new(args: &RunArgs) -> anyhow::Result<Self> {
+        let Some(cache) = &args.git_cache else {
+            return Ok(Self(None));
+        };
+        let mut options = Options::new(cache.clone());
+        options.protocols = args.git_protocols.iter().copied().map(protocol).collect();
+        Ok(Self(Some((Git::new(options)?, Forges::new()?))))
+    }
+
+    /// Asks. What changes something is asked only while we lead.
+    pub(crate) async fn ask(&self, question: Outside, leadership: &Arc<Leadership>) -> OutsideAnswer {
+        let refused = |words: &str| RemoteError::Unavailable(words.to_owned());
+        let changes = match &question {
+            Outside::Git(request) => matches!(**request, GitRequest::Restore(_)),
+            Outside::Forge(_) => true,
+        };
+        let may = !changes || !leadership.remaining().is_zero();
+        match (question, &self.0) {
+            (Outside::Git(_), _) if !may => OutsideAnswer::Git(Err(refused("not leading any more"))),
+            (Outside::Forge(_), _) if !may => OutsideAnswer::Forge(Err(refused("not leading any more"))),
+            (Outside::Git(_), None) => OutsideAnswer::Git(Err(refused("--git-cache is not set"))),
+            (Outside::Forge(_), None) => OutsideAnswer::Forge(Err(refused("--git-cache is not set"))),
+            (Outside::Git(request), Some((git, _))) => OutsideAnswer::Git(git.answer(*request).await),
+            (Outside::Forge(request), Some((_, forges))) => {
+                let (forge, request) = *request;
+                OutsideAnswer::Forge(forges.answer(&forge, request).await)
+            }
+        }
+    }
+}
+
+fn protocol(named: GitProtocol) -> Protocol {
+    match named {
+        GitProtocol::Https => Protocol::Https,
+        GitProtocol::Ssh => Protocol::Ssh,
+        GitProtocol::Http => Protocol::Http,
+        GitProtocol::File => Protocol::File,
+    }
+}
