@@ -107,7 +107,6 @@ pub enum RenderError {
 pub fn render(tree: &dyn Tree, path: &str, limits: &Limits) -> Result<Rendered, RenderError> {
     let path = path.trim_matches('/');
     let path = if path == "." { "" } else { path };
-    let tree = Recorded::new(tree);
     match tree.entry(path) {
         Some(entry) if entry.kind == EntryKind::Folder => {}
         // An empty repository has no root folder.
@@ -118,15 +117,16 @@ pub fn render(tree: &dyn Tree, path: &str, limits: &Limits) -> Result<Rendered, 
             });
         }
     }
-    let kustomization = |name: &&str| {
+    let tree = Recorded::new(tree);
+    let kustomization = |name: &str| {
         let file = if path.is_empty() {
-            (*name).to_owned()
+            name.to_owned()
         } else {
             format!("{path}/{name}")
         };
         tree.entry(&file).is_some()
     };
-    let manifests = if KUSTOMIZATION.iter().any(|name| kustomization(&name)) {
+    let manifests = if KUSTOMIZATION.iter().any(|name| kustomization(name)) {
         kustomize::build(&tree, path, limits)?
     } else {
         plain::folder(&tree, path, limits)?
