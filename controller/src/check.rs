@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tidegate_crds::DELIVERY_API_VERSION;
 
 use crate::args::Cli;
 use crate::client::Api;
@@ -49,6 +50,9 @@ pub const RIGHTS: &[(&str, &[&str])] = &[
     ("events", &["create"]),
     ("jobs", &["get", "list", "watch", "create", "delete"]),
     ("secrets", &["get"]),
+    ("deliveries", &["list", "watch"]),
+    ("deliveries/status", &["patch"]),
+    ("serviceaccounts", &["impersonate"]),
     ("leases", &["get", "create", "update"]),
 ];
 
@@ -87,7 +91,10 @@ pub async fn check(cli: &Cli) -> anyhow::Result<Findings> {
     let (client, namespace) = connect::connect(&cli.cluster).await?;
     let api = Api::new(client, std::sync::Arc::default());
     let mut findings = Findings::default();
-    crds(&api, &mut findings).await?;
+    crds(&api, &mut findings, "argoproj.io/v1alpha1", ROLLOUT_KINDS).await?;
+    if cli.run.git_cache.is_some() {
+        crds(&api, &mut findings, DELIVERY_API_VERSION, DELIVERY_KINDS).await?;
+    }
     let everywhere = if cli.scope.namespaced {
         namespace.as_str()
     } else {
@@ -95,7 +102,8 @@ pub async fn check(cli: &Cli) -> anyhow::Result<Findings> {
     };
     for (right, verbs) in RIGHTS {
         let Some(resource) = resource(right) else { continue };
-        if cli.scope.namespaced && !resource.namespaced {
+        let of_deliveries = ["deliveries", "serviceaccounts"].contains(&resource.plural);
+        if cli.scope.namespaced && !resource.namespaced || of_deliveries && cli.run.git_cache.is_none() {
             continue;
         }
         let namespace = if resource.plural == "leases" {
@@ -121,8 +129,17 @@ pub async fn check(cli: &Cli) -> anyhow::Result<Findings> {
     Ok(findings)
 }
 
-async fn crds(api: &Api, findings: &mut Findings) -> anyhow::Result<()> {
-    let served = match api.page("/apis/argoproj.io/v1alpha1", TIMEOUT).await {
+const ROLLOUT_KINDS: &[&str] = &[
+    "rollouts",
+    "rollouts/status",
+    "analysisruns",
+    "analysistemplates",
+    "clusteranalysistemplates",
+];
+const DELIVERY_KINDS: &[&str] = &["deliveries", "deliveries/status"];
+
+async fn crds(api: &Api, findings: &mut Findings, api_version: &str, kinds: &[&str]) -> anyhow::Result<()> {
+    let served = match api.page(&format!("/apis/{api_version}"), TIMEOUT).await {
         Ok(text) => serde_json::from_str::<Value>(&text)?,
         Err(failure) if failure.is_not_found() => Value::Null,
         Err(failure) => return Err(unanswered(&failure)),
@@ -134,17 +151,11 @@ async fn crds(api: &Api, findings: &mut Findings) -> anyhow::Result<()> {
         .flatten()
         .filter_map(|resource| resource.get("name")?.as_str())
         .collect();
-    for plural in [
-        "rollouts",
-        "rollouts/status",
-        "analysisruns",
-        "analysistemplates",
-        "clusteranalysistemplates",
-    ] {
+    for plural in kinds {
         let problem = "install the CRDs: kubectl apply --server-side -f deploy/crds";
         findings.note(
-            &format!("{plural} of argoproj.io/v1alpha1"),
-            (!names.contains(&plural)).then_some(problem),
+            &format!("{plural} of {api_version}"),
+            (!names.contains(plural)).then_some(problem),
         );
     }
     Ok(())

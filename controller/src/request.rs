@@ -68,6 +68,8 @@ resources! {
     JOBS = "batch" "v1" "jobs" "Job" true;
     /// Secrets, for arguments of analysis runs and for repositories.
     SECRETS = "" "v1" "secrets" "Secret" true;
+    /// Service accounts, which commits are applied as.
+    SERVICE_ACCOUNTS = "" "v1" "serviceaccounts" "ServiceAccount" true;
     /// Deliveries.
     DELIVERIES = "tidegate.io" "v1alpha1" "deliveries" "Delivery" true;
 }

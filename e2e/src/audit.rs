@@ -50,6 +50,8 @@ struct Line {
     stage: String,
     verb: String,
     user: User,
+    /// Whom the user acts for.
+    impersonated_user: Option<User>,
     #[serde(default)]
     object_ref: Reference,
     response_status: Option<Status>,
@@ -160,7 +162,7 @@ impl From<Line> for AuditedRequest {
             }
         }
         Self {
-            user: line.user.username,
+            user: line.impersonated_user.unwrap_or(line.user).username,
             verb: line.verb,
             resource,
             namespace: line.object_ref.namespace,

@@ -20,6 +20,7 @@
 
 pub use audit::{AuditLog, AuditedRequest};
 pub use cluster::Cluster;
+pub use delivery::{TestDelivery, condition, entry, manifests};
 pub use gitea::{Change, Comment, Gitea, Logged, PullRequest, PullRequestBranch, Repository, Status};
 pub use load::{LoadGenerator, LoadSpec};
 pub use namespace::{Happening, Namespace};
@@ -34,6 +35,7 @@ pub use wait::eventually;
 
 mod audit;
 mod cluster;
+mod delivery;
 mod gitea;
 mod load;
 mod namespace;

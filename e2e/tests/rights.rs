@@ -12,8 +12,9 @@ const KINDS: [&str; 4] = ["rollouts", "analysisruns", "analysistemplates", "expe
 const READ: [&str; 3] = ["get", "list", "watch"];
 const WRITE: [&str; 5] = ["create", "patch", "update", "delete", "deletecollection"];
 
-/// Not a request but a condition of others: asked for where blocking owner references are checked.
-const CONDITIONS: [&str; 2] = [
+/// Not a request but a condition of others: asked for where blocking owner references are checked, and where a commit is applied.
+const CONDITIONS: [&str; 3] = [
+    "impersonate serviceaccounts",
     "update rollouts.argoproj.io/finalizers",
     "update analysisruns.argoproj.io/finalizers",
 ];

@@ -49,7 +49,7 @@ fn apply_kustomization(kubectl: &dyn Fn() -> Command) -> Result<()> {
     let mut command = kubectl();
     command
         .args(["apply", "--server-side", "--force-conflicts", "--kustomize"])
-        .arg(own("deploy"));
+        .arg(own("e2e/tidegate"));
     process::run(command.stdout(Stdio::null()), LIMIT)
 }
 
