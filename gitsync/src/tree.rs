@@ -154,8 +154,14 @@ impl Files {
 
     /// Writes a file.
     #[must_use]
-    pub fn with(mut self, path: &str, content: &str) -> Self {
-        self.0.insert(path.to_owned(), content.as_bytes().into());
+    pub fn with(self, path: &str, content: &str) -> Self {
+        self.with_bytes(path, content.as_bytes())
+    }
+
+    /// Writes a file that need not be text.
+    #[must_use]
+    pub fn with_bytes(mut self, path: &str, content: &[u8]) -> Self {
+        self.0.insert(path.to_owned(), content.into());
         self
     }
 
