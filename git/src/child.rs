@@ -76,6 +76,8 @@ pub(crate) struct Call<'a> {
     pub(crate) input: Vec<u8>,
     /// Most bytes that it may write out.
     pub(crate) max_output: usize,
+    /// Longest time, if shorter than for all.
+    pub(crate) timeout: Option<Duration>,
     /// Most bytes that the repository may take meanwhile.
     pub(crate) max_bytes: Option<u64>,
 }
@@ -93,7 +95,7 @@ pub(crate) struct Ended {
 pub(crate) enum Stopped {
     #[error("git cannot be run: {0}")]
     Io(#[from] std::io::Error),
-    #[error("no end within {} s", .0.as_secs())]
+    #[error("no end within {} s", .0.as_secs_f64())]
     TooLong(Duration),
     #[error("an answer of more than {0} bytes")]
     TooMuch(usize),
@@ -139,9 +141,12 @@ impl Children {
     /// Runs a child to its end.
     pub(crate) async fn run(&self, call: Call<'_>) -> Result<Ended, Stopped> {
         let mut running = self.spawn(&call).await?;
+        let timeout = call
+            .timeout
+            .map_or(self.timeout, |shorter| self.timeout.min(shorter));
         let ended = tokio::select! {
             ended = converse(&mut running.child, &call.input, call.max_output) => ended,
-            () = tokio::time::sleep(self.timeout) => Err(Stopped::TooLong(self.timeout)),
+            () = tokio::time::sleep(timeout) => Err(Stopped::TooLong(timeout)),
             bytes = outgrown(call.repository, call.max_bytes) => Err(Stopped::TooBig(bytes)),
         };
         match ended {
@@ -388,7 +393,7 @@ mod tests {
         let file = folder.path().join("late");
         let script = format!("(sleep 1; touch {}) & wait", file.display());
         let stopped = children.run(shell(&script, 10)).await.err().unwrap();
-        assert_eq!(stopped.to_string(), "no end within 0 s");
+        assert_eq!(stopped.to_string(), "no end within 0.3 s");
         tokio::time::sleep(Duration::from_millis(1_200)).await;
         assert!(!file.exists());
     }

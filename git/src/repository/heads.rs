@@ -1,6 +1,7 @@
 //! What refs of a server point to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use tidegate_gitsync::remote::RemoteError;
 use tidegate_gitsync::tree::Oid;
@@ -13,6 +14,8 @@ use crate::trouble;
 const MAX_REFS: usize = 500;
 /// Most bytes of the answer.
 const MAX_OUTPUT: usize = 1 << 20;
+/// A look is short: a server that hangs must not hold up those who wait for a child.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Work<'_> {
     /// What refs are at on the server; those that are not there are left out. Tags are peeled.
@@ -63,6 +66,7 @@ impl Work<'_> {
             args,
             access: Some(&self.access),
             max_output: MAX_OUTPUT,
+            timeout: Some(TIMEOUT),
             ..Call::default()
         };
         let ended = self.git.children.run(call).await;

@@ -19,14 +19,20 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with("sha1")
+    }
+
+    fn with(format: &str) -> Self {
         let world = Self {
             folder: tempfile::tempdir().unwrap(),
         };
-        world.git(
-            ".",
-            &["init", "--quiet", "--bare", "--initial-branch=main", "origin.git"],
-        );
-        world.git(".", &["init", "--quiet", "--initial-branch=main", "clone"]);
+        let format = format!("--object-format={format}");
+        for (folder, more) in [("origin.git", "--bare"), ("clone", "--quiet")] {
+            world.git(
+                ".",
+                &["init", "--quiet", "--initial-branch=main", &format, more, folder],
+            );
+        }
         world
     }
 
@@ -495,6 +501,18 @@ async fn a_folder_is_put_back_once() {
 }
 
 #[tokio::test]
+async fn a_repository_with_longer_names_of_objects() {
+    let world = World::with("sha256");
+    let git = world.ours();
+    let (good, bad, digest) = good_and_bad(&world, &git).await;
+    assert_eq!(bad.as_str().len(), 64);
+    let order = world.restore(&bad, &good, &digest, "refs/heads/main");
+    let restored = git.answer(GitRequest::Restore(order.into())).await.unwrap();
+    let [(_, head)] = <[_; 1]>::try_from(world.heads(&git, &["refs/heads/main"]).await).unwrap();
+    assert_eq!(restored, GitAnswer::Restored(head));
+}
+
+#[tokio::test]
 async fn the_whole_tree_or_a_folder_that_is_gone_is_put_back() {
     let world = World::new();
     let git = world.ours();
@@ -658,7 +676,7 @@ async fn a_server_that_never_answers_is_given_up() {
     let error = git.answer(GitRequest::Heads { remote, refs }).await.unwrap_err();
     assert_eq!(
         error,
-        RemoteError::Unavailable(format!("look at refs of {url}: no end within 0 s"))
+        RemoteError::Unavailable(format!("look at refs of {url}: no end within 0.5 s"))
     );
 }
 
