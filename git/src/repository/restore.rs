@@ -231,10 +231,12 @@ impl Work<'_> {
             return Ok(GitAnswer::Moved);
         }
         let verdict = rejection.split('\t').next_back().unwrap_or_default();
-        let words: Vec<&str> = ended
+        let words = ended
             .complaint
             .lines()
-            .filter_map(|line| line.strip_prefix("remote:"))
+            .filter_map(|line| line.strip_prefix("remote:"));
+        let words: Vec<&str> = words
+            .map(|line| line.trim().trim_start_matches("error:").trim())
             .collect();
         Err(RemoteError::Denied(format!(
             "{doing}: {branch} was not accepted: {}: {}",
