@@ -1,12 +1,13 @@
 //! Files of the repository: paths, limits, and YAML as Kustomize reads it.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde_json::Value;
 use tidegate_manifests::{Document, Limits as ReadLimits, PathPart, Place, read};
 
-use super::object::Object;
+use super::object::{Object, Quoted};
 use crate::render::{KUSTOMIZATION, Limits, RenderError};
 use crate::tree::{EntryKind, Tree};
 
@@ -192,68 +193,115 @@ fn without_credentials(url: &str) -> String {
     }
 }
 
+/// A document as Kustomize reads it.
+pub(super) struct Written {
+    pub(super) value: Value,
+    place: Place,
+    quoted: Quoted,
+}
+
 /// The documents of a YAML text, as Kustomize reads them: it keeps `yes` and `on` as text, and numbers in annotations
 /// as they are written.
-pub(super) fn documents(path: &str, text: &str) -> Result<Vec<Document>, RenderError> {
-    let mut documents = read(path, text, &ReadLimits::default())?;
+pub(super) fn documents(path: &str, text: &str) -> Result<Vec<Written>, RenderError> {
     let lines: Vec<&str> = text.lines().collect();
-    for document in &mut documents {
+    let written = |mut document: Document| {
         let mut value = std::mem::take(&mut document.value);
-        as_written(document, &lines, &mut Vec::new(), &mut value);
-        document.value = value;
-    }
-    Ok(documents)
+        let mut source = Source {
+            document: &document,
+            lines: &lines,
+            quoted: Quoted::default(),
+        };
+        source.restore(&mut Vec::new(), &mut value);
+        Written {
+            value,
+            quoted: source.quoted,
+            place: document.place(&[]),
+        }
+    };
+    let documents = read(path, text, &ReadLimits::default())?.into_iter();
+    Ok(documents.map(written).collect())
 }
 
-fn as_written(document: &Document, lines: &[&str], at: &mut Vec<PathPart>, value: &mut Value) {
-    match value {
-        Value::Array(items) => {
-            for (index, item) in items.iter_mut().enumerate() {
-                at.push(PathPart::Index(index));
-                as_written(document, lines, at, item);
-                at.pop();
+/// The text that a document was read from.
+struct Source<'a> {
+    document: &'a Document,
+    lines: &'a [&'a str],
+    quoted: Quoted,
+}
+
+impl Source<'_> {
+    fn restore(&mut self, at: &mut Vec<PathPart>, value: &mut Value) {
+        match value {
+            Value::Array(items) => {
+                for (index, item) in items.iter_mut().enumerate() {
+                    at.push(PathPart::Index(index));
+                    self.restore(at, item);
+                    at.pop();
+                }
+            }
+            Value::Object(map) => {
+                for (key, mut value) in std::mem::take(map) {
+                    at.push(PathPart::Key(key.clone()));
+                    self.restore(at, &mut value);
+                    map.insert(self.key(at, key), value);
+                    at.pop();
+                }
+            }
+            Value::String(text) => self.restore_text(at, text),
+            Value::Bool(_) | Value::Number(_) => {
+                let bool = value.is_boolean();
+                let kept =
+                    |word: &&str| bool && !["true", "false"].contains(&word.to_ascii_lowercase().as_str());
+                let word = self.word(&self.document.place(at));
+                let word = word.filter(|word| !quotes(word) && (in_annotations(at) || kept(word)));
+                if let Some(word) = word {
+                    *value = Value::from(word);
+                }
+            }
+            Value::Null => {}
+        }
+    }
+
+    fn restore_text(&mut self, at: &[PathPart], text: &mut String) {
+        match self.word(&self.document.place(at)) {
+            Some(word) if word == text && is_date(text) && !in_annotations(at) => text.push_str("T00:00:00Z"),
+            Some(word) if !quotes(word) => {}
+            _ => {
+                if let Some(PathPart::Key(key)) = at.last() {
+                    self.quoted.add(key, text);
+                }
             }
         }
-        Value::Object(map) => {
-            let entries = std::mem::take(map);
-            for (key, mut value) in entries {
-                at.push(PathPart::Key(key.clone()));
-                as_written(document, lines, at, &mut value);
-                map.insert(key_as_written(document, lines, at, key), value);
-                at.pop();
-            }
+    }
+
+    /// A key such as `y`, `on` or `1.10` is a text.
+    fn key(&self, at: &[PathPart], key: String) -> String {
+        if !["true", "false"].contains(&key.as_str()) && key.parse::<f64>().is_err() {
+            return key;
         }
-        Value::Bool(_) => {
-            let Some(source) = source(document, lines, at) else {
-                return;
-            };
-            if in_annotations(at) || !["true", "false"].contains(&source.to_ascii_lowercase().as_str()) {
-                *value = Value::String(source);
-            }
+        match self.word(&self.document.key_place(at)) {
+            Some(word) if !quotes(word) => word.trim_end_matches(':').to_owned(),
+            _ => key,
         }
-        Value::Number(_) if in_annotations(at) => {
-            if let Some(source) = source(document, lines, at) {
-                *value = Value::String(source);
-            }
-        }
-        Value::String(text)
-            if is_date(text) && !in_annotations(at) && source(document, lines, at).as_ref() == Some(text) =>
-        {
-            text.push_str("T00:00:00Z");
-        }
-        _ => {}
+    }
+
+    /// What stands at a place, up to the next space or bracket; nothing on lines so long that to look would cost too
+    /// much: such are written by programs, with quotes.
+    fn word(&self, place: &Place) -> Option<&str> {
+        let line = self.lines.get((place.line as usize).checked_sub(1)?)?;
+        let line = Some(line).filter(|line| line.len() <= LONGEST_LINE)?;
+        let (start, _) = line.char_indices().nth((place.column as usize).checked_sub(1)?)?;
+        let rest = line.get(start..)?;
+        let end = rest.find(|c: char| c.is_whitespace() || ",]}".contains(c));
+        rest.get(..end.unwrap_or(rest.len()))
     }
 }
 
-/// A key such as `y`, `on` or `1.10`, which is one of text.
-fn key_as_written(document: &Document, lines: &[&str], at: &[PathPart], key: String) -> String {
-    if !["true", "false"].contains(&key.as_str()) && key.parse::<f64>().is_err() {
-        return key;
-    }
-    match word(lines, &document.key_place(at)) {
-        Some(word) => word.trim_end_matches(':').to_owned(),
-        None => key,
-    }
+const LONGEST_LINE: usize = 1000;
+
+/// Whether a word begins a value that is no plain one: in quotes, as a block, with a tag or by an alias.
+fn quotes(word: &str) -> bool {
+    word.starts_with(['"', '\'', '|', '>', '!', '*', '&'])
 }
 
 fn in_annotations(at: &[PathPart]) -> bool {
@@ -268,40 +316,23 @@ fn is_date(text: &str) -> bool {
     part(4) && part(2) && part(2) && parts.next().is_none()
 }
 
-/// A plain value as it stands in the file; `None` if it comes by an alias or has a tag.
-fn source(document: &Document, lines: &[&str], at: &[PathPart]) -> Option<String> {
-    word(lines, &document.place(at))
-}
-
-fn word(lines: &[&str], place: &Place) -> Option<String> {
-    let line = lines.get((place.line as usize).checked_sub(1)?)?;
-    let rest: String = line
-        .chars()
-        .skip((place.column as usize).checked_sub(1)?)
-        .collect();
-    let end = rest.find(|c: char| c.is_whitespace() || ",]}".contains(c));
-    let word = rest.get(..end.unwrap_or(rest.len()))?;
-    (!word.starts_with(['*', '&', '!', '"', '\''])).then(|| word.to_owned())
-}
-
 /// The objects of a text; items of a list are objects of their own and come last.
 pub(super) fn objects(path: &str, text: &str) -> Result<Vec<Object>, RenderError> {
     let mut objects = Vec::new();
-    let mut nested = Vec::new();
-    for document in documents(path, text)? {
-        let place = document.place(&[]);
-        if document.value.is_null() || document.value.as_object().is_some_and(serde_json::Map::is_empty) {
+    let mut nested = VecDeque::new();
+    for written in documents(path, text)? {
+        if written.value.is_null() || written.value.as_object().is_some_and(serde_json::Map::is_empty) {
             continue;
         }
-        object(document.value, place, &mut objects, &mut nested)?;
+        object(written, &mut objects, &mut nested)?;
     }
-    let mut at = 0;
-    while let Some((value, place)) = nested.get(at).cloned() {
-        at += 1;
-        if at > MAX_ITEMS {
-            return Err(invalid(&place, "too many lists in lists".to_owned()));
+    let mut count = 0;
+    while let Some(item) = nested.pop_front() {
+        count += 1;
+        if count > MAX_ITEMS {
+            return Err(invalid(&item.place, "too many items of lists".to_owned()));
         }
-        object(value, place, &mut objects, &mut nested)?;
+        object(item, &mut objects, &mut nested)?;
     }
     Ok(objects)
 }
@@ -309,35 +340,44 @@ pub(super) fn objects(path: &str, text: &str) -> Result<Vec<Object>, RenderError
 const MAX_ITEMS: usize = 100_000;
 
 fn object(
-    value: Value,
-    place: Place,
+    written: Written,
     objects: &mut Vec<Object>,
-    nested: &mut Vec<(Value, Place)>,
+    nested: &mut VecDeque<Written>,
 ) -> Result<(), RenderError> {
+    let Written {
+        mut value,
+        place,
+        quoted,
+    } = written;
+    if !value.is_object() {
+        let message = "an object is a map with apiVersion, kind and metadata".to_owned();
+        return Err(invalid(&place, message));
+    }
     let text = |pointer: &str| {
         let found = value.pointer(pointer);
         found.map(super::object::text).unwrap_or_default()
     };
-    if !value.is_object() {
-        return Err(invalid(
-            &place,
-            "an object is a map with apiVersion, kind and metadata".to_owned(),
-        ));
-    }
-    let kind = text("/kind");
+    let (kind, name) = (text("/kind"), text("/metadata/name"));
     if kind.is_empty() {
         return Err(invalid(&place, "an object needs a kind".to_owned()));
     }
     let list = kind.ends_with("List");
-    if list && let Some(items) = value.get("items") {
-        let items = items.as_array().into_iter().flatten();
-        nested.extend(items.map(|item| (item.clone(), place.clone())));
+    if list && let Some(items) = value.get_mut("items") {
+        let items = items.as_array_mut().map(std::mem::take).unwrap_or_default();
+        // they go through JSON, where all texts have quotes
+        nested.extend(items.into_iter().map(|value| Written {
+            quoted: Quoted::all(&value),
+            value,
+            place: place.clone(),
+        }));
         return Ok(());
     }
-    if !list && text("/metadata/name").is_empty() {
+    if !list && name.is_empty() {
         return Err(invalid(&place, format!("{kind}: an object needs metadata.name")));
     }
-    objects.push(Object::new(value, place));
+    let mut object = Object::new(value, place);
+    object.quoted = quoted;
+    objects.push(object);
     Ok(())
 }
 

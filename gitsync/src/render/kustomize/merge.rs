@@ -5,20 +5,32 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::object::text;
+use super::object::{Quoted, text};
 use super::schema::{self, Field};
 
 const DIRECTIVE: &str = "$patch";
 /// Directives of `kubectl patch` that Kustomize would copy into the object.
 const UNKNOWN: [&str; 3] = ["$setElementOrder/", "$deleteFromPrimitiveList/", "$retainKeys"];
 
-/// Merges a patch into an object; nothing is left if the patch deletes it.
+/// Merges a patch into an object, whose texts in quotes are known; nothing is left if the patch deletes it.
 ///
 /// # Errors
 /// The two do not fit together, or a directive is unknown.
-pub(super) fn merge(object: Value, patch: Value) -> Result<Option<Value>, String> {
+pub(super) fn merge(object: Value, patch: Value, quoted: &Quoted) -> Result<Option<Value>, String> {
     refuse_unknown(&patch)?;
-    walk(Some(object), Some(patch), None)
+    let merged = walk(Some(object), Some(patch), None, quoted)?;
+    if merged.as_ref().is_some_and(has_directive) {
+        return Err("$patch: Kustomize does not apply this one and would leave it in the object".to_owned());
+    }
+    Ok(merged)
+}
+
+fn has_directive(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(has_directive),
+        Value::Object(map) => map.contains_key(DIRECTIVE) || map.values().any(has_directive),
+        _ => false,
+    }
 }
 
 fn refuse_unknown(patch: &Value) -> Result<(), String> {
@@ -54,7 +66,12 @@ fn shape(value: Option<&Value>) -> Shape {
 }
 
 /// `field` is what is known of the value; the root, and what lies below unknown fields, tells its kind itself.
-fn walk(dest: Option<Value>, patch: Option<Value>, field: Option<Field>) -> Result<Option<Value>, String> {
+fn walk(
+    dest: Option<Value>,
+    patch: Option<Value>,
+    field: Option<Field>,
+    quoted: &Quoted,
+) -> Result<Option<Value>, String> {
     let (have, want) = (shape(dest.as_ref()), shape(patch.as_ref()));
     if have != Shape::Nothing && want != Shape::Nothing && have != want {
         return Err(
@@ -63,8 +80,8 @@ fn walk(dest: Option<Value>, patch: Option<Value>, field: Option<Field>) -> Resu
     }
     let field = field.or_else(|| kind_of(dest.as_ref()).or_else(|| kind_of(patch.as_ref())));
     match if have == Shape::Nothing { want } else { have } {
-        Shape::Map => maps(dest, patch, field),
-        Shape::List => lists(dest, patch, field),
+        Shape::Map => maps(dest, patch, field, quoted),
+        Shape::List => lists(dest, patch, field, quoted),
         Shape::Plain => Ok(patch.or(dest).filter(|value| !value.is_null())),
         // a null that was there stays, a null of the patch takes away
         Shape::Nothing => Ok(dest.filter(|_| patch.is_none())),
@@ -92,7 +109,12 @@ fn directive(value: &Value) -> Result<Directive, String> {
     }
 }
 
-fn maps(dest: Option<Value>, patch: Option<Value>, field: Option<Field>) -> Result<Option<Value>, String> {
+fn maps(
+    dest: Option<Value>,
+    patch: Option<Value>,
+    field: Option<Field>,
+    quoted: &Quoted,
+) -> Result<Option<Value>, String> {
     let as_map = |value: Option<Value>| match value {
         Some(Value::Object(map)) => Some(map),
         _ => None,
@@ -114,21 +136,33 @@ fn maps(dest: Option<Value>, patch: Option<Value>, field: Option<Field>) -> Resu
         (Some(dest), None) => (dest, Map::new()),
         (None, None) => return Ok(None),
     };
-    entries(dest, patch, field).map(|map| Some(Value::Object(map)))
+    entries(dest, patch, field, quoted).map(|map| Some(Value::Object(map)))
 }
 
 fn entries(
     mut dest: Map<String, Value>,
     mut patch: Map<String, Value>,
     field: Option<Field>,
+    quoted: &Quoted,
 ) -> Result<Map<String, Value>, String> {
     dest.remove(DIRECTIVE);
     let names: BTreeSet<String> = dest.keys().chain(patch.keys()).cloned().collect();
     let mut merged = Map::new();
     for name in names {
         let below = field.map(|field| field.field(&name));
-        let value = walk(dest.remove(&name), patch.remove(&name), below)
-            .map_err(|message| format!("{name}: {message}"))?;
+        let dest = dest.remove(&name);
+        let in_quotes = dest
+            .as_ref()
+            .and_then(Value::as_str)
+            .is_some_and(|text| quoted.has(&name, text));
+        let value =
+            walk(dest, patch.remove(&name), below, quoted).map_err(|message| format!("{name}: {message}"))?;
+        let value = match value {
+            Some(value @ (Value::Number(_) | Value::Bool(_))) if in_quotes => {
+                Some(Value::String(text(&value)))
+            }
+            value => value,
+        };
         if let Some(value) = value {
             merged.insert(name, value);
         }
@@ -136,7 +170,12 @@ fn entries(
     Ok(merged)
 }
 
-fn lists(dest: Option<Value>, patch: Option<Value>, field: Option<Field>) -> Result<Option<Value>, String> {
+fn lists(
+    dest: Option<Value>,
+    patch: Option<Value>,
+    field: Option<Field>,
+    quoted: &Quoted,
+) -> Result<Option<Value>, String> {
     let Some(keys) = field.and_then(|field| field.merge_keys()) else {
         return Ok(patch.or(dest).filter(|value| !value.is_null()));
     };
@@ -167,6 +206,7 @@ fn lists(dest: Option<Value>, patch: Option<Value>, field: Option<Field>) -> Res
         patch,
         keys,
         item,
+        quoted,
     }
     .merged()
     .map(Some)
@@ -187,14 +227,15 @@ fn list_directive(patch: &mut Vec<Value>) -> Result<Directive, String> {
 }
 
 /// A list whose items are told apart by keys, or plain values if there are none.
-struct Associative {
+struct Associative<'a> {
     dest: Vec<Value>,
     patch: Option<Vec<Value>>,
     keys: Vec<&'static str>,
     item: Option<Field>,
+    quoted: &'a Quoted,
 }
 
-impl Associative {
+impl Associative<'_> {
     fn merged(mut self) -> Result<Value, String> {
         if self.keys.is_empty() {
             return Ok(self.plain_values());
@@ -266,7 +307,8 @@ impl Associative {
             .and_then(|patch| patch.iter().find(|item| matches(item)))
             .cloned();
         let replaced = patch.as_ref().and_then(|item| item.get(DIRECTIVE)) == Some(&Value::from("replace"));
-        let merged = walk(dest, patch, self.item)?;
+        let same = dest == patch;
+        let merged = walk(dest, patch, self.item, self.quoted)?;
         let Some(Value::Object(mut merged)) =
             merged.filter(|value| value.as_object().is_none_or(|map| !map.is_empty()))
         else {
@@ -280,7 +322,7 @@ impl Associative {
         let merged = Value::Object(merged);
         // an item that is replaced keeps its old self in the list that was there, and that one wins
         if let Some(old) = at.and_then(|at| self.dest.get_mut(at))
-            && !replaced
+            && (same || !replaced)
         {
             old.clone_from(&merged);
         }

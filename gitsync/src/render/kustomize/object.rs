@@ -1,5 +1,7 @@
 //! An object on its way through a build, with what it was called before.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 use tidegate_manifests::Place;
 
@@ -20,6 +22,8 @@ pub(super) enum Behavior {
 pub(super) struct Object {
     pub(super) value: Value,
     pub(super) place: Place,
+    /// The texts that stand in quotes in the file.
+    pub(super) quoted: Quoted,
     /// What it was called, oldest first.
     history: Vec<Previous>,
     pub(super) prefixes: Vec<String>,
@@ -41,6 +45,7 @@ impl Object {
         Self {
             value,
             place,
+            quoted: Quoted::default(),
             history: Vec::new(),
             prefixes: Vec::new(),
             suffixes: Vec::new(),
@@ -175,6 +180,59 @@ impl Object {
         } else {
             metadata.insert(field.to_owned(), Value::Object(texts));
         }
+    }
+}
+
+/// Texts in quotes, by the keys that they stand at: what replaces one becomes text as well.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Quoted(BTreeSet<(String, String)>);
+
+impl Quoted {
+    /// Longer ones are not looked for.
+    const LONGEST: usize = 100;
+
+    pub(super) fn add(&mut self, key: &str, text: &str) {
+        if text.len() <= Self::LONGEST {
+            self.0.insert((key.to_owned(), text.to_owned()));
+        }
+    }
+
+    pub(super) fn extend(&mut self, other: &Self) {
+        self.0.extend(other.0.iter().cloned());
+    }
+
+    /// All texts of a value.
+    pub(super) fn all(value: &Value) -> Self {
+        fn add(quoted: &mut Quoted, value: &Value) {
+            match value {
+                Value::Array(items) => items.iter().for_each(|item| add(quoted, item)),
+                Value::Object(map) => {
+                    for (key, value) in map {
+                        match value {
+                            Value::String(text) => quoted.add(key, text),
+                            value => add(quoted, value),
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        let mut quoted = Self::default();
+        add(&mut quoted, value);
+        quoted
+    }
+
+    /// Whether a text stands in quotes at a key, or must: without them it would be a number or the like.
+    pub(super) fn has(&self, key: &str, text: &str) -> bool {
+        text.contains('\n') || !plain(text).is_string() || self.0.contains(&(key.to_owned(), text.to_owned()))
+    }
+}
+
+/// A text as YAML reads it when it has no quotes.
+pub(super) fn plain(text: &str) -> Value {
+    match serde_json::from_str::<Value>(text) {
+        Ok(value @ (Value::Number(_) | Value::Bool(_) | Value::Null)) => value,
+        _ => Value::from(text),
     }
 }
 

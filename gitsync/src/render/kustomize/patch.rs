@@ -9,7 +9,7 @@ use tidegate_manifests::{Limits as ReadLimits, read};
 use super::json_patch::{self, Operation};
 use super::load::{LoadError, Loader, objects as read_objects};
 use super::merge::merge;
-use super::object::{Object, child, map, texts};
+use super::object::{Object, Quoted, child, map, texts};
 use super::select::Selector;
 use crate::render::RenderError;
 
@@ -68,7 +68,7 @@ impl Patch {
             (Content::Merge(patches), None) => {
                 for patch in &patches {
                     let found = only(objects, patch)?;
-                    apply_merge(objects, found, patch.value.clone(), may)?;
+                    apply_merge(objects, found, patch.clone(), may)?;
                 }
                 drop_deleted(objects);
                 Ok(())
@@ -183,6 +183,8 @@ fn apply_json(object: &mut Object, operations: &[Operation]) -> Result<(), Strin
     let id = object.id();
     json_patch::apply(&mut object.value, operations)
         .map_err(|message| format!("{}: {message}", id.text()))?;
+    // it went through JSON: the quotes are gone
+    object.quoted = Quoted::default();
     if !object.value.is_object() {
         return Err(format!("{}: the patch leaves no object", id.text()));
     }
@@ -207,7 +209,7 @@ fn apply_to_all(
         let namespace = patch.namespace();
         patch.set_namespace(namespace);
         map(&mut patch.value).insert("apiVersion".to_owned(), Value::String(api_version));
-        apply_merge(objects, *at, patch.value, may)?;
+        apply_merge(objects, *at, patch, may)?;
     }
     drop_deleted(objects);
     for (at, object) in objects.iter().enumerate() {
@@ -219,7 +221,7 @@ fn apply_to_all(
     Ok(())
 }
 
-fn apply_merge(objects: &mut [Object], at: usize, patch: Value, may: May) -> Result<(), String> {
+fn apply_merge(objects: &mut [Object], at: usize, patch: Object, may: May) -> Result<(), String> {
     let Some(object) = objects.get_mut(at) else {
         return Ok(());
     };
@@ -232,7 +234,8 @@ fn apply_merge(objects: &mut [Object], at: usize, patch: Value, may: May) -> Res
     if may.name || may.kind {
         object.remember();
     }
-    let merged = merge(std::mem::take(&mut object.value), patch);
+    let merged = merge(std::mem::take(&mut object.value), patch.value, &object.quoted);
+    object.quoted.extend(&patch.quoted);
     let merged = merged.map_err(|message| format!("{}: {message}", id.text()))?;
     let Some(merged) = merged.filter(|merged| merged.as_object().is_some_and(|map| !map.is_empty())) else {
         return Ok(());

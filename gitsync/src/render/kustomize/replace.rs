@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::fields::split;
-use super::object::{Object, text};
+use super::object::{Object, plain, text};
 use super::select::{Selector, pattern};
 
 /// Where a value comes from and where it goes.
@@ -400,14 +400,6 @@ impl Options {
 fn matches(item: &Value, key: &str, wanted: &Regex) -> bool {
     let value = if key.is_empty() { Some(item) } else { item.get(key) };
     value.is_some_and(|value| wanted.is_match(&text(value)))
-}
-
-/// A text as YAML reads it when it has no quotes.
-fn plain(text: &str) -> Value {
-    match serde_json::from_str::<Value>(text) {
-        Ok(value @ (Value::Number(_) | Value::Bool(_) | Value::Null)) => value,
-        _ => Value::from(text),
-    }
 }
 
 /// A text as the type that the field has: Kustomize replaces the text and leaves the type.

@@ -252,6 +252,10 @@ fn errors_name_file_field_and_fix() {
             "2:11: patches[0]: v1 ConfigMap a in namespace default: $retainKeys: Kustomize does not know this directive; use $patch or a JSON patch",
         ),
         (
+            "resources: [../cm.yaml]\npatches: [{patch: '{kind: ConfigMap, apiVersion: v1, metadata: {name: a}, list: [{$patch: replace}]}'}]",
+            "2:11: patches[0]: v1 ConfigMap a in namespace default: $patch: Kustomize does not apply this one and would leave it in the object",
+        ),
+        (
             "resources: [../cm.yaml]\npatches: [{patch: '{kind: ConfigMap, apiVersion: v1, metadata: {name: a}, data: [a]}'}]",
             "2:11: patches[0]: v1 ConfigMap a in namespace default: data: the patch has another shape than what it is for: map, list and plain value do not mix",
         ),
