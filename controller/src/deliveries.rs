@@ -53,8 +53,8 @@ struct Memory {
     uid: String,
     /// Where its commits are, as long as its spec is of this generation.
     remote: Option<(Option<i64>, Remote)>,
-    /// What the newest commit in its ledger was rendered from.
-    closure: Option<Closure>,
+    /// What a commit was rendered from: of use once that is the newest in its status.
+    closure: Option<(Oid, Closure)>,
     /// A commit that has the same files, or renders to the same.
     same: Option<Oid>,
     /// When to compare with Git next.

@@ -287,12 +287,17 @@ impl<'a> Draft<'a> {
         if matches!(entry.state, VerdictState::Rejected | VerdictState::Superseded) {
             return;
         }
-        let judged = judge(&entry, self.observed, self.now);
-        self.drifted |= judged.drifted;
         let good = matches!(
             entry.state,
             VerdictState::Verified | VerdictState::Deployed | VerdictState::Regressed
         );
+        let target = self.plan.status.target.as_ref();
+        if good && target.is_some_and(|target| target.digest != applied.digest) {
+            // Another commit is on its way in: what is seen now says nothing about this one.
+            return;
+        }
+        let judged = judge(&entry, self.observed, self.now);
+        self.drifted |= judged.drifted;
         let judged = if good { stays_good(&entry, judged) } else { judged };
         let healthy = matches!(judged.state, VerdictState::Verified | VerdictState::Deployed);
         let since = entry.healthy_since.map_or(self.now, Timestamp::from);

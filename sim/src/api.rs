@@ -39,6 +39,9 @@ pub mod kinds {
         ENDPOINT_SLICES = "discovery.k8s.io/v1" "EndpointSlice";
         INGRESSES = "networking.k8s.io/v1" "Ingress";
         JOBS = "batch/v1" "Job";
+        SECRETS = "v1" "Secret";
+        CONFIG_MAPS = "v1" "ConfigMap";
+        DELIVERIES = "tidegate.io/v1alpha1" "Delivery";
         AUTOSCALERS = "autoscaling/v2" "HorizontalPodAutoscaler";
     }
 }

@@ -113,6 +113,9 @@ pub struct FaultPlan {
     /// Faults of single requests, by the number of the controller's write, events not counted.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub requests: BTreeMap<u32, RequestFault>,
+    /// Faults of single writes to a repository or a forge, by number; `Refused` is a server that cannot be reached.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub outside: BTreeMap<u32, RequestFault>,
     /// Faults by chance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rates: Option<Rates>,
@@ -147,6 +150,14 @@ impl FaultPlan {
     pub fn crash(write: u32, at: CrashAt) -> Self {
         Self {
             requests: BTreeMap::from([(write, RequestFault::Crash { at, down_ms: 3000 })]),
+            ..Self::default()
+        }
+    }
+
+    /// One fault of one write to a repository or a forge.
+    pub fn outside(write: u32, fault: RequestFault) -> Self {
+        Self {
+            outside: BTreeMap::from([(write, fault)]),
             ..Self::default()
         }
     }

@@ -9,7 +9,7 @@
 
 mod accept;
 mod cells;
-mod discovery;
+pub(crate) mod discovery;
 mod jsonpath;
 mod kubeconfig;
 mod openapi;

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod crowd;
 pub mod dataplane;
 pub mod faults;
+pub mod forge;
 pub mod http;
 pub mod invariants;
 pub mod live;

@@ -8,8 +8,10 @@ use serde_json::Value;
 use tidegate_controller::controller::{Controller, Job, Key, Options, Signal};
 use tidegate_controller::object::{Kind, Object};
 use tidegate_controller::request::{Failure, Request, Verb};
+use tidegate_gitsync::object::FIELD_MANAGER;
 
-use crate::store::{self, ChangeKind, PatchKind, Propagation, Selector, Store, WatchEvent};
+use crate::http::discovery;
+use crate::store::{self, ChangeKind, FieldValidation, PatchKind, Propagation, Selector, Store, WatchEvent};
 
 /// A process.
 #[derive(Debug)]
@@ -134,7 +136,7 @@ impl Process {
         let job = self.controller.next_job(now + self.skew)?;
         let read = match job.key() {
             Key::Rollout(key) => self.delivered(&(key.namespace.clone(), key.name.clone())),
-            Key::Run(_) | Key::Service(_) | Key::Deleted(_) => 0,
+            _ => 0,
         };
         self.last_job += 1;
         self.jobs.insert(
@@ -206,6 +208,8 @@ pub(crate) fn translate(store: &Store, request: &Request, user: &str) -> Option<
         subresource,
         selector,
         body,
+        dry_run,
+        service_account,
     } = request;
     let kind = store
         .registry()
@@ -219,6 +223,13 @@ pub(crate) fn translate(store: &Store, request: &Request, user: &str) -> Option<
         Verb::Replace => store::Request::update(kind, body.clone()),
         Verb::MergePatch => store::Request::patch(kind, namespace, name, PatchKind::Merge, body.clone()),
         Verb::JsonPatch => store::Request::patch(kind, namespace, name, PatchKind::Json, body.clone()),
+        Verb::Apply => {
+            store::Request::patch(kind, namespace, name, PatchKind::Apply, body.clone()).with(|options| {
+                FIELD_MANAGER.clone_into(&mut options.field_manager);
+                options.force = true;
+                options.field_validation = FieldValidation::Strict;
+            })
+        }
         Verb::Delete => store::Request::delete(kind, namespace, name).with(|options| {
             let text = |path| body.pointer(path).and_then(Value::as_str).map(str::to_owned);
             options.precondition_uid = text("/preconditions/uid");
@@ -238,7 +249,27 @@ pub(crate) fn translate(store: &Store, request: &Request, user: &str) -> Option<
     if let Some(subresource) = subresource {
         out = out.subresource(subresource);
     }
-    Some(out.by(user))
+    out.options.dry_run = *dry_run;
+    let account = service_account
+        .as_ref()
+        .map(|account| format!("system:serviceaccount:{account}"));
+    Some(out.by(account.as_deref().unwrap_or(user)))
+}
+
+/// What an API version serves, if that is what is asked for.
+pub(crate) fn discover(store: &Store, request: &Request) -> Option<Result<Value, Failure>> {
+    let resource = request.resource;
+    if !resource.plural.is_empty() {
+        return None;
+    }
+    let list = discovery::resource_list(store.registry(), resource.group, resource.version);
+    Some(list.ok_or_else(|| {
+        Failure::new(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
+    }))
 }
 
 /// The answer as the process reads it.

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tidegate_controller::controller::{Key, Options};
+use tidegate_controller::deliveries::{Outside, OutsideAnswer};
 use tidegate_controller::execute::{Outcome, Step};
 use tidegate_controller::object::Kind;
 use tidegate_controller::request::{Failure, Request};
@@ -19,6 +20,7 @@ use crate::api::{Api, kinds};
 use crate::clock::{Agenda, EPOCH};
 use crate::dataplane::{Config, DataPlane, Load};
 use crate::faults::{CrashAt, FaultPlan, HIDDEN_AT_MOST, RequestFault};
+use crate::forge::{Forge, describe_question, unreachable};
 use crate::invariants::{Cause, Judge};
 use crate::metrics::Metrics;
 use crate::process::{self, Process};
@@ -95,6 +97,12 @@ pub struct Stats {
     pub reads: u64,
     /// Events that it sent.
     pub events: u64,
+    /// Looks at each Delivery, `NAMESPACE/NAME`.
+    pub looks: BTreeMap<String, u64>,
+    /// Writes to repositories and forges that it sent.
+    pub outside: Vec<Write>,
+    /// Questions to repositories that it sent.
+    pub asked: u64,
     /// Requests that were refused with 409.
     pub conflicts: u64,
     /// Crashes.
@@ -143,6 +151,18 @@ enum Happening {
         answer: Result<Value, Failure>,
         crash_ms: Option<u32>,
     },
+    Outside {
+        id: u32,
+        job: u64,
+        question: Box<Outside>,
+        fault: Option<RequestFault>,
+    },
+    Told {
+        id: u32,
+        job: u64,
+        answer: Box<OutsideAnswer>,
+        crash_ms: Option<u32>,
+    },
     Ask {
         id: u32,
         ask: Box<Ask>,
@@ -178,6 +198,8 @@ pub struct World {
     pub dataplane: DataPlane,
     /// The metrics source.
     pub metrics: Metrics,
+    /// The Git server.
+    pub forge: Forge,
     processes: BTreeMap<u32, Process>,
     next_process: u32,
     lags: Rng,
@@ -219,6 +241,7 @@ impl World {
             actors: Vec::new(),
             dataplane,
             metrics: Metrics::default(),
+            forge: Forge::default(),
             processes: BTreeMap::new(),
             next_process: 0,
             lags: rng.fork("lags"),
@@ -491,6 +514,18 @@ impl World {
                 answer,
                 crash_ms,
             } => self.answer(id, job, kind, answer, crash_ms),
+            Happening::Outside {
+                id,
+                job,
+                question,
+                fault,
+            } => self.arrive_outside(id, job, &question, fault.as_ref()),
+            Happening::Told {
+                id,
+                job,
+                answer,
+                crash_ms,
+            } => self.told(id, job, *answer, crash_ms),
             Happening::Ask { id, ask, asked } => self.ask(id, ask, asked),
             Happening::Terminate { id, job, ask } => {
                 let now = self.now();
@@ -795,6 +830,11 @@ impl World {
                         },
                     );
                 }
+                Some(Step::Outside(question)) => {
+                    running.awaiting = true;
+                    self.send_outside(id, number, question);
+                    return;
+                }
                 Some(Step::Measure(ask)) => {
                     let asked = now + process.skew;
                     let delay = self.latency();
@@ -815,6 +855,9 @@ impl World {
                     };
                     let planned = running.job.planned() && matches!(running.job.key(), Key::Rollout(_));
                     self.stats.plans += u64::from(planned);
+                    if let Key::Delivery(delivery) = running.job.key() {
+                        *self.stats.looks.entry(delivery.to_string()).or_default() += 1;
+                    }
                     let key = format!("{:?}", running.job.key());
                     let outcome = process.controller.finish(running.job, now + process.skew);
                     if let Outcome::Failed(failure) | Outcome::LookAgain(failure) = &outcome {
@@ -836,7 +879,7 @@ impl World {
     /// Sends a request; true when the process did not survive that.
     fn send(&mut self, id: u32, job: u64, request: Request) -> bool {
         let mut fault = None;
-        if request.verb.writes() {
+        if request.writes() {
             let number = self.stats.writes.len() as u32;
             self.last_write = self.now();
             self.stats.writes.push(Write {
@@ -889,6 +932,10 @@ impl World {
             self.reply(id, job, request, Err(refusal(*code)), None);
             return;
         }
+        if let Some(answer) = process::discover(&self.store, request) {
+            self.reply(id, job, request, answer, None);
+            return;
+        }
         let Some(translated) = process::translate(&self.store, request, CONTROLLER) else {
             self.reply(
                 id,
@@ -907,7 +954,8 @@ impl World {
         };
         let before = self.store.revision();
         let answer = self.store.request(translated.clone(), now);
-        if request.verb.writes() && answer.is_ok() && self.store.revision() == before && job.is_some() {
+        let ours = request.writes() && request.service_account.is_none() && job.is_some();
+        if ours && answer.is_ok() && self.store.revision() == before {
             self.judge.empty_write(now, request);
         }
         if let Err(status) = &answer {
@@ -946,7 +994,7 @@ impl World {
     ) {
         let Some(job) = job else { return };
         let delay = self.latency();
-        let kind = if request.subresource == Some("eviction") {
+        let kind = if request.subresource == Some("eviction") || request.dry_run {
             ""
         } else {
             request.resource.kind
@@ -984,6 +1032,102 @@ impl World {
         };
         running.awaiting = false;
         process.controller.answer(&mut running.job, answer, at);
+        if let Some(down_ms) = crash_ms {
+            self.crash(id, down_ms);
+            return;
+        }
+        self.drive(id, job);
+        self.pump(id);
+    }
+
+    /// Sends a question to a repository or a forge.
+    fn send_outside(&mut self, id: u32, job: u64, question: Outside) {
+        let (what, writes) = describe_question(&question);
+        let mut fault = None;
+        if writes {
+            let number = self.stats.outside.len() as u32;
+            self.last_write = self.now();
+            let at = self.now();
+            if self.faulty() {
+                fault = self.setup.faults.outside.get(&number).cloned();
+            }
+            let line = format!("outside {number} {what}: {fault:?}");
+            self.note(|| line);
+            self.stats.outside.push(Write { at, what });
+        } else {
+            self.stats.asked += 1;
+        }
+        if let Some(RequestFault::Crash {
+            at: CrashAt::BeforeSend,
+            down_ms,
+        }) = fault
+        {
+            self.crash(id, down_ms);
+            return;
+        }
+        let mut delay = self.far();
+        if let Some(RequestFault::Slow(ms)) = fault {
+            delay += SignedDuration::from_millis(i64::from(ms));
+        }
+        let question = Box::new(question);
+        self.agenda.put_in(
+            delay,
+            Happening::Outside {
+                id,
+                job,
+                question,
+                fault,
+            },
+        );
+    }
+
+    /// It takes longer than within the cluster.
+    fn far(&mut self) -> SignedDuration {
+        self.lags
+            .between((SignedDuration::from_millis(5), SignedDuration::from_millis(50)))
+    }
+
+    /// A question reaches the Git server.
+    fn arrive_outside(&mut self, id: u32, job: u64, question: &Outside, fault: Option<&RequestFault>) {
+        let mut answer = match fault {
+            Some(RequestFault::Refused(_)) => unreachable(question),
+            _ => self.forge.answer(question),
+        };
+        let mut crash_ms = None;
+        match fault {
+            Some(RequestFault::Crash {
+                at: CrashAt::AppliedNoResponse,
+                down_ms,
+            }) => return self.crash(id, *down_ms),
+            Some(RequestFault::Crash { down_ms, .. }) => crash_ms = Some(*down_ms),
+            Some(RequestFault::TimeoutAfterEffect) => answer = unreachable(question),
+            _ => {}
+        }
+        let delay = self.far();
+        let answer = Box::new(answer);
+        self.agenda.put_in(
+            delay,
+            Happening::Told {
+                id,
+                job,
+                answer,
+                crash_ms,
+            },
+        );
+    }
+
+    /// The Git server's answer reaches the process.
+    fn told(&mut self, id: u32, job: u64, answer: OutsideAnswer, crash_ms: Option<u32>) {
+        let now = self.now();
+        let Some(process) = self.processes.get_mut(&id) else {
+            return;
+        };
+        let Some(running) = process.jobs.get_mut(&job) else {
+            return;
+        };
+        running.awaiting = false;
+        let at = now + process.skew;
+        process.controller.answer_outside(&mut running.job, answer, at);
         if let Some(down_ms) = crash_ms {
             self.crash(id, down_ms);
             return;

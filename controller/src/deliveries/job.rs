@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use tidegate_crds::Delivery;
 use tidegate_crds::labels::POD_TEMPLATE_HASH_LABEL;
+use tidegate_crds::{Delivery, DeliveryStatus};
 use tidegate_gitsync::object::ObjectId;
 use tidegate_gitsync::observed::{Observed, Refusal, RunView};
 use tidegate_gitsync::plan::{Event, Plan, RestoreOrder, Task, plan};
@@ -209,8 +209,7 @@ impl DeliveryJob {
         }
         self.observed.tip = head.as_ref().and_then(|head| head.as_ref().ok()).cloned();
         if self.observed.tip.is_some() || !matches!(self.observed.head, Some(Err(_))) {
-            let known = self.observed.delivery.status.head.as_ref();
-            let known = known.and_then(|head| Oid::parse(head.revision.rsplit_once(':')?.1));
+            let known = recorded_head(&self.observed.delivery.status);
             self.observed.head = match (head, known) {
                 (Some(Ok(commit)), Some(known)) if memory.same.as_ref() == Some(&commit) => Some(Ok(known)),
                 (head, _) => head,
@@ -305,16 +304,15 @@ impl DeliveryJob {
         let tip = self.observed.tip.clone();
         let head_known = matches!(self.observed.head, Some(Ok(_)));
         let memory = deliveries.memory(&self.key, &uid);
-        let recorded = plan
-            .status
-            .head
-            .as_ref()
-            .and_then(|head| head.revision.rsplit_once(':'));
+        let recorded = recorded_head(&plan.status);
         let rendered = tip
             .as_ref()
             .is_some_and(|tip| matches!(self.observed.rendered.get(tip), Some(Ok((_, Ok(_))))));
-        if head_known && rendered && recorded.map(|(_, commit)| commit) != tip.as_ref().map(Oid::as_str) {
+        if head_known && rendered && recorded != tip {
             // It renders to what is known already: nothing to ask of it again.
+            if let (Some((of, _)), Some(recorded)) = (&mut memory.closure, recorded) {
+                *of = recorded;
+            }
             memory.same = tip;
         }
         if self.observed.check_drift {
@@ -464,7 +462,13 @@ impl DeliveryJob {
             return None;
         };
         self.rendering_head = self.observed.tip.as_ref() == Some(commit);
-        let known = memory.closure.clone().filter(|_| self.rendering_head);
+        // "The same as the one in the status" is an answer only for a commit that is not in the status yet.
+        let recorded = recorded_head(&self.observed.delivery.status);
+        let known = memory
+            .closure
+            .as_ref()
+            .filter(|(of, _)| self.rendering_head && recorded.as_ref() == Some(of) && of != commit)
+            .map(|(_, closure)| closure.clone());
         Some(Step::Outside(Outside::Git(Box::new(GitRequest::Render {
             remote,
             commit: commit.clone(),
@@ -669,7 +673,8 @@ impl DeliveryJob {
             Ok(GitAnswer::Rendered(rendered)) => {
                 let (info, rendered) = *rendered;
                 if self.rendering_head {
-                    memory.closure = rendered.as_ref().ok().map(|rendered| rendered.closure.clone());
+                    let closure = rendered.as_ref().ok().map(|rendered| rendered.closure.clone());
+                    memory.closure = closure.map(|closure| (commit.clone(), closure));
                 }
                 self.observed
                     .rendered
@@ -722,6 +727,11 @@ impl DeliveryJob {
             _ => {}
         }
     }
+}
+
+/// The newest commit of a status.
+fn recorded_head(status: &DeliveryStatus) -> Option<Oid> {
+    Oid::parse(status.head.as_ref()?.revision.rsplit_once(':')?.1)
 }
 
 fn restore(order: &RestoreOrder, spec: &Spec, credentials: Credentials) -> Step {

@@ -253,7 +253,7 @@ impl Registry {
         self.by_plural.values()
     }
 
-    /// Kubernetes' own kinds that clients of this project meet, and the five of `argoproj.io`.
+    /// Kubernetes' own kinds that clients of this project meet, the five of `argoproj.io`, and our own.
     pub fn standard() -> Self {
         static STANDARD: LazyLock<Registry> = LazyLock::new(|| {
             let mut registry = Registry::default();
@@ -262,6 +262,7 @@ impl Registry {
             }
             registry.add_reviews();
             registry.add_argoproj();
+            registry.add_own();
             registry
         });
         STANDARD.clone()
@@ -298,6 +299,17 @@ impl Registry {
                 schema: Schema::builtin(&resource.api_version(), kind).unwrap_or_else(Schema::permissive),
                 ..resource
             });
+        }
+    }
+
+    #[expect(clippy::expect_used, reason = "what is compiled in is tested")]
+    /// Our own kinds, from the definitions that are shipped.
+    fn add_own(&mut self) {
+        let definition: Value = serde_saphyr::from_str(include_str!("../../../deploy/crds/deliveries.yaml"))
+            .expect("invariant: what is shipped is YAML");
+        let kinds = from_definition(&definition).expect("invariant: what is shipped is a definition");
+        for kind in kinds {
+            self.register(kind);
         }
     }
 

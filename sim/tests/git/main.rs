@@ -1,0 +1,6 @@
+//! Git sync in the simulated cluster: what happens to commits, good and bad ones.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod rejection;
+mod story;
