@@ -17,12 +17,15 @@ mod schema;
 mod select;
 mod transform;
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use serde_json::Value;
 
 use self::fields::Fields;
 use self::file::File;
 use self::generate::{Generator, Options};
+use self::id::Key;
 use self::load::{Loader, Target};
 use self::object::{Behavior, Object};
 use self::order::SortOptions;
@@ -93,9 +96,12 @@ impl Build {
             });
         }
         above.push(file.folder.clone());
+        let mut seen = self.objects.iter().map(|object| object.id().key()).collect();
         for field in ["resources", "bases"] {
             for (field, resource) in file.list::<String>(field)? {
-                self.resource(loader, file, &field, &resource, above)?;
+                let added = self.resource(loader, file, (&field, &resource), above)?;
+                self.append(added, &mut seen)
+                    .map_err(|message| file.fault(&field, &message))?;
             }
         }
         self.configure(loader, file)?;
@@ -116,23 +122,23 @@ impl Build {
         Ok(())
     }
 
+    /// The objects of a file or a base.
     fn resource(
         &mut self,
         loader: &Loader<'_>,
         file: &File,
-        field: &str,
-        resource: &str,
+        (field, resource): (&str, &str),
         above: &mut Vec<String>,
-    ) -> Result<(), RenderError> {
+    ) -> Result<Vec<Object>, RenderError> {
         let target = loader.find(&file.folder, resource);
-        let added = match target.map_err(|message| file.fault(field, &message))? {
+        match target.map_err(|message| file.fault(field, &message))? {
             Target::File(path) => {
                 let bytes = loader.read(&path)?;
                 let text = std::str::from_utf8(&bytes).map_err(|_| RenderError::File {
                     path: path.clone(),
                     message: "is not UTF-8 text".to_owned(),
                 })?;
-                load::objects(&path, text)?
+                load::objects(&path, text)
             }
             Target::Folder(_) => {
                 let base = base_of(loader, file, (field, resource), false, above)?;
@@ -144,16 +150,16 @@ impl Build {
                 self.fields
                     .merge(&build.fields)
                     .map_err(|message| base.fault("configurations", &message))?;
-                build.objects
+                Ok(build.objects)
             }
-        };
-        self.append(added).map_err(|message| file.fault(field, &message))
+        }
     }
 
-    fn append(&mut self, objects: Vec<Object>) -> Result<(), String> {
+    /// Adds objects, none of which may be there already.
+    fn append(&mut self, objects: Vec<Object>, seen: &mut BTreeSet<Key>) -> Result<(), String> {
         for object in objects {
             let id = object.id();
-            if self.objects.iter().any(|other| other.id().same(&id)) {
+            if !seen.insert(id.key()) {
                 return Err(format!("{} is there twice", id.text()));
             }
             self.objects.push(object);
@@ -211,7 +217,10 @@ impl Build {
             return Err(format!("there are several {}", id.text()));
         }
         match (object.behavior, first.and_then(|at| self.objects.get_mut(at))) {
-            (Behavior::Create, None) => self.append(vec![object]),
+            (Behavior::Create, None) => {
+                self.objects.push(object);
+                Ok(())
+            }
             (Behavior::Create, Some(_)) => Err(format!(
                 "{} is there already; say with `behavior` whether to merge or to replace",
                 id.text()

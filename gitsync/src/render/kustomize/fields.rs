@@ -98,6 +98,10 @@ impl Fields {
         if self == other {
             return Ok(());
         }
+        if *self == Self::default() {
+            self.clone_from(other);
+            return Ok(());
+        }
         let pairs = [
             (&mut self.name_prefix, &other.name_prefix),
             (&mut self.name_suffix, &other.name_suffix),

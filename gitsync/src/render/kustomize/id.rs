@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 /// Group, version and kind; as a selector, an empty one stands for any.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(default)]
 pub(super) struct Gvk {
     pub(super) group: String,
@@ -40,6 +40,9 @@ impl Gvk {
 /// Stands for the namespace of objects that have none.
 pub(super) const CLUSTER: &str = "_non_namespaceable_";
 
+/// Kind, effective namespace and name.
+pub(super) type Key = (Gvk, String, String);
+
 /// What an object is, or once was, called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Id {
@@ -64,6 +67,15 @@ impl Id {
         self.gvk == other.gvk
             && self.name == other.name
             && self.effective_namespace() == other.effective_namespace()
+    }
+
+    /// The same for ids that are the same.
+    pub(super) fn key(&self) -> Key {
+        (
+            self.gvk.clone(),
+            self.effective_namespace().to_owned(),
+            self.name.clone(),
+        )
     }
 
     /// For errors.

@@ -11,6 +11,7 @@ use super::load::{LoadError, Loader, objects as read_objects};
 use super::merge::merge;
 use super::object::{Object, Quoted, child, map, texts};
 use super::select::Selector;
+use super::transform::twice;
 use crate::render::RenderError;
 
 /// An entry of `patches` or `patchesJson6902`.
@@ -212,13 +213,10 @@ fn apply_to_all(
         apply_merge(objects, *at, patch, may)?;
     }
     drop_deleted(objects);
-    for (at, object) in objects.iter().enumerate() {
-        let id = object.id();
-        if objects.iter().take(at).any(|other| other.id().same(&id)) {
-            return Err(format!("the patch makes two objects {}", id.text()));
-        }
+    match twice(objects) {
+        None => Ok(()),
+        Some(id) => Err(format!("the patch makes two objects {}", id.text())),
     }
-    Ok(())
 }
 
 fn apply_merge(objects: &mut [Object], at: usize, patch: Object, may: May) -> Result<(), String> {

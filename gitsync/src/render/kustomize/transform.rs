@@ -1,12 +1,12 @@
 //! What is set in all objects: namespace, prefix and suffix, labels, annotations, images and replicas.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::fields::{FieldSpec, Fields, Make, merge_all, visit};
-use super::id::Gvk;
+use super::id::{Gvk, Id};
 use super::object::{Object, map, text};
 use super::schema;
 use super::select::pattern;
@@ -23,10 +23,7 @@ fn set_text(value: &mut Value, text: String) -> Done {
 
 /// Puts all objects that can be in a namespace there.
 pub(super) fn namespace(objects: &mut [Object], namespace: &str, fields: &Fields) -> Done {
-    for at in 0..objects.len() {
-        let Some(object) = objects.get_mut(at) else {
-            continue;
-        };
+    for object in objects.iter_mut() {
         object.remember();
         let (api_version, kind) = (object.api_version().to_owned(), object.kind().to_owned());
         let set = &mut |value: &mut Value| set_text(value, namespace.to_owned());
@@ -50,12 +47,17 @@ pub(super) fn namespace(objects: &mut [Object], namespace: &str, fields: &Fields
                 visit(spec, Make::Text, object, set)?;
             }
         }
-        let id = object.id();
-        if objects.iter().filter(|other| other.id().same(&id)).count() > 1 {
-            return Err(format!("two objects become {}", id.text()));
-        }
     }
-    Ok(())
+    match twice(objects) {
+        None => Ok(()),
+        Some(id) => Err(format!("two objects become {}", id.text())),
+    }
+}
+
+/// An id that two objects have.
+pub(super) fn twice(objects: &[Object]) -> Option<Id> {
+    let mut seen = BTreeSet::new();
+    objects.iter().map(Object::id).find(|id| !seen.insert(id.key()))
 }
 
 /// A subject that is called `default` is the service account of the namespace.
