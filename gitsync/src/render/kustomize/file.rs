@@ -10,7 +10,7 @@ use super::load::{LoadError, Loader, Target};
 use crate::render::{KUSTOMIZATION, RenderError};
 
 /// What Kustomize also knows and we do not do, each with the way out.
-const REFUSED: [(&str, &str); 13] = [
+const REFUSED: [(&str, &str); 10] = [
     (
         "openapi",
         "merge keys are those of the built-in kinds; use JSON patches for others",
@@ -30,9 +30,6 @@ const REFUSED: [(&str, &str); 13] = [
     ("validators", "validate in CI"),
     ("buildMetadata", "leave it out"),
     ("vars", "use `replacements`"),
-    ("inventory", "leave it out: what was applied is known"),
-    ("commonLabelsOptions", "leave it out"),
-    ("configMapGeneratorOptions", "use `generatorOptions`"),
 ];
 
 const KNOWN: [&str; 28] = [
