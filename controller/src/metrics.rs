@@ -444,7 +444,7 @@ mod tests {
         let ends = serde_json::json!({"duration": {"finishedAt": "2026-01-01T00:10:00Z"}});
         metrics.written(&write(ends), &object);
         let controller = Controller::new(crate::controller::Options::default(), jiff::Timestamp::UNIX_EPOCH);
-        let page = metrics.page(&controller, true, [0, 0]);
+        let page = metrics.page(&controller, true, [0, 0, 0]);
         let labels = "namespace=\"shop\",name=\"web\",status=\"Promoted\"";
         for line in [
             format!("rollout_duration_seconds_sum{{{labels}}} 600"),
@@ -470,7 +470,7 @@ mod tests {
             &Outcome::Failed(Failure::no_answer("x")),
         );
         let controller = Controller::new(crate::controller::Options::default(), jiff::Timestamp::UNIX_EPOCH);
-        let page = metrics.page(&controller, true, [1, 2]);
+        let page = metrics.page(&controller, true, [1, 2, 0]);
         for line in [
             "rollout_reconcile_bucket{namespace=\"shop\",name=\"web\",le=\"0.15\"} 0",
             "rollout_reconcile_bucket{namespace=\"shop\",name=\"web\",le=\"0.25\"} 1",
@@ -486,6 +486,6 @@ mod tests {
             );
         }
         metrics.forget(|_, _, _| false);
-        assert!(!metrics.page(&controller, true, [0, 0]).contains("name=\"web\""));
+        assert!(!metrics.page(&controller, true, [0, 0, 0]).contains("name=\"web\""));
     }
 }

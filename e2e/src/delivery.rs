@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{Gitea, Namespace, Repository, eventually, template, text};
@@ -103,10 +103,10 @@ impl<'n> TestDelivery<'n> {
     pub async fn wait_status(&self, commit: &str, state: &str, limit: Duration) -> Result<()> {
         eventually(&format!("the status of {commit} is {state}"), limit, async || {
             let statuses = self.repository.statuses(commit).await?;
-            Ok(statuses
-                .first()
-                .is_some_and(|status| status.state == state)
-                .then_some(()))
+            // the newest comes last
+            let newest = statuses.last().map(|status| status.state.clone());
+            ensure!(newest.as_deref() == Some(state), "it is {newest:?}");
+            Ok(Some(()))
         })
         .await
     }

@@ -23,7 +23,9 @@ pub async fn eventually<T>(
             Ok(Ok(Some(answer))) => return Ok(answer),
             Ok(Ok(None)) => {}
             Ok(Err(error)) => last = format!("; the last error was: {error:#}"),
-            Err(_) => "; the last request was not answered".clone_into(&mut last),
+            // what was said before says more than that the time was up in the middle of a request
+            Err(_) if last.is_empty() => "; the last request was not answered".clone_into(&mut last),
+            Err(_) => {}
         }
         if Instant::now() >= end {
             bail!("waited {} s for {what}{last}", limit.as_secs_f32());
