@@ -2,9 +2,11 @@
 //!
 //! Pure: [`remote`] holds what is asked of repositories and forges, as data.
 
+mod base64;
 mod desired;
 mod digest;
 mod graft;
+mod mac;
 pub mod object;
 pub mod observed;
 pub mod plan;
@@ -13,3 +15,4 @@ pub mod render;
 pub mod spec;
 pub mod tree;
 mod verdict;
+pub mod webhook;

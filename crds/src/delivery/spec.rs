@@ -58,6 +58,10 @@ pub struct DeliveryGit {
     /// A Secret of this namespace: `username` and `password`, or `bearerToken`; for SSH `identity` and `known_hosts`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretName>,
+    /// A Secret of this namespace with the key `token`, which the forge signs its webhooks with: a push that it reports to
+    /// `/hook/NAMESPACE/NAME` is looked at at once. One webhook does for all Deliveries of a repository.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_secret_ref: Option<SecretName>,
 }
 
 /// What is followed: exactly one of these.

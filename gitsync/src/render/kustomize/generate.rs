@@ -221,27 +221,10 @@ fn lines(path: &str, text: &str) -> Result<Vec<(String, String)>, String> {
 
 /// In lines of 70, if it is longer than one.
 fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digit = |bits: u32| DIGITS.get((bits & 63) as usize).copied().unwrap_or(b'=');
-    let mut out = Vec::with_capacity(bytes.len() * 4 / 3 + 4);
-    for three in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(three.get(at).copied().unwrap_or_default());
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        let four = [
-            digit(bits >> 18),
-            digit(bits >> 12),
-            digit(bits >> 6),
-            digit(bits),
-        ];
-        out.extend(
-            four.iter()
-                .enumerate()
-                .map(|(at, digit)| if at > three.len() { b'=' } else { *digit }),
-        );
-    }
-    let lines = out.len() / 70 + 1;
-    let mut text = String::with_capacity(out.len() + lines);
-    for line in out.chunks(70) {
+    let encoded = crate::base64::encode(bytes);
+    let lines = encoded.len() / 70 + 1;
+    let mut text = String::with_capacity(encoded.len() + lines);
+    for line in encoded.as_bytes().chunks(70) {
         text.extend(line.iter().copied().map(char::from));
         if lines > 1 {
             text.push('\n');
