@@ -49,7 +49,7 @@ pub const RIGHTS: &[(&str, &[&str])] = &[
     ),
     ("events", &["create"]),
     ("jobs", &["get", "list", "watch", "create", "delete"]),
-    ("secrets", &["get"]),
+    ("secrets", &["get", "create", "delete"]),
     ("deliveries", &["list", "watch"]),
     ("deliveries/status", &["patch"]),
     ("serviceaccounts", &["impersonate"]),

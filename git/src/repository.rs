@@ -101,7 +101,9 @@ impl Git {
     /// Says what could not be done, where, and in git's words why.
     pub async fn answer(&self, request: GitRequest) -> Result<GitAnswer, RemoteError> {
         let remote = match &request {
-            GitRequest::Heads { remote, .. } | GitRequest::Render { remote, .. } => remote,
+            GitRequest::Heads { remote, .. }
+            | GitRequest::Render { remote, .. }
+            | GitRequest::Point { remote, .. } => remote,
             GitRequest::Restore(restore) => &restore.remote,
         };
         let address = Address::parse(&remote.url, &self.options.protocols)?;
@@ -117,6 +119,9 @@ impl Git {
             GitRequest::Render {
                 commit, path, known, ..
             } => work.render(&commit, &path, known.as_ref()).await,
+            GitRequest::Point {
+                reference, commit, ..
+            } => work.point(&reference, &commit).await,
             GitRequest::Restore(restore) => work.restore(&restore).await,
         };
         let folder = work.repository.folder.clone();

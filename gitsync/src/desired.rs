@@ -33,7 +33,7 @@ pub(crate) struct Desired {
 
 /// What stands between a commit and its objects.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Obstacle {
+pub enum Obstacle {
     /// API versions that nobody has asked for yet.
     Unknown(BTreeSet<String>),
     /// Something is wrong with the commit.

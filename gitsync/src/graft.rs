@@ -163,12 +163,12 @@ mod tests {
         Owned::by(ids.iter().zip(objects))
     }
 
-    fn rollout(strategy: Value) -> Value {
+    fn rollout(strategy: &Value) -> Value {
         json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"name": "web", "namespace": "shop"},
             "spec": {"replicas": 3, "paused": false, "strategy": strategy}})
     }
 
-    fn service(name: &str, selector: Value) -> Value {
+    fn service(name: &str, selector: &Value) -> Value {
         json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "shop"}, "spec": {"selector": selector}})
     }
 
@@ -180,9 +180,9 @@ mod tests {
 
     #[test]
     fn the_selector_of_a_rollouts_service_keeps_its_hash() {
-        let owned = owned(&[rollout(json!({"blueGreen": {"activeService": "web"}}))]);
-        let desired = service("web", json!({"app": "web"}));
-        let mut live = service("web", json!({"app": "old", POD_TEMPLATE_HASH_LABEL: "abc"}));
+        let owned = owned(&[rollout(&json!({"blueGreen": {"activeService": "web"}}))]);
+        let desired = service("web", &json!({"app": "web"}));
+        let mut live = service("web", &json!({"app": "old", POD_TEMPLATE_HASH_LABEL: "abc"}));
         live["metadata"]["annotations"] = json!({MANAGED_BY_ANNOTATION: "web", "other": "x"});
         let grafted_service = grafted(&owned, &desired, Some(&live));
         assert_eq!(
@@ -194,7 +194,7 @@ mod tests {
             json!({MANAGED_BY_ANNOTATION: "web"})
         );
         // a Service that no Rollout names is applied as it is in Git
-        let other = service("other", json!({"app": "web"}));
+        let other = service("other", &json!({"app": "web"}));
         assert_eq!(grafted(&owned, &other, Some(&live)), other);
     }
 
@@ -203,7 +203,7 @@ mod tests {
         let scaler = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
             "metadata": {"name": "web", "namespace": "shop"},
             "spec": {"scaleTargetRef": {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "web"}}});
-        let desired = rollout(json!({}));
+        let desired = rollout(&json!({}));
         let scaled = owned(&[desired.clone(), scaler]);
         assert_eq!(grafted(&scaled, &desired, None)["spec"]["replicas"], 3);
         assert_eq!(
@@ -232,9 +232,9 @@ mod tests {
         /// Applying the same commit is a no-op for every live hash; applying another changes only what Git changed.
         #[test]
         fn grafting_twice_is_grafting_once(hash in "[a-z0-9]{1,10}", app in "[a-z]{1,5}") {
-            let owned = owned(&[rollout(json!({"canary": {"stableService": "web", "canaryService": "next"}}))]);
-            let desired = service("web", json!({"app": app}));
-            let live = service("web", json!({"app": app, POD_TEMPLATE_HASH_LABEL: hash}));
+            let owned = owned(&[rollout(&json!({"canary": {"stableService": "web", "canaryService": "next"}}))]);
+            let desired = service("web", &json!({"app": app}));
+            let live = service("web", &json!({"app": app, POD_TEMPLATE_HASH_LABEL: hash}));
             let once = grafted(&owned, &desired, Some(&live));
             proptest::prop_assert!(holds(&once, &live));
             proptest::prop_assert_eq!(&grafted(&owned, &once, Some(&live)), &once);

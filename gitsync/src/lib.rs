@@ -3,13 +3,16 @@
 //! Pure: [`remote`] holds what is asked of repositories and forges, as data.
 
 mod base64;
+pub mod bundle;
 mod desired;
 mod digest;
 mod graft;
+mod health;
 mod mac;
 pub mod object;
 pub mod observed;
 pub mod plan;
+pub mod preview;
 pub mod remote;
 pub mod render;
 pub mod spec;

@@ -10,6 +10,10 @@ pub const DELIVERY_LABEL: &str = "tidegate.io/delivery";
 pub const DELIVERY_NAMESPACE_LABEL: &str = "tidegate.io/delivery-namespace";
 /// Annotation of a Delivery: release a rejected commit again. Any new value is obeyed once.
 pub const RETRY_ANNOTATION: &str = "tidegate.io/retry";
+/// Annotation of a Delivery: look at the repository and compare with Git now. Any new value is obeyed once.
+pub const SYNC_ANNOTATION: &str = "tidegate.io/sync";
+/// Annotation of a Delivery: the commit that the cluster is to be held at, in full or the first digits of one in the ledger.
+pub const PIN_ANNOTATION: &str = "tidegate.io/pin";
 /// The field manager of everything that is applied.
 pub const FIELD_MANAGER: &str = "tidegate";
 

@@ -52,6 +52,10 @@ pub struct Observed {
     pub head: Option<Result<Oid, RemoteError>>,
     /// The commit that what is followed points to.
     pub tip: Option<Oid>,
+    /// The commits that are recorded in the repository as last found good and last rejected; `None` as long as nobody has asked.
+    pub recorded: Option<[Option<Oid>; 2]>,
+    /// Whether those were recorded as asked, by ref.
+    pub pointed: BTreeMap<String, Result<(), RemoteError>>,
     /// The Rollouts that the ledger names, as stored now; those that are gone are left out.
     pub rollouts: BTreeMap<(String, String), Rollout>,
     /// Analysis runs of those Rollouts.
@@ -70,6 +74,10 @@ pub struct Observed {
     pub applied: BTreeMap<ObjectId, Result<Value, Refusal>>,
     /// What deleting left.
     pub deleted: BTreeMap<ObjectId, Result<(), Refusal>>,
+    /// Objects of a digest that a Secret kept; `None` if there is no such Secret, or nothing of use in it.
+    pub bundles: BTreeMap<String, Option<Arc<Rendered>>>,
+    /// Whether Secrets that keep the objects of a digest were written or deleted as asked.
+    pub stored: BTreeMap<String, Result<(), Refusal>>,
     /// What became of the order to take a commit back.
     pub restored: Option<Result<GitAnswer, RemoteError>>,
     /// What the forge said to a pull request.

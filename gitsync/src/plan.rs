@@ -5,8 +5,10 @@
 //! it may be written before the tasks: a verdict is in the status before anything follows from it.
 
 mod apply;
+mod bundle;
 mod conditions;
 mod head;
+mod record;
 mod revert;
 mod tell;
 
@@ -17,13 +19,16 @@ use tidegate_crds::{
     Time, VerdictState,
 };
 
-use crate::object::{ObjectId, RETRY_ANNOTATION};
+use crate::health::{Health, health};
+use crate::object::{ObjectId, PIN_ANNOTATION, RETRY_ANNOTATION, SYNC_ANNOTATION};
 use crate::observed::Observed;
 use crate::remote::ForgeRequest;
 use crate::spec::Spec;
 use crate::tree::Oid;
 use crate::verdict::{Judged, judge};
 
+/// Objects that are on their way are read again after about as long as that takes, between these.
+const HEALTH: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(2), SignedDuration::from_mins(1));
 /// How many commits are remembered.
 const LEDGER: usize = 10;
 /// Longest text that goes into a status.
@@ -46,8 +51,16 @@ pub enum Task {
     Apply(ObjectId, Value),
     /// Delete an object if it has this uid, as the service account: `deleted`.
     Delete(ObjectId, String),
+    /// Keep the objects of a digest in the Secret of that name: `stored`.
+    Store(String, String, Vec<u8>),
+    /// Read the Secret of that name, which keeps the objects of a digest: `bundles`.
+    Fetch(String, String),
+    /// Delete the Secret of that name, which keeps the objects of a digest: `stored`.
+    Drop(String, String),
     /// Put the folder back to an earlier commit and push it: `restored`.
     Restore(RestoreOrder),
+    /// Make a ref of the repository point to a commit: `pointed`.
+    Point(String, Oid),
     /// Open a pull request: `pull_request`.
     PullRequest(ForgeRequest),
     /// Tell the forge: `told`, under this key.
@@ -123,11 +136,19 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         return draft.plan;
     }
     draft.retry();
+    draft.sync();
     draft.follow_head(&spec);
     draft.judge(&spec);
     draft.choose_target(&spec);
     // Each stage comes only when the one before has nothing left to ask or do.
-    let stages = [Draft::bring_about, Draft::prune, Draft::tell, Draft::take_back];
+    let stages = [
+        Draft::bring_about,
+        Draft::prune,
+        Draft::tell,
+        Draft::take_back,
+        Draft::record_in_git,
+        Draft::keep_bundles,
+    ];
     for stage in stages {
         if !draft.plan.tasks.is_empty() {
             break;
@@ -215,6 +236,22 @@ impl<'a> Draft<'a> {
         });
     }
 
+    /// Obeys a person who wants everything looked at now.
+    fn sync(&mut self) {
+        let asked = self
+            .observed
+            .delivery
+            .metadata
+            .annotations
+            .get(SYNC_ANNOTATION)
+            .cloned();
+        if asked.is_some() && asked != self.plan.status.handled_sync {
+            self.status().handled_sync = asked;
+            self.plan.ask_again = true;
+            self.drifted = true;
+        }
+    }
+
     /// Obeys a person who wants a rejected commit released again.
     fn retry(&mut self) {
         let annotations = &self.observed.delivery.metadata.annotations;
@@ -298,7 +335,11 @@ impl<'a> Draft<'a> {
         }
         let judged = judge(&entry, self.observed, self.now);
         self.drifted |= judged.drifted;
-        let judged = if good { stays_good(&entry, judged) } else { judged };
+        let judged = match judged.state {
+            _ if good => stays_good(&entry, judged),
+            VerdictState::Verified | VerdictState::Deployed => self.judge_others(&entry, judged),
+            _ => judged,
+        };
         let healthy = matches!(judged.state, VerdictState::Verified | VerdictState::Deployed);
         let since = entry.healthy_since.map_or(self.now, Timestamp::from);
         let over = since.saturating_add(spec.soak).unwrap_or(self.now);
@@ -360,6 +401,65 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// A commit whose Rollouts are healthy waits for its other objects.
+    fn judge_others(&mut self, entry: &LedgerEntry, judged: Judged) -> Judged {
+        let ids: Vec<ObjectId> = entry
+            .watched
+            .iter()
+            .filter_map(|id| ObjectId::parse(id))
+            .collect();
+        let mut asks = Vec::new();
+        for id in &ids {
+            let api_version = id.api_version();
+            if !self.observed.kinds.contains_key(&api_version) {
+                let ask = Task::Discover(api_version);
+                if !asks.contains(&ask) {
+                    asks.push(ask);
+                }
+            } else if !self.observed.live.contains_key(id) {
+                asks.push(Task::Read(id.clone()));
+            }
+        }
+        let waits = |state: VerdictState, message: String| Judged {
+            state,
+            message,
+            ..judged.clone()
+        };
+        if !asks.is_empty() {
+            self.plan.tasks.extend(asks);
+            return waits(entry.state.clone(), entry.message.clone());
+        }
+        for id in &ids {
+            let words = |problem: &str| format!("{}: {problem}", id.words());
+            let how = match self.observed.live.get(id) {
+                Some(Ok(Some(live))) => health(id, live),
+                Some(Ok(None)) => Health::Progressing("is not there".to_owned()),
+                Some(Err(refusal)) => Health::Progressing(refusal.message.clone()),
+                None => Health::Current,
+            };
+            match how {
+                Health::Current => {}
+                Health::Progressing(problem) => {
+                    let since = entry.since.map_or(self.now, Timestamp::from);
+                    let wait = self.now.duration_since(since).clamp(HEALTH.0, HEALTH.1);
+                    self.wake_at(self.now.saturating_add(wait).unwrap_or(self.now));
+                    return waits(VerdictState::Progressing, words(&problem));
+                }
+                Health::Failed(problem) => {
+                    let reason = match id.kind.as_str() {
+                        "Job" => RejectedReason::HookFailed,
+                        _ => RejectedReason::DeadlineExceeded,
+                    };
+                    return Judged {
+                        reason: Some(reason),
+                        ..waits(VerdictState::Rejected, words(&problem))
+                    };
+                }
+            }
+        }
+        judged
+    }
+
     /// Where a rejection goes back to: the newest commit that counts as good.
     fn last_good(&self, spec: &Spec) -> Option<&LedgerEntry> {
         self.plan.status.ledger.iter().find(|entry| match entry.state {
@@ -380,11 +480,20 @@ impl<'a> Draft<'a> {
             digest: entry.digest.clone(),
         };
         let before = self.plan.status.target.clone();
+        let pinned = match self.pinned_by_hand() {
+            Ok(pinned) => pinned,
+            Err(problem) => {
+                self.trouble = Some(("PinFailed", problem));
+                return;
+            }
+        };
         let running = before
             .as_ref()
             .and_then(|target| self.entry(&target.digest))
             .cloned();
-        let (target, why) = if head.state != VerdictState::Rejected {
+        let (target, why) = if let Some(pinned) = pinned {
+            (Some(as_target(&pinned)), TargetReason::PinnedByHand)
+        } else if head.state != VerdictState::Rejected {
             (Some(as_target(&head)), TargetReason::Head)
         } else if spec.action == RejectedAction::Hold {
             match running {
@@ -429,6 +538,25 @@ impl<'a> Draft<'a> {
         }
         self.status().why = target.is_some().then_some(why);
         self.status().target = target;
+    }
+
+    /// The commit that a person wants the cluster to be held at.
+    fn pinned_by_hand(&self) -> Result<Option<LedgerEntry>, String> {
+        let Some(wanted) = self.observed.delivery.metadata.annotations.get(PIN_ANNOTATION) else {
+            return Ok(None);
+        };
+        let wanted = wanted.trim();
+        let is = |entry: &&LedgerEntry| {
+            let named = |commit: &String| wanted.len() >= 7 && commit.starts_with(wanted);
+            entry.commits.iter().any(named) && !entry.digest.is_empty()
+        };
+        let found = self.plan.status.ledger.iter().find(is).cloned();
+        match found {
+            Some(entry) => Ok(Some(entry)),
+            None => Err(format!(
+                "the annotation {PIN_ANNOTATION} names {wanted:?}, which is not among the last commits: use one of status.ledger"
+            )),
+        }
     }
 
     fn supersede(&mut self, digest: &str) {

@@ -70,6 +70,15 @@ pub enum GitRequest {
         /// What an earlier commit was rendered from.
         known: Option<Closure>,
     },
+    /// Makes a ref of our own point to a commit that is there, wherever it pointed before. Answered by [`GitAnswer::Pointed`].
+    Point {
+        /// The repository, with credentials that may write.
+        remote: Remote,
+        /// The ref, in full, below `refs/tidegate/`.
+        reference: String,
+        /// The commit.
+        commit: Oid,
+    },
     /// Puts a folder back to what it was in an earlier commit and pushes that. Answered by [`GitAnswer::Restored`],
     /// [`GitAnswer::Moved`] or [`GitAnswer::NotTheSame`].
     Restore(Box<Restore>),
@@ -91,7 +100,8 @@ pub struct Restore {
     pub good: Oid,
     /// What the folder must render to before anything is pushed.
     pub digest: String,
-    /// The ref that is pushed to, in full: the branch itself, or one of our own.
+    /// The ref that is pushed to, in full: the branch itself, or one of our own. If one of our own is there already, it stays
+    /// as it is, and is the answer.
     pub push_to: String,
     /// Message of the commit.
     pub message: String,
@@ -123,6 +133,8 @@ pub enum GitAnswer {
     Rendered(Box<(CommitInfo, Result<Rendered, RenderError>)>),
     /// The commit has the same files as the one that is known.
     Unchanged,
+    /// The ref points to the commit.
+    Pointed,
     /// The commit that the folder was put back by; it is on the remote.
     Restored(Oid),
     /// The branch is not at the expected commit any more, or the ref to push to is at something else.

@@ -132,14 +132,14 @@ pub fn render(tree: &dyn Tree, path: &str, limits: &Limits) -> Result<Rendered, 
         plain::folder(&tree, path, limits)?
     };
     Ok(Rendered {
-        digest: digest(&manifests),
+        digest: digest_of(&manifests),
         manifests,
         closure: tree.closure(),
     })
 }
 
 /// The digest of objects: of the sorted digests of each, whose keys are sorted by `serde_json` already.
-fn digest(manifests: &[Manifest]) -> String {
+pub(crate) fn digest_of(manifests: &[Manifest]) -> String {
     let mut digests: Vec<String> = manifests
         .iter()
         .map(|manifest| sha256(manifest.value.to_string().as_bytes()))

@@ -2,7 +2,8 @@
 
 use jiff::SignedDuration;
 use tidegate_crds::{
-    DeliveryGit, DeliverySpec, ForgeType, GoDuration, PruneAfter, RejectedAction, RejectedReason,
+    BootstrapFrom, DeliveryGit, DeliverySpec, ForgeType, GoDuration, PruneAfter, RejectedAction,
+    RejectedReason,
 };
 
 use crate::remote::ForgeKind;
@@ -76,6 +77,8 @@ pub struct Spec {
     pub service_account: String,
     /// When objects that are in Git no more are deleted; `None`: never.
     pub(crate) prune: Option<PruneAfter>,
+    /// Where to start without history, and whether to record it in Git.
+    pub(crate) bootstrap_from_verified: bool,
     pub(crate) soak: SignedDuration,
     pub(crate) require_verified: bool,
     pub(crate) action: RejectedAction,
@@ -85,6 +88,15 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// The refs that record the last good and the last rejected commit of a Delivery, if they are wanted.
+    pub fn recorded_refs(&self, namespace: &str, name: &str) -> Vec<String> {
+        if !self.bootstrap_from_verified {
+            return Vec::new();
+        }
+        let of = |what: &str| format!("refs/tidegate/{namespace}/{name}/{what}");
+        vec![of("verified"), of("rejected")]
+    }
+
     /// Reads a spec.
     ///
     /// # Errors
@@ -102,7 +114,7 @@ impl Spec {
             .or_else(|| read_secret.clone());
         let url = url(git)?;
         let reference = reference(git)?;
-        let action = action(&on_rejected.action)?;
+        let action = action(on_rejected.action.clone())?;
         let writes = matches!(action, RejectedAction::RevertPR | RejectedAction::RevertCommit);
         if writes && write_secret.is_none() {
             let message =
@@ -124,7 +136,6 @@ impl Spec {
         let verify = spec.verify.clone().unwrap_or_default();
         Ok(Self {
             secret: read_secret,
-            write_secret,
             forge_secret,
             path: path(git)?,
             interval: duration("spec.interval", spec.interval.as_ref(), DEFAULT_INTERVAL)?.max(MIN_INTERVAL),
@@ -135,11 +146,13 @@ impl Spec {
                 .filter(|name| !name.is_empty())
                 .unwrap_or_else(|| "default".to_owned()),
             prune: prune_after(prune.enabled.unwrap_or(true), prune.after)?,
+            bootstrap_from_verified: bootstrap(spec.bootstrap_from.clone(), write_secret.is_some())?,
             soak: duration("spec.verify.soak", verify.soak.as_ref(), SignedDuration::ZERO)?,
             require_verified: verify.require_verified.unwrap_or(false),
             action,
             write_on: write_on(on_rejected.write_on)?,
             feedback: forge,
+            write_secret,
             url,
             reference,
         })
@@ -239,14 +252,30 @@ fn prune_after(enabled: bool, after: Option<PruneAfter>) -> Result<Option<PruneA
     }
 }
 
-fn action(action: &Option<RejectedAction>) -> Result<RejectedAction, InvalidSpec> {
-    match action.clone().unwrap_or_default() {
+fn action(action: Option<RejectedAction>) -> Result<RejectedAction, InvalidSpec> {
+    match action.unwrap_or_default() {
         RejectedAction::Unset => Ok(RejectedAction::Pin),
         RejectedAction::Other(text) => {
             let message = format!("{text:?} is not known: use Hold, Pin, RevertPR or RevertCommit");
             Err(invalid("spec.onRejected.action", message))
         }
         action => Ok(action),
+    }
+}
+
+fn bootstrap(from: Option<BootstrapFrom>, can_write: bool) -> Result<bool, InvalidSpec> {
+    let field = "spec.bootstrapFrom";
+    match from.unwrap_or_default() {
+        BootstrapFrom::Unset | BootstrapFrom::Head => Ok(false),
+        BootstrapFrom::Verified if !can_write => {
+            let message = "Verified is recorded in the repository: set spec.onRejected.writeSecretRef, a Secret with the right to push";
+            Err(invalid(field, message))
+        }
+        BootstrapFrom::Verified => Ok(true),
+        BootstrapFrom::Other(text) => Err(invalid(
+            field,
+            format!("{text:?} is not known: use Head or Verified"),
+        )),
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tidegate_crds::labels::POD_TEMPLATE_HASH_LABEL;
-use tidegate_crds::{Delivery, DeliveryStatus};
+use tidegate_crds::{DELIVERY_API_VERSION, Delivery, DeliveryStatus};
+use tidegate_gitsync::bundle::{BUNDLE_KEY, BUNDLE_TYPE, unpack};
 use tidegate_gitsync::object::ObjectId;
 use tidegate_gitsync::observed::{Observed, Refusal, RunView};
 use tidegate_gitsync::plan::{Event, Plan, RestoreOrder, Task, plan};
@@ -17,6 +18,7 @@ use tidegate_gitsync::spec::Spec;
 use tidegate_gitsync::tree::Oid;
 
 use super::{DRIFT, Deliveries, Outside, OutsideAnswer, retry_delay, secret};
+use crate::base64;
 use crate::cache::Cache;
 use crate::event::{self, Subject, Words};
 use crate::execute::{Outcome, Step};
@@ -177,10 +179,11 @@ impl DeliveryJob {
         if spec.suspend {
             deliveries.repositories.leave(&self.key);
         } else {
-            let reference = &spec.reference.full;
+            let mut references = vec![spec.reference.full.clone()];
+            references.extend(spec.recorded_refs(&self.key.namespace, &self.key.name));
             self.follow |= deliveries
                 .repositories
-                .follow(&self.key, &remote, reference, spec.interval);
+                .follow(&self.key, &remote, references, spec.interval);
         }
         None
     }
@@ -201,6 +204,7 @@ impl DeliveryJob {
         }
         let kinds = deliveries.kinds(now);
         let head = deliveries.repositories.head(&self.key);
+        self.observed.recorded = deliveries.repositories.recorded(&self.key);
         let metadata = &self.observed.delivery.metadata;
         let memory = deliveries.memory(&self.key, &metadata.uid);
         if matches!(head, Some(Err(RemoteError::Denied(_)))) {
@@ -234,6 +238,7 @@ impl DeliveryJob {
         }
         self.gather_rollouts(cache);
         let plan = plan(&self.observed, now);
+        self.ask_again |= plan.ask_again;
         self.written = false;
         self.plan = Some(plan);
     }
@@ -319,7 +324,6 @@ impl DeliveryJob {
             memory.drift_at = Some(now.saturating_add(DRIFT).unwrap_or(now));
         }
         let drift_at = memory.drift_at;
-        self.ask_again = plan.ask_again;
         self.wake = [
             plan.wake,
             drift_at,
@@ -403,6 +407,33 @@ impl DeliveryJob {
                 });
                 self.request(Verb::Delete, id, body, &spec, deliveries)
             }
+            Task::Store(digest, name, packed) => Some(Step::Request(self.store(digest, name, packed))),
+            Task::Fetch(_, name) => Some(Step::Request(Request::get(&SECRETS, &self.key.namespace, name))),
+            Task::Drop(_, name) => {
+                let body =
+                    json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"});
+                let request = Request::new(Verb::Delete, &SECRETS, &self.key.namespace, name, body);
+                Some(Step::Request(request))
+            }
+            Task::Point(reference, commit) => match self.credentials(spec.write_secret.clone()) {
+                Ok(credentials) => Some(Step::Outside(Outside::Git(Box::new(GitRequest::Point {
+                    remote: Remote {
+                        url: spec.url.clone(),
+                        credentials,
+                    },
+                    reference: reference.clone(),
+                    commit: commit.clone(),
+                })))),
+                Err(Some(step)) => {
+                    self.tasks.push_front(task);
+                    return Some(step);
+                }
+                Err(None) => {
+                    let error = self.secret_error(spec.write_secret.as_deref());
+                    self.failed_outside(&task, error, deliveries, now);
+                    return None;
+                }
+            },
             Task::Restore(order) => match self.credentials(spec.write_secret.clone()) {
                 Ok(credentials) => Some(restore(order, &spec, credentials)),
                 Err(Some(step)) => {
@@ -434,6 +465,29 @@ impl DeliveryJob {
             self.waiting = Some(Waiting::Task(task));
         }
         step
+    }
+
+    /// The Secret that keeps the objects of a digest; it goes with the Delivery.
+    fn store(&self, digest: &str, name: &str, packed: &[u8]) -> Request {
+        let metadata = &self.observed.delivery.metadata;
+        let body = json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": BUNDLE_TYPE,
+            "metadata": {
+                "name": name,
+                "namespace": metadata.namespace,
+                "annotations": {"tidegate.io/digest": digest},
+                "ownerReferences": [{
+                    "apiVersion": DELIVERY_API_VERSION,
+                    "kind": "Delivery",
+                    "name": metadata.name,
+                    "uid": metadata.uid,
+                }],
+            },
+            "data": {BUNDLE_KEY: base64::encode(packed)},
+        });
+        Request::create(&SECRETS, &metadata.namespace, body)
     }
 
     /// Credentials out of a Secret; or the step that reads it; or `None` if it is of no use.
@@ -621,7 +675,31 @@ impl DeliveryJob {
                 };
                 self.observed.deleted.insert(id, deleted);
             }
-            Task::Render(_) | Task::Restore(_) | Task::PullRequest(_) | Task::Tell(..) => {}
+            Task::Store(digest, ..) => {
+                let stored = match answer {
+                    Err(failure) if !failure.already_exists() => Err(refusal(&failure)),
+                    _ => Ok(()),
+                };
+                self.observed.stored.insert(digest, stored);
+            }
+            Task::Drop(digest, _) => {
+                let stored = match answer {
+                    Err(failure) if !failure.is_not_found() => Err(refusal(&failure)),
+                    _ => Ok(()),
+                };
+                self.observed.stored.insert(digest, stored);
+            }
+            Task::Fetch(digest, _) => {
+                let data = answer
+                    .as_ref()
+                    .ok()
+                    .and_then(|secret| secret.get("data")?.get(BUNDLE_KEY)?.as_str());
+                let rendered = data
+                    .and_then(base64::decode_bytes)
+                    .and_then(|packed| unpack(&packed, &digest));
+                self.observed.bundles.insert(digest, rendered.map(Arc::new));
+            }
+            Task::Render(_) | Task::Restore(_) | Task::Point(..) | Task::PullRequest(_) | Task::Tell(..) => {}
         }
     }
 
@@ -645,6 +723,10 @@ impl DeliveryJob {
             (Task::Restore(_), OutsideAnswer::Git(Ok(answer))) => {
                 self.forgive("write", deliveries);
                 self.observed.restored = Some(Ok(answer));
+            }
+            (Task::Point(reference, _), OutsideAnswer::Git(Ok(_))) => {
+                self.forgive("record", deliveries);
+                self.observed.pointed.insert(reference, Ok(()));
             }
             (Task::PullRequest(_), OutsideAnswer::Forge(Ok(answer))) => {
                 self.forgive("write", deliveries);
@@ -708,10 +790,10 @@ impl DeliveryJob {
         now: Timestamp,
     ) {
         let uid = self.observed.delivery.metadata.uid.clone();
-        let kind = if matches!(task, Task::Tell(..)) {
-            "feedback"
-        } else {
-            "write"
+        let kind = match task {
+            Task::Tell(..) => "feedback",
+            Task::Point(..) => "record",
+            _ => "write",
         };
         let memory = deliveries.memory(&self.key, &uid);
         let (failures, at) = memory.retry.entry(kind).or_insert((0, now));
@@ -719,6 +801,7 @@ impl DeliveryJob {
         *failures = failures.saturating_add(1);
         match task {
             Task::Restore(_) => self.observed.restored = Some(Err(error)),
+            Task::Point(reference, _) => _ = self.observed.pointed.insert(reference.clone(), Err(error)),
             Task::PullRequest(_) => self.observed.pull_request = Some(Err(error)),
             Task::Tell(key, _) => {
                 self.observed.told.insert(key.clone(), Err(error));

@@ -12,7 +12,8 @@ use crate::object::ObjectKey;
 /// A Delivery that follows a ref.
 #[derive(Clone, Debug, PartialEq)]
 struct Follower {
-    reference: String,
+    /// What is followed, and what else is asked for.
+    references: Vec<String>,
     interval: SignedDuration,
 }
 
@@ -38,7 +39,7 @@ impl Repositories {
         &mut self,
         key: &ObjectKey,
         remote: &Remote,
-        reference: &str,
+        references: Vec<String>,
         interval: SignedDuration,
     ) -> bool {
         if self.of.get(key) != Some(remote) {
@@ -47,11 +48,12 @@ impl Repositories {
         }
         let repository = self.known.entry(remote.clone()).or_default();
         let follower = Follower {
-            reference: reference.to_owned(),
+            references,
             interval,
         };
+        let unknown = follower.references.iter().any(|reference| !repository.heads.contains_key(reference));
         let changed = repository.followers.insert(key.clone(), follower.clone()) != Some(follower);
-        changed && !repository.heads.contains_key(reference)
+        changed && unknown
     }
 
     /// A Delivery follows nothing any more.
@@ -68,7 +70,7 @@ impl Repositories {
     /// What a Delivery's ref points to, if somebody has asked.
     pub(crate) fn head(&self, key: &ObjectKey) -> Option<Result<Oid, RemoteError>> {
         let repository = self.known.get(self.of.get(key)?)?;
-        let reference = &repository.followers.get(key)?.reference;
+        let reference = repository.followers.get(key)?.references.first()?;
         match (repository.heads.get(reference), &repository.trouble) {
             (_, Some(trouble)) => Some(Err(trouble.clone())),
             (Some(Some(oid)), None) => Some(Ok(oid.clone())),
@@ -77,6 +79,14 @@ impl Repositories {
             )))),
             (None, None) => None,
         }
+    }
+
+    /// What the refs point to that record the last good and the last rejected commit, if somebody has asked.
+    pub(crate) fn recorded(&self, key: &ObjectKey) -> Option<[Option<Oid>; 2]> {
+        let repository = self.known.get(self.of.get(key)?)?;
+        let references = repository.followers.get(key)?.references.get(1..3)?;
+        let head = |index: usize| repository.heads.get(references.get(index)?).cloned();
+        Some([head(0)?, head(1)?])
     }
 
     /// The repository that a Delivery follows.
@@ -90,7 +100,7 @@ impl Repositories {
         let refs: BTreeSet<&String> = repository
             .followers
             .values()
-            .map(|follower| &follower.reference)
+            .flat_map(|follower| &follower.references)
             .collect();
         Some(RepositoryJob {
             request: Some(GitRequest::Heads {
@@ -117,7 +127,7 @@ impl Repositories {
                 let wanted = repository
                     .followers
                     .values()
-                    .map(|follower| follower.reference.clone());
+                    .flat_map(|follower| follower.references.clone());
                 repository.heads = wanted
                     .map(|reference| (reference.clone(), heads.get(&reference).cloned()))
                     .collect();
@@ -145,9 +155,8 @@ impl Repositories {
         let jitter = SignedDuration::from_millis(millis / 1000 * i64::try_from(spread).unwrap_or_default());
         let due = now.saturating_add(wait.saturating_add(jitter)).unwrap_or(now);
         let look = |(key, follower): (&ObjectKey, &Follower)| {
-            let reference = &follower.reference;
-            let changed = before.0.get(reference) != repository.heads.get(reference)
-                || before.1 != repository.trouble.is_some();
+            let differs = |reference: &String| before.0.get(reference) != repository.heads.get(reference);
+            let changed = follower.references.first().is_some_and(differs) || before.1 != repository.trouble.is_some();
             changed.then(|| key.clone())
         };
         (Some(due), repository.followers.iter().filter_map(look).collect())

@@ -38,6 +38,13 @@ pub(crate) fn credentials(name: &str, secret: &Value) -> Result<Credentials, Str
     }
 }
 
+/// What the webhooks of a Delivery are signed with, if the Secret holds it.
+pub(crate) fn webhook_token(secret: &Value) -> Option<String> {
+    let encoded = secret.get("data")?.get("token")?.as_str()?;
+    let token = base64::decode(encoded)?;
+    Some(token.trim_end_matches(['\r', '\n']).to_owned()).filter(|token| !token.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -72,6 +79,11 @@ mod tests {
                 .unwrap_err()
                 .contains("known_hosts is missing")
         );
+        assert_eq!(
+            webhook_token(&json!({"data": {"token": "Zm9vCg=="}})).as_deref(),
+            Some("foo")
+        );
+        assert_eq!(webhook_token(&json!({"data": {"token": "Cg=="}})), None);
         assert!(
             of(json!({}))
                 .unwrap_err()

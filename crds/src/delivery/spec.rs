@@ -22,6 +22,10 @@ pub struct DeliverySpec {
     /// What happens to objects that are in Git no more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prune: Option<DeliveryPrune>,
+    /// What a cluster without history starts with: `Head` (the default), or `Verified`, the last commit that was found good
+    /// anywhere. `Verified` records good and rejected commits in the repository, as refs below `refs/tidegate/`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bootstrap_from: Option<BootstrapFrom>,
     /// When a commit counts as good.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verify: Option<DeliveryVerify>,
@@ -97,6 +101,16 @@ pub struct DeliveryPrune {
     /// When: once the commit is `Verified` (the default, so that a rollback finds them), or as soon as it is `Applied`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<PruneAfter>,
+}
+
+text_enum! {
+    /// What a cluster without history starts with.
+    BootstrapFrom {
+        /// The newest commit.
+        Head,
+        /// The last commit that was found good.
+        Verified,
+    }
 }
 
 text_enum! {
@@ -213,6 +227,8 @@ text_enum! {
         ManualAbort,
         /// A Rollout is not valid.
         InvalidSpec,
+        /// A Job of it failed.
+        HookFailed,
         /// The API server refused an object.
         ApplyFailed,
         /// The files of the commit are not valid manifests.

@@ -35,9 +35,18 @@ pub struct DeliveryStatus {
     /// All objects that are or may be applied: `GROUP/VERSION/KIND/NAMESPACE/NAME`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub inventory: Vec<String>,
+    /// What is recorded in the repository: the last good commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recorded_verified: Option<String>,
+    /// What is recorded in the repository: the last rejected commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recorded_rejected: Option<String>,
     /// The last `tidegate.io/retry` annotation that was obeyed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handled_retry: Option<String>,
+    /// The last `tidegate.io/sync` annotation that was obeyed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handled_sync: Option<String>,
 }
 
 /// An observation with its reason, in the form that `kubectl wait` and kstatus understand.
@@ -120,9 +129,15 @@ pub struct LedgerEntry {
     /// The Rollouts of the commit.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rollouts: Vec<LedgerRollout>,
+    /// Other objects that have to be healthy: `GROUP/VERSION/KIND/NAMESPACE/NAME`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub watched: Vec<String>,
     /// How many objects it has, once none is left over from commits before it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objects: Option<i64>,
+    /// Its objects are kept in a Secret, for when Git cannot be reached.
+    #[serde(skip_serializing_if = "crate::scalars::is_default")]
+    pub stored: bool,
     /// Names of the analysis runs that it was judged by.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub analysis_runs: Vec<String>,

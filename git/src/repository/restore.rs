@@ -13,6 +13,8 @@ use super::{Commit, Work};
 use crate::child::Call;
 use crate::trouble;
 
+/// Where refs of our own are.
+const OURS: &str = "refs/tidegate/";
 /// What a push may be turned down by because somebody else was faster.
 const LOST: [&str; 5] = [
     "stale info",
@@ -69,6 +71,29 @@ impl Work<'_> {
             );
         }
         Ok(path.to_owned())
+    }
+
+    /// Makes a ref of our own point to a commit, wherever it pointed before.
+    pub(super) async fn point(&mut self, reference: &str, commit: &Oid) -> Result<GitAnswer, RemoteError> {
+        check_ref(reference)?;
+        if !reference.starts_with(OURS) {
+            return Err(self.refused(&format!(
+                "{reference} is not below {OURS}, nothing is pushed to it"
+            )));
+        }
+        let heads = self.heads(&[reference.to_owned()]).await?;
+        let before = heads.first().map(|(_, oid)| oid.clone());
+        if before.as_ref() == Some(commit) {
+            return Ok(GitAnswer::Pointed);
+        }
+        self.commit(commit).await?;
+        match self.push(reference, before.as_ref(), commit).await? {
+            GitAnswer::Restored(_) => Ok(GitAnswer::Pointed),
+            _ => Err(RemoteError::Unavailable(format!(
+                "{}: {reference} was moved by somebody else",
+                self.access.address
+            ))),
+        }
     }
 
     fn refused(&self, message: &str) -> RemoteError {
@@ -179,10 +204,15 @@ impl Work<'_> {
         if at(&order.push_to) == Some(commit) {
             return Ok(GitAnswer::Restored(commit.clone()));
         }
-        let expected = (order.push_to == order.base).then_some(&order.tip);
-        if at(&order.base) != Some(&order.tip) || at(&order.push_to) != expected {
+        let own = order.push_to != order.base;
+        if let Some(earlier) = at(&order.push_to).filter(|_| own) {
+            // The branch is only there for this: an earlier attempt made it, or somebody has gone on from there.
+            return Ok(GitAnswer::Restored(earlier.clone()));
+        }
+        if at(&order.base) != Some(&order.tip) {
             return Ok(GitAnswer::Moved);
         }
+        let expected = (!own).then_some(&order.tip);
         self.push(&order.push_to, expected, commit).await
     }
 

@@ -556,11 +556,43 @@ async fn a_person_who_was_faster_wins() {
         git.answer(GitRequest::Restore(aside.into())).await,
         Ok(GitAnswer::Moved)
     );
+    // what is on the branch that is only there for this is never overwritten
     let taken = world.restore(&fixed, &good, &digest, "refs/heads/side");
     assert_eq!(
         git.answer(GitRequest::Restore(taken.into())).await,
-        Ok(GitAnswer::Moved)
+        Ok(GitAnswer::Restored(fixed.clone()))
     );
+    assert_eq!(world.git("origin.git", &["rev-parse", "side"]), fixed.as_str());
+}
+
+#[tokio::test]
+async fn a_ref_of_ours_points_to_the_last_good_commit() {
+    let world = World::new();
+    let git = world.ours();
+    let (good, bad, _) = good_and_bad(&world, &git).await;
+    let reference = "refs/tidegate/shop/prod/verified";
+    for commit in [&good, &bad, &bad, &good] {
+        let order = GitRequest::Point {
+            remote: world.remote(),
+            reference: reference.to_owned(),
+            commit: commit.clone(),
+        };
+        assert_eq!(git.answer(order).await, Ok(GitAnswer::Pointed));
+        assert_eq!(
+            world.git("origin.git", &["rev-parse", reference]),
+            commit.as_str()
+        );
+    }
+    let elsewhere = GitRequest::Point {
+        remote: world.remote(),
+        reference: "refs/heads/main".to_owned(),
+        commit: good,
+    };
+    assert!(matches!(
+        git.answer(elsewhere).await,
+        Err(RemoteError::Refused(_))
+    ));
+    assert_eq!(world.git("origin.git", &["rev-parse", "main"]), bad.as_str());
 }
 
 #[tokio::test]

@@ -9,11 +9,20 @@ use tidegate_crds::{LedgerRollout, PruneAfter, RejectedReason, Time, VerdictStat
 use super::{Draft, Task, shorten};
 use crate::desired::{Desired, Obstacle, Wanted};
 use crate::graft::holds;
+use crate::health::has_health;
 use crate::object::{ObjectId, keeps_itself, other_owner};
 use crate::observed::Refusal;
 use crate::render::Rendered;
 use crate::spec::Spec;
 use crate::tree::Oid;
+
+/// Why the objects of a digest are not at hand.
+pub(super) enum Missing {
+    /// This has to be asked first.
+    Ask(Box<Task>),
+    /// They cannot be had, for this reason.
+    Gone(String),
+}
 
 impl Draft<'_> {
     /// Asks for, and does, what is missing between the cluster and the target.
@@ -56,7 +65,18 @@ impl Draft<'_> {
         }
     }
 
+    /// What a digest stands for; `None` while it is asked for, or cannot be had.
     fn rendered(&mut self, digest: &str) -> Option<Arc<Rendered>> {
+        match self.find_rendered(digest) {
+            Ok(rendered) => return Some(rendered),
+            Err(Missing::Ask(task)) => self.plan.tasks.push(*task),
+            Err(Missing::Gone(message)) => self.trouble = Some(("FetchFailed", message)),
+        }
+        None
+    }
+
+    /// What a digest stands for, or how to find out.
+    pub(super) fn find_rendered(&self, digest: &str) -> Result<Arc<Rendered>, Missing> {
         let found = self
             .observed
             .rendered
@@ -66,38 +86,29 @@ impl Draft<'_> {
                 let rendered = rendered.as_ref().ok()?;
                 (rendered.digest == digest).then(|| Arc::clone(rendered))
             });
-        if found.is_some() {
-            return found;
+        if let Some(found) = found.or_else(|| self.observed.bundles.get(digest)?.clone()) {
+            return Ok(found);
+        }
+        let gone = || Missing::Gone("the commit does not render to what it did before".to_owned());
+        let entry = self.entry(digest).ok_or_else(gone)?;
+        // The Secret is nearer than Git, and there when Git is not.
+        if entry.stored && !self.observed.bundles.contains_key(digest) {
+            let task = Task::Fetch(digest.to_owned(), self.bundle_name(digest));
+            return Err(Missing::Ask(Box::new(task)));
         }
         // Any commit of the entry will do; the newest is the likeliest to be there.
-        let commits: Vec<Oid> = self
-            .entry(digest)
-            .map(|entry| {
-                entry
-                    .commits
-                    .iter()
-                    .rev()
-                    .filter_map(|commit| Oid::parse(commit))
-                    .collect()
-            })
-            .unwrap_or_default();
-        match commits
+        let commits = entry.commits.iter().rev().filter_map(|commit| Oid::parse(commit));
+        let commits: Vec<Oid> = commits.collect();
+        let unasked = commits
             .iter()
-            .find(|commit| !self.observed.rendered.contains_key(commit))
-        {
-            Some(commit) => self.plan.tasks.push(Task::Render(commit.clone())),
-            None => {
-                let failed = commits
-                    .iter()
-                    .find_map(|commit| self.observed.rendered.get(commit)?.as_ref().err());
-                let message = failed.map_or_else(
-                    || "the commit does not render to what it did before".to_owned(),
-                    ToString::to_string,
-                );
-                self.trouble = Some(("FetchFailed", message));
-            }
+            .find(|commit| !self.observed.rendered.contains_key(commit));
+        if let Some(commit) = unasked {
+            return Err(Missing::Ask(Box::new(Task::Render(commit.clone()))));
         }
-        None
+        let failed = commits
+            .iter()
+            .find_map(|commit| self.observed.rendered.get(commit)?.as_ref().err());
+        Err(failed.map_or_else(gone, |error| Missing::Gone(error.to_string())))
     }
 
     /// A commit comes into the cluster.
@@ -306,7 +317,10 @@ impl Draft<'_> {
             .collect();
         let target = self.plan.status.target.clone();
         self.status().applied = target;
+        let watched = desired.objects.iter().filter(|object| has_health(&object.id));
+        let watched: Vec<String> = watched.map(|object| object.id.to_string()).collect();
         if let Some(entry) = self.entry_mut(digest) {
+            entry.watched = watched;
             entry.rollouts = rollouts
                 .into_iter()
                 .map(|mut rollout| {

@@ -45,7 +45,7 @@ impl Draft<'_> {
             .is_some_and(|entry| matches!(entry.state, VerdictState::Verified | VerdictState::Deployed));
         match &running {
             Some(entry) if available => {
-                self.set("Available", "True", entry.state.as_str(), &super::short(entry))
+                self.set("Available", "True", entry.state.as_str(), &super::short(entry));
             }
             Some(entry) => self.set("Available", "Unknown", entry.state.as_str(), &entry.message),
             None => self.unset("Available"),

@@ -25,8 +25,12 @@ impl Draft<'_> {
                 self.trouble = Some(("FetchFailed", error.to_string()));
                 return;
             }
-            Some(Ok(commit)) => commit,
+            Some(Ok(commit)) => match self.start_from(spec, commit) {
+                Some(commit) => commit,
+                None => return,
+            },
         };
+        let commit = &commit;
         if self
             .plan
             .status
@@ -47,6 +51,13 @@ impl Draft<'_> {
             }
             Some(Ok(rendered)) => rendered,
         };
+        // A commit that renders as the one before it is no news.
+        let before = self.plan.status.head.as_ref().map(|head| &head.digest);
+        if let (_, Ok(rendered)) = rendered
+            && before == Some(&rendered.digest)
+        {
+            return;
+        }
         match self.read(rendered) {
             Ok(None) => {}
             Ok(Some(rollouts)) => self.record(spec, commit, rendered, Ok(rollouts)),
@@ -92,11 +103,6 @@ impl Draft<'_> {
             (Ok(_), Ok(rendered)) => rendered.digest.clone(),
             _ => String::new(),
         };
-        // A commit that renders as the one before it is no news.
-        let before = self.plan.status.head.as_ref().map(|head| head.digest.clone());
-        if !digest.is_empty() && before.as_deref() == Some(&digest) {
-            return;
-        }
         let head = DeliveryRevision {
             revision: revision(&spec.reference.short, commit.as_str()),
             digest: digest.clone(),
@@ -138,7 +144,13 @@ impl Draft<'_> {
                 if entry.rollouts.is_empty() {
                     entry.rollouts = rollouts;
                 }
-                if entry.state == VerdictState::Pending
+                if entry.state == VerdictState::Pending && self.rejected_elsewhere(commit) {
+                    entry.state = VerdictState::Rejected;
+                    entry.reason = Some(RejectedReason::Quarantined);
+                    entry.message =
+                        "it was rejected before this cluster was made, which is recorded in the repository"
+                            .to_owned();
+                } else if entry.state == VerdictState::Pending
                     && let Some(name) = self.quarantined(&entry)
                 {
                     entry.state = VerdictState::Rejected;
@@ -150,6 +162,7 @@ impl Draft<'_> {
                 }
             }
         }
+        self.note_reverts(commit, &info.trailers);
         let text = format!(
             "{}: {}",
             super::short(&entry),
@@ -168,6 +181,19 @@ impl Draft<'_> {
         );
         self.status().ledger.insert(0, entry);
         self.status().head = Some(head);
+    }
+
+    /// A commit of ours says what it takes back: that it was pushed may never have been written down.
+    fn note_reverts(&mut self, commit: &Oid, trailers: &[(String, String)]) {
+        for (_, bad) in trailers.iter().filter(|(key, _)| key == REVERTS_TRAILER) {
+            for entry in &mut self.plan.status.ledger {
+                if entry.commits.contains(bad) && entry.state == VerdictState::Rejected {
+                    let revert = entry.revert.get_or_insert_default();
+                    revert.done = true;
+                    commit.as_str().clone_into(&mut revert.commit);
+                }
+            }
+        }
     }
 
     /// The first Rollout whose template was rejected before and never found good.
