@@ -164,6 +164,9 @@ pub struct RunArgs {
     /// Port of /healthz and /readyz.
     #[arg(long = "healthzPort", value_name = "PORT", default_value_t = 8080)]
     pub healthz_port: u16,
+    /// Port of /hook/NAMESPACE/DELIVERY, where forges say that something was pushed; 0: none. Only with --git-cache.
+    #[arg(long, value_name = "PORT", default_value_t = 9292)]
+    pub webhook_port: u16,
     /// Namespace of the Lease.
     #[arg(
         long,

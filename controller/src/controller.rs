@@ -478,12 +478,24 @@ impl Controller {
     /// A look at a Delivery is over: its repository may have to be asked now.
     fn delivery_over(&mut self, delivery: &DeliveryJob, key: &Key, now: Timestamp) {
         let Key::Delivery(key) = key else { return };
-        if (delivery.asks_again() || delivery.follows_anew())
-            && let Some(remote) = self.deliveries.repositories.of(key)
-        {
+        if delivery.asks_again() || delivery.follows_anew() {
+            self.ask_repository_of(key, now);
+        }
+    }
+
+    /// The repository that a Delivery follows is asked at once: it may have changed.
+    pub fn ask_repository_of(&mut self, delivery: &ObjectKey, now: Timestamp) {
+        if let Some(remote) = self.deliveries.repositories.of(delivery) {
             self.delivering
                 .add(Key::Repository(remote.clone()), Lane::Normal, now);
         }
+    }
+
+    /// The Secret that the webhooks of a Delivery are signed with; `None` if it has none, or there is no such Delivery.
+    pub fn webhook_secret_of(&self, delivery: &ObjectKey) -> Option<String> {
+        let git = self.cache.delivery(delivery)?.spec.source.git;
+        let secret = git.webhook_secret_ref?.name;
+        (!secret.is_empty()).then_some(secret)
     }
 
     /// The answer to the last [`Step::Outside`] of a job.

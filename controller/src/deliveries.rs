@@ -4,7 +4,7 @@
 
 mod job;
 mod repository;
-mod secret;
+pub(crate) mod secret;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -25,7 +25,9 @@ pub(crate) async fn bind(port: u16) -> anyhow::Result<TcpListener> {
         Err(_) => TcpListener::bind(("0.0.0.0", port)).await,
     };
     bound.with_context(|| {
-        format!("port {port} cannot be used: choose another by --metricsPort or --healthzPort")
+        format!(
+            "port {port} cannot be used: choose another by --metricsPort, --healthzPort or --webhook-port"
+        )
     })
 }
 

@@ -27,3 +27,4 @@ pub mod runs;
 pub mod shell;
 mod slim;
 mod watch;
+mod webhook;

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args::Cli;
 use crate::client::Api;
 use crate::controller::{Controller, Job, Options, Signal};
+use crate::deliveries::secret;
 use crate::execute::Step;
 use crate::http::Pages;
 use crate::leader::Leadership;
@@ -24,9 +25,10 @@ use crate::lease::{Election, lease_name};
 use crate::metrics::Metrics;
 use crate::object::{Kind, ObjectKey};
 use crate::outside::Outsiders;
-use crate::request::{Failure, Request};
+use crate::request::{Failure, Request, SECRETS};
 use crate::runs::Ask;
 use crate::watch::{self, Scope, Sink, Troubles};
+use crate::webhook::{self, Door};
 use crate::{connect, http, measure};
 
 /// Longest time that a request of a job may take.
@@ -101,6 +103,48 @@ impl Pages for Shared {
     }
 }
 
+/// What webhooks need of the process.
+struct Hooks {
+    shared: Arc<Shared>,
+    api: Api,
+}
+
+impl Door for Hooks {
+    fn closed(&self) -> Option<&'static str> {
+        if !self.shared.leadership.leads() {
+            return Some("this replica does not lead: send it again, or wait for the next look");
+        }
+        let synced = self.shared.controller().synced();
+        (!synced).then_some("not everything has been listed yet: send it again")
+    }
+
+    fn secret_of(&self, delivery: &ObjectKey) -> Option<String> {
+        self.shared.controller().webhook_secret_of(delivery)
+    }
+
+    fn token<'a>(
+        &'a self,
+        namespace: &'a str,
+        secret: &'a str,
+    ) -> BoxFuture<'a, Result<Option<String>, Failure>> {
+        Box::pin(async move {
+            let request = Request::get(&SECRETS, namespace, secret);
+            match self.api.send(&request, TIMEOUT).await {
+                Ok(object) => Ok(secret::webhook_token(&object)),
+                Err(failure) if failure.is_not_found() => Ok(None),
+                Err(failure) => Err(failure),
+            }
+        })
+    }
+
+    fn pushed(&self, delivery: &ObjectKey) {
+        self.shared
+            .controller()
+            .ask_repository_of(delivery, Timestamp::now());
+        self.shared.news.notify_one();
+    }
+}
+
 /// Runs the controller until `stop`.
 pub async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<()> {
     let instance_id = cli.scope.instance();
@@ -144,6 +188,10 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<()> {
         health,
         Arc::clone(&shared) as Arc<dyn Pages>,
     ));
+    let hooks = match cli.run.webhook_port {
+        port if port > 0 && cli.run.git_cache.is_some() => Some(http::bind(port).await?),
+        _ => None,
+    };
 
     let Some((client, namespace)) = client(&cli, &stop).await else {
         return Ok(());
@@ -170,6 +218,13 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<()> {
     background.spawn(watches(Arc::clone(&shared), api.clone(), scope));
     background.spawn(elect(Arc::clone(&shared), api.clone()));
     background.spawn(sweep(Arc::clone(&shared)));
+    if let Some(listener) = hooks {
+        let hooks = Hooks {
+            shared: Arc::clone(&shared),
+            api: api.clone(),
+        };
+        background.spawn(webhook::serve(listener, Arc::new(hooks)));
+    }
     let (events, queue) = mpsc::channel(EVENTS);
     let telling = tokio::spawn(tell(queue, api.clone()));
     let config = ProviderConfig {

@@ -1,4 +1,5 @@
 use serde_json::json;
+use tidegate_gitsync::remote::GitAnswer;
 
 use super::*;
 
@@ -499,4 +500,48 @@ fn a_measurement_is_asked_for_once_and_its_reading_written() {
     assert_eq!(controller.step(&mut job, at(2)), None);
     assert!(matches!(controller.finish(job, at(2)), Outcome::Failed(_)));
     assert_eq!(controller.memory[&key("run")].readings.len(), 1);
+}
+
+#[test]
+fn a_webhook_makes_the_repository_be_asked_before_its_time() {
+    let delivery = json!({
+        "apiVersion": "tidegate.io/v1alpha1", "kind": "Delivery",
+        "metadata": {"name": "web", "namespace": "shop", "uid": "d", "resourceVersion": "1", "generation": 1},
+        "spec": {"source": {"git": {"url": "https://git.example.com/shop/deploy.git", "webhookSecretRef": {"name": "hook"}}}},
+    });
+    let options = Options {
+        deliveries: true,
+        ..Options::default()
+    };
+    let mut controller = Controller::new(options, at(0));
+    list(&mut controller, &[(Kind::Delivery, delivery)]);
+    assert_eq!(controller.webhook_secret_of(&key("web")).as_deref(), Some("hook"));
+    assert_eq!(controller.webhook_secret_of(&key("other")), None);
+    let mut asked = 0;
+    let mut work = |controller: &mut Controller, now| {
+        while let Some(mut job) = controller.next_job(now) {
+            while let Some(step) = controller.step(&mut job, now) {
+                match step {
+                    Step::Outside(_) => {
+                        asked += 1;
+                        let heads = OutsideAnswer::Git(Ok(GitAnswer::Heads(Vec::new())));
+                        controller.answer_outside(&mut job, heads, now);
+                    }
+                    Step::Request(_) => {
+                        let gone = Failure::new(404, "NotFound", "");
+                        controller.answer(&mut job, Err(gone), now);
+                    }
+                    _ => {}
+                }
+            }
+            controller.finish(job, now);
+        }
+        asked
+    };
+    assert_eq!(work(&mut controller, at(1)), 1);
+    assert_eq!(work(&mut controller, at(2)), 1, "it is asked once in an interval");
+    controller.ask_repository_of(&key("other"), at(3));
+    assert_eq!(work(&mut controller, at(3)), 1);
+    controller.ask_repository_of(&key("web"), at(4));
+    assert_eq!(work(&mut controller, at(4)), 2);
 }
