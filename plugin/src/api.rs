@@ -7,7 +7,8 @@ use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use kube::core::WatchEvent;
 use serde_json::Value;
-use tidegate_controller::request::{ROLLOUTS, Resource};
+use tidegate_controller::request::{DELIVERIES, ROLLOUTS, Resource};
+use tidegate_gitsync::object::FIELD_MANAGER;
 
 use crate::cli::Connection;
 use crate::failure::{ApiError, Failure};
@@ -24,6 +25,7 @@ pub(crate) static EXPERIMENTS: Resource = Resource {
 
 const MERGE: &str = "application/merge-patch+json";
 const JSON: &str = "application/json-patch+json";
+const APPLY: &str = "application/apply-patch+yaml";
 /// Objects of one page of a list.
 const PAGE: usize = 500;
 /// Longest name of an object.
@@ -109,6 +111,63 @@ impl Api {
             Err(Failure::NotFound { .. }) => Ok(None),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// Reads an object of any namespace that may not exist.
+    pub(crate) async fn find_at(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Value>, Failure> {
+        let path = object_path(resource, namespace, name)?;
+        match self.send(Method::GET, &path, None, &Value::Null).await {
+            Ok(object) => Ok(Some(object)),
+            Err(failure) if failure.code() == Some(404) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Applies an object as the controller would, but keeps nothing: what it would be then.
+    pub(crate) async fn dry_apply(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        name: &str,
+        body: &Value,
+    ) -> Result<Value, Failure> {
+        let path = object_path(resource, namespace, name)?;
+        let query = query(&[
+            ("dryRun", "All"),
+            ("fieldManager", FIELD_MANAGER),
+            ("fieldValidation", "Strict"),
+            ("force", "true"),
+        ]);
+        self.send(Method::PATCH, &format!("{path}{query}"), Some(APPLY), body)
+            .await
+    }
+
+    /// The kinds of an API version; `None` if the cluster does not serve it.
+    pub(crate) async fn served(&self, api_version: &str) -> Result<Option<Vec<&'static Resource>>, Failure> {
+        let known = |c: char| c.is_ascii_alphanumeric() || "-./".contains(c);
+        if api_version.contains("..") || !api_version.chars().all(known) {
+            return Ok(None);
+        }
+        let path = Resource::discovered(api_version, "", "APIResourceList", false).path("");
+        let list = match self.send(Method::GET, &path, None, &Value::Null).await {
+            Ok(list) => list,
+            Err(failure) if failure.code() == Some(404) => return Ok(None),
+            Err(failure) => return Err(failure),
+        };
+        let items = list.get("resources").and_then(Value::as_array);
+        let resource = |item: &Value| {
+            let text = |field: &str| item.get(field)?.as_str();
+            let (plural, kind) = (text("name")?, text("kind")?);
+            let namespaced = item.get("namespaced") == Some(&Value::Bool(true));
+            // Those with a slash are subresources.
+            (!plural.contains('/')).then(|| Resource::discovered(api_version, plural, kind, namespaced))
+        };
+        Ok(Some(items.into_iter().flatten().filter_map(resource).collect()))
     }
 
     /// Reads all objects: of `namespace`, or of all when that is empty. Cluster-scoped kinds have none.
@@ -292,10 +351,14 @@ impl Api {
                 },
                 name: name.to_owned(),
                 namespace: self.namespace.clone(),
-                list: if *resource == ROLLOUTS {
-                    format!("kubectl tidegate list rollouts -n {}", self.namespace)
-                } else {
-                    format!("kubectl get {} -n {}", resource.plural, self.namespace)
+                list: match resource {
+                    resource if *resource == ROLLOUTS => {
+                        format!("kubectl tidegate list rollouts -n {}", self.namespace)
+                    }
+                    resource if *resource == DELIVERIES => {
+                        format!("kubectl tidegate delivery list -n {}", self.namespace)
+                    }
+                    _ => format!("kubectl get {} -n {}", resource.plural, self.namespace),
                 },
             },
             other => other,
@@ -313,6 +376,20 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Failure> {
             "{name:?} is not a {what}: use lower case letters, digits, - and ."
         )))
     }
+}
+
+/// The path of an object whose name may be of any kind: those of RBAC have colons.
+fn object_path(resource: &Resource, namespace: &str, name: &str) -> Result<String, Failure> {
+    if !namespace.is_empty() {
+        check_name("namespace", namespace)?;
+    }
+    if name.is_empty() || name.len() > MAX_NAME || name == "." || name == ".." || name.contains('/') {
+        return Err(Failure::other(format!(
+            "{name:?} is not a name of a {}",
+            resource.kind
+        )));
+    }
+    Ok(format!("{}/{}", resource.path(namespace), encoded(name)))
 }
 
 fn query(parameters: &[(&str, &str)]) -> String {
@@ -391,6 +468,24 @@ mod tests {
             "?limit=500&labelSelector=a%3Db%2Cc"
         );
         assert_eq!(query(&[("continue", "")]), "");
+    }
+
+    #[test]
+    fn paths_of_objects() {
+        let path = |namespace: &str, name: &str| object_path(&ROLLOUTS, namespace, name).ok();
+        let shop = "/apis/argoproj.io/v1alpha1/namespaces/shop/rollouts";
+        assert_eq!(
+            path("shop", "system:web?x"),
+            Some(format!("{shop}/system%3Aweb%3Fx"))
+        );
+        for (namespace, name) in [
+            ("shop", ".."),
+            ("shop", "a/b"),
+            ("shop", ""),
+            ("../kube-system", "web"),
+        ] {
+            assert_eq!(path(namespace, name), None, "{namespace} {name}");
+        }
     }
 
     #[test]

@@ -162,12 +162,22 @@ pub(crate) enum Command {
         #[command(subcommand)]
         what: Terminate,
     },
-    /// Say why a rollout does not move, what would move it, and by which command
+    /// Say why a rollout or a delivery does not move, what would move it, and by which command
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Explain {
+        #[command(subcommand)]
+        what: Option<Explain>,
         /// The rollout
-        name: String,
+        #[arg(required = true)]
+        name: Option<String>,
         #[command(flatten)]
         print: Print,
+    },
+    /// Look at what is delivered from Git, and steer it
+    #[command(visible_alias = "dl")]
+    Delivery {
+        #[command(subcommand)]
+        what: Delivery,
     },
     /// Validate manifests: every rollout in the files, with what it refers to in the same files
     Lint {
@@ -274,6 +284,90 @@ pub(crate) enum Retry {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Explain {
+    /// Explain a rollout
+    #[command(visible_alias = "ro")]
+    Rollout {
+        /// The rollout
+        name: String,
+        #[command(flatten)]
+        print: Print,
+    },
+    /// Explain a delivery: which commit runs, which was rejected and by what evidence, and what changes that
+    #[command(visible_alias = "dl")]
+    Delivery {
+        /// The delivery
+        name: String,
+        #[command(flatten)]
+        print: Print,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Delivery {
+    /// List deliveries
+    #[command(visible_alias = "ls")]
+    List {
+        /// Include all namespaces
+        #[arg(short = 'A', long)]
+        all_namespaces: bool,
+        #[command(flatten)]
+        print: Print,
+    },
+    /// Get a delivery: what runs, what Git has, and what became of the last commits
+    Get {
+        /// The delivery
+        name: String,
+        #[command(flatten)]
+        print: Print,
+    },
+    /// Show everything that is known of the last commits, newest first
+    History {
+        /// The delivery
+        name: String,
+        #[command(flatten)]
+        print: Print,
+    },
+    /// Ask the repository now, and compare everything with Git
+    Sync {
+        /// The delivery
+        name: String,
+    },
+    /// Release the newest commit again although it was rejected
+    Retry {
+        /// The delivery
+        name: String,
+    },
+    /// Hold the cluster at a commit, whatever Git has
+    Pin {
+        /// The delivery
+        name: String,
+        /// One of the last commits: its name, or the first digits of it
+        commit: String,
+    },
+    /// Let the cluster follow Git again
+    Unpin {
+        /// The delivery
+        name: String,
+    },
+    /// Print what a local folder renders to, exactly as the controller renders it from a commit; asks no cluster
+    Render {
+        /// The folder; the checkout around it is the repository
+        folder: PathBuf,
+        #[command(flatten)]
+        print: Print,
+    },
+    /// Show what a local folder would change in the cluster: exit code 0 for nothing, 1 for something, 2 if it failed
+    Diff {
+        /// The delivery
+        name: String,
+        /// The folder of a checkout that the delivery would get
+        #[arg(short, long, value_name = "FOLDER")]
+        path: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Set {
     /// Set images of containers
     Image {
@@ -375,6 +469,26 @@ mod tests {
             ("terminate analysisrun r", true),
             ("terminate ar r s", true),
             ("terminate experiment e", true),
+            ("explain web", true),
+            ("explain web -o json", true),
+            ("explain rollout delivery", true),
+            ("explain delivery web -o yaml", true),
+            ("explain dl web", true),
+            ("explain", false),
+            ("explain delivery", false),
+            ("delivery list -A", true),
+            ("dl ls -o json", true),
+            ("dl get web", true),
+            ("dl history web -o yaml", true),
+            ("dl sync web", true),
+            ("dl retry web", true),
+            ("dl pin web 1a2b3c4d", true),
+            ("dl pin web", false),
+            ("dl unpin web", true),
+            ("dl render prod", true),
+            ("dl diff web --path prod", true),
+            ("dl diff web", false),
+            ("dl", false),
             ("lint -f web.yaml", true),
             ("lint a.yaml b.yaml", true),
             ("lint", false),

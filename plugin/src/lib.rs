@@ -1,4 +1,4 @@
-//! kubectl tidegate: get, promote, abort, watch, explain, lint.
+//! kubectl tidegate: get, promote, abort, watch, explain, lint, deliver.
 //!
 //! What is said and what is written are pure functions (`info`, `patches`, `phase`, `list`); around them is a thin
 //! layer that talks to the API server (`api`, `gather`) and to the terminal (`output`).
@@ -7,6 +7,7 @@ mod age;
 mod api;
 mod canary;
 mod cli;
+mod delivery;
 pub mod demo;
 mod explain;
 mod failure;
@@ -30,14 +31,14 @@ use clap::{CommandFactory, Parser};
 use jiff::Timestamp;
 
 use crate::api::Api;
-use crate::cli::{Cli, Command, Get, List, Retry, Set, Terminate};
+use crate::cli::{Cli, Command, Explain, Get, List, Retry, Set, Terminate};
 use crate::failure::Failure;
 use crate::output::{Output, note};
 use crate::patches::Promotion;
 use crate::show::{Listing, Subject};
 
 /// Runs the command line of this process. Exit codes as upstream's plugin has them: 0 done; 1 failed, the answer is no, or
-/// the command line makes no sense.
+/// the command line makes no sense. `delivery diff` has those of `kubectl diff`: 1 for a difference, 2 for a failure.
 pub async fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -52,13 +53,23 @@ pub async fn main() -> ExitCode {
         }
     };
     let mut out = Output::stdout(cli.connection.no_color);
+    let compares = matches!(
+        cli.command,
+        Command::Delivery {
+            what: cli::Delivery::Diff { .. }
+        }
+    );
     match run(cli, &mut out).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if let Some(words) = failure.words() {
                 note(&words);
             }
-            ExitCode::FAILURE
+            match failure {
+                Failure::Said => ExitCode::FAILURE,
+                _ if compares => ExitCode::from(2),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -113,7 +124,20 @@ async fn run(cli: Cli, out: &mut Output) -> Result<(), Failure> {
         Command::Terminate {
             what: Terminate::Experiment { names },
         } => verbs::terminate_experiments(&connect().await?, &names, out).await,
-        Command::Explain { name, print } => explain::explain(&connect().await?, &name, print, out).await,
+        Command::Explain {
+            what: Some(Explain::Rollout { name, print }),
+            ..
+        } => explain::explain(&connect().await?, &name, print, out).await,
+        Command::Explain {
+            what: Some(Explain::Delivery { name, print }),
+            ..
+        } => delivery::explain(&connect().await?, &name, print, out).await,
+        Command::Explain {
+            what: None,
+            name,
+            print,
+        } => explain::explain(&connect().await?, &name.unwrap_or_default(), print, out).await,
+        Command::Delivery { what } => delivery::run(&connection, what, out).await,
         Command::Lint {
             files,
             filename,

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::failure::Failure;
 
@@ -142,14 +143,16 @@ impl Output {
     pub(crate) fn value(&mut self, format: Format, value: &impl Serialize) -> Result<(), Failure> {
         let text = match format {
             Format::Json => serde_json::to_string_pretty(value).map_err(Failure::other)? + "\n",
-            Format::Yaml => {
-                // Through JSON, so that both say the same.
-                let value = serde_json::to_value(value).map_err(Failure::other)?;
-                serde_saphyr::to_string(&value).map_err(Failure::other)?
-            }
+            // Through JSON, so that both say the same.
+            Format::Yaml => yaml(&serde_json::to_value(value).map_err(Failure::other)?)?,
         };
         self.text(&text)
     }
+}
+
+/// A value as YAML.
+pub(crate) fn yaml(value: &Value) -> Result<String, Failure> {
+    serde_saphyr::to_string(value).map_err(Failure::other)
 }
 
 /// A line on standard error that is no failure.
