@@ -260,12 +260,8 @@ impl FaultPlan {
         }
         let rates = self.rates.as_ref()?;
         let mut rng = Rng::new(rates.seed).fork(&format!("request {write}"));
-        if crashes < MAX_CRASHES && rng.chance(rates.crash) {
-            let at = CrashAt::ALL.get(rng.below(3) as usize).copied()?;
-            return Some(RequestFault::Crash {
-                at,
-                down_ms: rng.below(20_000) as u32,
-            });
+        if let Some(crash) = rates.crash(&mut rng, crashes) {
+            return Some(crash);
         }
         if rng.chance(rates.refused) {
             return [409, 429, 500, 503, 504]
@@ -281,6 +277,34 @@ impl FaultPlan {
         }
         rng.chance(rates.slow)
             .then(|| RequestFault::Slow(rng.below(10_000) as u32))
+    }
+
+    /// What goes wrong with a write to a repository or a forge; `crashes` is how many there were.
+    pub(crate) fn of_outside(&self, write: u32, crashes: u32) -> Option<RequestFault> {
+        if let Some(fault) = self.outside.get(&write) {
+            return Some(fault.clone());
+        }
+        let rates = self.rates.as_ref()?;
+        let mut rng = Rng::new(rates.seed).fork(&format!("outside {write}"));
+        if let Some(crash) = rates.crash(&mut rng, crashes) {
+            return Some(crash);
+        }
+        if rng.chance(rates.refused) {
+            return Some(RequestFault::Refused(503));
+        }
+        rng.chance(rates.timeout)
+            .then_some(RequestFault::TimeoutAfterEffect)
+    }
+}
+
+impl Rates {
+    fn crash(&self, rng: &mut Rng, crashes: u32) -> Option<RequestFault> {
+        if crashes >= MAX_CRASHES || !rng.chance(self.crash) {
+            return None;
+        }
+        let at = CrashAt::ALL.get(rng.below(3) as usize).copied()?;
+        let down_ms = rng.below(20_000) as u32;
+        Some(RequestFault::Crash { at, down_ms })
     }
 }
 

@@ -3,7 +3,7 @@
 mod answer;
 mod commit;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use tidegate_gitsync::remote::{PullRequestState, StatusState};
@@ -21,6 +21,8 @@ pub struct Forge {
     repositories: BTreeMap<String, Repository>,
     /// Whether nobody can reach it.
     pub down: bool,
+    /// What a process has on its disk, and needs no server for.
+    fetched: BTreeSet<Oid>,
 }
 
 /// A repository.

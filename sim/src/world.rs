@@ -86,6 +86,15 @@ pub struct Write {
     pub what: String,
 }
 
+/// What one Delivery took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Looks at it.
+    pub looks: u64,
+    /// Requests to the API server, events not counted.
+    pub requests: u64,
+}
+
 /// What is counted.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
@@ -97,8 +106,8 @@ pub struct Stats {
     pub reads: u64,
     /// Events that it sent.
     pub events: u64,
-    /// Looks at each Delivery, `NAMESPACE/NAME`.
-    pub looks: BTreeMap<String, u64>,
+    /// What each Delivery took, by `NAMESPACE/NAME`.
+    pub deliveries: BTreeMap<String, Work>,
     /// Writes to repositories and forges that it sent.
     pub outside: Vec<Write>,
     /// Questions to repositories that it sent.
@@ -812,6 +821,13 @@ impl World {
             match process.controller.step(&mut running.job, now + process.skew) {
                 Some(Step::Request(request)) => {
                     running.awaiting = true;
+                    if let Key::Delivery(delivery) = running.job.key() {
+                        self.stats
+                            .deliveries
+                            .entry(delivery.to_string())
+                            .or_default()
+                            .requests += 1;
+                    }
                     if self.send(id, number, request) {
                         return;
                     }
@@ -856,7 +872,11 @@ impl World {
                     let planned = running.job.planned() && matches!(running.job.key(), Key::Rollout(_));
                     self.stats.plans += u64::from(planned);
                     if let Key::Delivery(delivery) = running.job.key() {
-                        *self.stats.looks.entry(delivery.to_string()).or_default() += 1;
+                        self.stats
+                            .deliveries
+                            .entry(delivery.to_string())
+                            .or_default()
+                            .looks += 1;
                     }
                     let key = format!("{:?}", running.job.key());
                     let outcome = process.controller.finish(running.job, now + process.skew);
@@ -1049,7 +1069,7 @@ impl World {
             self.last_write = self.now();
             let at = self.now();
             if self.faulty() {
-                fault = self.setup.faults.outside.get(&number).cloned();
+                fault = self.setup.faults.of_outside(number, self.stats.crashes);
             }
             let line = format!("outside {number} {what}: {fault:?}");
             self.note(|| line);

@@ -16,6 +16,9 @@ pub(crate) fn describe(question: &Outside) -> (String, bool) {
         Outside::Git(request) => match &**request {
             GitRequest::Heads { remote, .. } => (format!("heads of {}", remote.url), false),
             GitRequest::Render { commit, .. } => (format!("render {}", commit.short()), false),
+            GitRequest::Point {
+                reference, commit, ..
+            } => (format!("point {reference} to {}", commit.short()), true),
             GitRequest::Restore(order) => (
                 format!("restore {} to {}", order.good.short(), order.push_to),
                 true,
@@ -28,6 +31,7 @@ pub(crate) fn describe(question: &Outside) -> (String, bool) {
             ForgeRequest::PullRequest { head, .. } => (format!("pull request {head}"), true),
             ForgeRequest::Comment { commit, .. } => (format!("comment {}", commit.short()), true),
         },
+        Outside::Chat(post) => (format!("tell {:?}", post.kind), true),
     }
 }
 
@@ -37,6 +41,7 @@ pub(crate) fn unreachable(question: &Outside) -> OutsideAnswer {
     match question {
         Outside::Git(_) => OutsideAnswer::Git(Err(error)),
         Outside::Forge(_) => OutsideAnswer::Forge(Err(error)),
+        Outside::Chat(_) => OutsideAnswer::Chat(Err(error)),
     }
 }
 
@@ -54,10 +59,11 @@ fn may_write(credentials: &Credentials) -> Result<(), RemoteError> {
 
 impl Forge {
     pub(crate) fn answer(&mut self, question: &Outside) -> OutsideAnswer {
-        if self.down {
+        if self.down && !self.is_on_disk(question) {
             return unreachable(question);
         }
         match question {
+            Outside::Chat(_) => OutsideAnswer::Chat(Ok(())),
             Outside::Git(request) => OutsideAnswer::Git(self.answer_git(request)),
             Outside::Forge(request) => {
                 let (forge, request) = &**request;
@@ -70,9 +76,18 @@ impl Forge {
         }
     }
 
+    fn is_on_disk(&self, question: &Outside) -> bool {
+        let Outside::Git(request) = question else {
+            return false;
+        };
+        matches!(&**request, GitRequest::Render { commit, .. } if self.fetched.contains(commit))
+    }
+
     fn answer_git(&mut self, request: &GitRequest) -> Result<GitAnswer, RemoteError> {
         let remote = match request {
-            GitRequest::Heads { remote, .. } | GitRequest::Render { remote, .. } => remote,
+            GitRequest::Heads { remote, .. }
+            | GitRequest::Render { remote, .. }
+            | GitRequest::Point { remote, .. } => remote,
             GitRequest::Restore(order) => &order.remote,
         };
         let name = remote
@@ -88,7 +103,20 @@ impl Forge {
             }
             GitRequest::Render {
                 commit, path, known, ..
-            } => repository.render(commit, path, known.as_ref()),
+            } => {
+                self.fetched.insert(commit.clone());
+                repository.render(commit, path, known.as_ref())
+            }
+            GitRequest::Point {
+                remote,
+                reference,
+                commit,
+            } => {
+                may_write(&remote.credentials)?;
+                repository.found(commit)?;
+                repository.refs.insert(reference.clone(), commit.clone());
+                Ok(GitAnswer::Pointed)
+            }
             GitRequest::Restore(order) => {
                 may_write(&order.remote.credentials)?;
                 repository.restore(order)

@@ -79,10 +79,16 @@ impl Store {
             now,
             warnings: Vec::new(),
         };
-        let outcome = self.dispatch(&mut writing, body)?;
+        // What a dry run would take, such as an address, is given back.
+        let ids = request.options.dry_run.then(|| self.ids.clone());
+        let outcome = self.dispatch(&mut writing, body);
+        let warnings = writing.warnings;
+        if let Some(ids) = ids {
+            self.ids = ids;
+        }
         Ok(Response {
-            outcome,
-            warnings: writing.warnings,
+            outcome: outcome?,
+            warnings,
         })
     }
 

@@ -2,5 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod crashes;
+mod crowded;
+#[path = "../common/each.rs"]
+mod each;
 mod rejection;
 mod story;
+mod ways;

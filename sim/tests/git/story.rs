@@ -124,19 +124,45 @@ impl Story {
 
     pub(crate) fn with_objects(more: &Value, objects: &[Value], faults: &FaultPlan) -> Self {
         let mut story = Self::empty(faults);
-        story.world.forge.repository(DEPLOY).commit(
-            MAIN,
-            with(Files::new(), objects),
-            "The first release",
-            EPOCH,
-        );
-        story.create(&secret());
-        story.create(&delivery(more));
+        story.begin(more, objects);
+        story
+    }
+
+    /// Makes the first commit, and a Delivery for it.
+    pub(crate) fn begin(&mut self, more: &Value, objects: &[Value]) {
+        let files = with(Files::new(), objects);
+        self.repository().commit(MAIN, files, "The first release", EPOCH);
+        self.create(&secret());
+        self.create(&delivery(more));
+    }
+
+    /// A cluster with room for many, in which nothing but time and requests is judged.
+    pub(crate) fn crowded() -> Self {
+        let mut story = Self::of(Setup {
+            most: 10_000_000,
+            ..Self::setup(&FaultPlan::default())
+        });
+        story.world.judge.enabled = false;
         story
     }
 
     /// A cluster with nothing in it.
     pub(crate) fn empty(faults: &FaultPlan) -> Self {
+        Self::of(Self::setup(faults))
+    }
+
+    fn of(setup: Setup) -> Self {
+        let faults = setup.faults.clone();
+        let mut world = World::new(setup);
+        world.judge.clock_is_steady = faults.clock_jumps.is_empty();
+        world.judge.one_leader = faults.second_leaders.is_empty();
+        if faults.rates.is_some_and(|rates| rates.slow > 0) {
+            world.judge.widen(SignedDuration::from_secs(10));
+        }
+        Self { world }
+    }
+
+    fn setup(faults: &FaultPlan) -> Setup {
         let mut setup = Setup {
             faults: faults.clone(),
             scrape: Some(SignedDuration::from_secs(1)),
@@ -146,9 +172,7 @@ impl Story {
             ..Setup::default()
         };
         setup.options.deliveries = true;
-        Self {
-            world: World::new(setup),
-        }
+        setup
     }
 
     /// Creates an object as a user.
@@ -275,6 +299,39 @@ impl Story {
         let statuses = self.repository().statuses().iter();
         let of = statuses.filter(|status| status.commit == *commit);
         of.map(|status| status.state).collect()
+    }
+
+    pub(crate) fn entry_of_head(&self) -> LedgerEntry {
+        self.delivery().status.ledger.into_iter().next().unwrap()
+    }
+
+    pub(crate) fn annotate(&mut self, key: &str, value: &str) {
+        let patch = json!({"metadata": {"annotations": {key: value}}});
+        let mut api = self.world.api("ann");
+        api.merge(&kinds::DELIVERIES, NAMESPACE, DELIVERY, patch).unwrap();
+    }
+
+    // What was so at any time
+
+    /// The images that pods ever had.
+    pub(crate) fn images_ever(&self) -> Vec<Value> {
+        let commits = self.world.store().commits_since(0);
+        let pods = commits
+            .filter(|commit| commit.resource.kind == "Pod")
+            .filter_map(|commit| commit.after.as_deref());
+        let mut images: Vec<Value> = pods
+            .map(|pod| pod["spec"]["containers"][0]["image"].clone())
+            .collect();
+        images.sort_by_key(ToString::to_string);
+        images.dedup();
+        images
+    }
+
+    /// Fails if any object was ever like that.
+    pub(crate) fn assert_never(&self, like_that: impl Fn(&Value) -> bool) {
+        let mut commits = self.world.store().commits_since(0);
+        let found = commits.find(|commit| commit.after.as_deref().is_some_and(&like_that));
+        assert!(found.is_none(), "{found:#?}");
     }
 
     // Time
