@@ -57,6 +57,11 @@ impl<'n> Release<'n> {
         Ok(release)
     }
 
+    /// The Rollout `web` of a namespace, which somebody else made.
+    pub fn of(namespace: &'n Namespace) -> Self {
+        Self { namespace }
+    }
+
     /// Load on the app, from a pod in its namespace.
     pub async fn load(&self, rate: u32) -> Result<LoadGenerator> {
         self.namespace.load(&host(self.namespace), rate).await

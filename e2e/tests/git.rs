@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use tidegate_e2e::{
-    Cluster, Gitea, HASH, Namespace, TestDelivery, condition, e2e, entry, eventually, manifests, text,
+    Change, Cluster, Gitea, HASH, Namespace, Release, Source, TestDelivery, condition, e2e, entry,
+    eventually, manifests, text,
 };
 use tokio::time::Instant;
 
@@ -178,4 +179,208 @@ fn a_bad_commit_is_taken_back() -> Result<()> {
         assert_eq!(condition(&closed, "GitAhead"), "", "{closed}");
         runs(&namespace, "v2").await
     })
+}
+
+/// Steps of the NGINX walkthrough: 20, a pause for a person, then 40, 60 and 80 by themselves.
+fn walkthrough() -> Value {
+    json!({ "canary": {
+        "stableService": "stable", "canaryService": "canary",
+        "trafficRouting": { "nginx": { "stableIngress": "web" } },
+        "steps": [
+            { "setWeight": 20 }, { "pause": {} }, { "setWeight": 40 }, { "pause": { "duration": 2 } },
+            { "setWeight": 60 }, { "pause": { "duration": 2 } }, { "setWeight": 80 }, { "pause": { "duration": 2 } },
+        ],
+    } })
+}
+
+/// The walkthrough, driven only by commits; a newer commit in the middle of it wins; what is changed by hand is put back; what
+/// Git has no more is deleted when the commit is good.
+#[test]
+fn commits_drive_the_walkthrough() -> Result<()> {
+    e2e(Duration::from_mins(6), async |cluster| {
+        let Some(gitea) = Gitea::start(&cluster).await? else {
+            return Ok(());
+        };
+        let namespace = cluster.namespace("walkthrough").await?;
+        let delivery = TestDelivery::create(&namespace, &gitea, &json!({})).await?;
+        let mut files = manifests(&namespace, "v1", &[], &walkthrough());
+        let old = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "old" } });
+        files.push(("prod/old.yaml", old.to_string()));
+        let first = push(&delivery, "First version", &files).await?;
+        delivery.wait_state(&first, "Deployed", LIMIT).await?;
+        let load = namespace.load(&format!("{}.test", namespace.name()), 150).await?;
+        let release = Release::of(&namespace);
+
+        let second = push(
+            &delivery,
+            "Second version",
+            &manifests(&namespace, "v2", &[], &walkthrough()),
+        )
+        .await?;
+        release.wait_step(1, LIMIT).await?;
+        assert_eq!(release.weight().await?, "20");
+        delivery.wait_state(&second, "Paused", QUICK).await?;
+        let report = load.window(Duration::from_secs(4)).await?;
+        println!("at 20: {report:?}");
+        assert_eq!(report.failed(), 0);
+
+        // a newer commit, which misses one object, wins in the middle of the pause
+        delivery
+            .repository
+            .push_to(
+                "main",
+                "Third version",
+                &changes(&manifests(&namespace, "v3", &[], &walkthrough()), "prod/old.yaml"),
+            )
+            .await?;
+        let third = delivery.repository.head("main").await?;
+        delivery.wait_state(&second, "Superseded", QUICK).await?;
+        delivery.wait_state(&third, "Paused", LIMIT).await?;
+        assert!(
+            namespace.get("configmaps", "old").await?.is_some(),
+            "nothing is deleted before the verdict"
+        );
+
+        // somebody's edit is put back
+        namespace
+            .patch("configmaps", "web", &json!({ "data": { "version": "by hand" } }))
+            .await?;
+        delivery.annotate("tidegate.io/sync", "now").await?;
+        namespace
+            .wait("configmaps", "web", "put back", QUICK, |config| {
+                text(config, "/data/version") == "v3"
+            })
+            .await?;
+
+        release.promote().await?;
+        for (step, weight) in [(3, "40"), (5, "60"), (7, "80")] {
+            release.wait_step(step, LIMIT).await?;
+            assert_eq!(release.weight().await?, weight);
+        }
+        delivery.wait_state(&third, "Deployed", LIMIT).await?;
+        runs(&namespace, "v3").await?;
+        eventually("the old object is deleted", QUICK, async || {
+            Ok(namespace.get("configmaps", "old").await?.is_none().then_some(()))
+        })
+        .await?;
+        assert_eq!(load.reset().await?.failed(), 0);
+        Ok(())
+    })
+}
+
+/// 4.10 (3), (5) and (6): a quarantine; Git that is down when it is needed; metrics that cannot be measured; broken files.
+#[test]
+fn what_is_not_the_commits_fault_is_not_taken_back() -> Result<()> {
+    e2e(Duration::from_mins(8), async |cluster| {
+        let Some(mut gitea) = Gitea::start(&cluster).await? else {
+            return Ok(());
+        };
+        let namespace = cluster.namespace("faults").await?;
+        let source = Source::start(&namespace).await?;
+        let spec =
+            json!({ "onRejected": { "action": "RevertCommit", "writeSecretRef": { "name": "deploy" } } });
+        let delivery = TestDelivery::create(&namespace, &gitea, &spec).await?;
+        let analysis = json!({
+            "apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": { "name": "success-rate" },
+            "spec": { "args": [{ "name": "version" }], "metrics": [{
+                "name": "rate", "interval": "1s", "count": 2, "failureLimit": 0, "consecutiveErrorLimit": 0,
+                "successCondition": "result[0] >= 0.95",
+                "provider": { "prometheus": { "address": source.address(), "query": "rate" } },
+            }] },
+        });
+        let version = |version: &str| manifests(&namespace, version, &[], &gated(version));
+        let mut files = version("v1");
+        files.push(("prod/analysis.yaml", analysis.to_string()));
+        let first = push(&delivery, "First version", &files).await?;
+        delivery.wait_state(&first, "Deployed", LIMIT).await?;
+
+        // broken files disturb nothing, and the condition names file and line
+        let broken = push(
+            &delivery,
+            "Broken",
+            &[("prod/config.yaml", "kind: ConfigMap\ndata: [\n".to_owned())],
+        )
+        .await?;
+        let rejected = delivery.wait_state(&broken, "Rejected", QUICK).await?;
+        assert!(
+            text(&entry(&rejected, &broken), "/message").starts_with("prod/config.yaml:"),
+            "{rejected}"
+        );
+        runs(&namespace, "v1").await?;
+        delivery.wait_status(&broken, "failure", QUICK).await?;
+
+        // metrics that cannot be measured: back in the cluster, not in Git
+        source.set("body=nonsense").await?;
+        let unmeasured = push(&delivery, "Not measured", &version("v2")).await?;
+        let rejected = delivery.wait_state(&unmeasured, "Rejected", LIMIT).await?;
+        assert_eq!(
+            text(&entry(&rejected, &unmeasured), "/reason"),
+            "AnalysisError",
+            "{rejected}"
+        );
+        delivery.wait_status(&unmeasured, "error", QUICK).await?;
+        eventually("the cluster is back at v1", QUICK, async || {
+            Ok(runs_version(&namespace, "v1").await?.then_some(()))
+        })
+        .await?;
+        assert_eq!(
+            delivery.repository.head("main").await?,
+            unmeasured,
+            "nothing is written"
+        );
+
+        // the same pods again are not released, something else is
+        source.set("value=1").await?;
+        let mut again = version("v2");
+        again.push((
+            "prod/more.yaml",
+            json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "more" } }).to_string(),
+        ));
+        let quarantined = push(&delivery, "The same pods", &again).await?;
+        let rejected = delivery.wait_state(&quarantined, "Rejected", QUICK).await?;
+        assert_eq!(text(&entry(&rejected, &quarantined), "/reason"), "Quarantined");
+        assert!(namespace.get("configmaps", "more").await?.is_none());
+        let fix = push(&delivery, "A fix", &version("v3")).await?;
+        delivery.wait_state(&fix, "Verified", LIMIT).await?;
+
+        // Git is down when a commit is rejected: back at once, and taken back when Git is there again
+        source.set("value=0").await?;
+        let bad = push(&delivery, "A bad one", &version("v4")).await?;
+        delivery.wait_state(&bad, "Progressing", QUICK).await?;
+        gitea.stop()?;
+        delivery.wait_state(&bad, "Rejected", LIMIT).await?;
+        eventually("the cluster is back at v3", QUICK, async || {
+            Ok(runs_version(&namespace, "v3").await?.then_some(()))
+        })
+        .await?;
+        gitea.start_again().await?;
+        delivery.wait_condition("Ready", "True", LIMIT).await?;
+        let log = delivery.repository.log("main").await?;
+        println!("{log:?}");
+        assert!(log[0].message.starts_with("Take back: A bad one"), "{log:?}");
+        assert!(
+            log[0].message.contains(&format!("Tidegate-Reverts: {bad}")),
+            "{log:?}"
+        );
+        assert_eq!(log[1].commit, bad, "exactly one commit takes it back");
+        delivery.wait_status(&bad, "failure", QUICK).await?;
+        runs(&namespace, "v3").await
+    })
+}
+
+/// Whether the live template is of a version.
+async fn runs_version(namespace: &Namespace, version: &str) -> Result<bool> {
+    let rollout = namespace
+        .get("rollouts.argoproj.io", "web")
+        .await?
+        .context("no Rollout")?;
+    Ok(text(&rollout, "/spec/template/spec/containers/0/env/0/value") == version)
+}
+
+/// Files to write, and one to delete.
+fn changes<'a>(files: &'a [(&'a str, String)], gone: &'a str) -> Vec<Change<'a>> {
+    let writes = files
+        .iter()
+        .map(|(path, text)| Change::Write(path, text.as_str()));
+    writes.chain([Change::Delete(gone)]).collect()
 }
