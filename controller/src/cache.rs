@@ -1068,6 +1068,11 @@ impl Cache {
             .collect()
     }
 
+    /// All Deliveries.
+    pub(crate) fn delivery_keys(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.deliveries.iter().map(|(key, _)| key)
+    }
+
     /// Whether there is a Delivery of that name.
     pub(crate) fn has_delivery(&self, key: &ObjectKey) -> bool {
         self.deliveries.get(key).is_some()

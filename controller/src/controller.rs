@@ -206,6 +206,8 @@ pub struct Controller {
     /// Deliveries and repositories.
     delivering: Queue<Key>,
     deliveries: Deliveries,
+    /// A Delivery or a repository was looked at since this process last stood by.
+    delivered: bool,
     /// Since when the counters in the status of a Rollout differ from what is observed.
     counters_since: BTreeMap<ObjectKey, Timestamp>,
     /// Hashes of the version of each Rollout, for as long as neither its spec nor its workload changes.
@@ -227,6 +229,7 @@ impl Controller {
             runs: Queue::default(),
             delivering: Queue::default(),
             deliveries: Deliveries::default(),
+            delivered: false,
             counters_since: BTreeMap::new(),
             identities: BTreeMap::new(),
             memory: BTreeMap::new(),
@@ -262,6 +265,18 @@ impl Controller {
         self.rollouts.retain(is_there);
         self.runs.retain(is_there);
         self.delivering.retain(is_there);
+    }
+
+    /// Forgets what repositories said: who leads meanwhile may have released newer commits than are known here. For a
+    /// process that does not lead.
+    pub fn stand_by(&mut self, now: Timestamp) {
+        if !std::mem::take(&mut self.delivered) {
+            return;
+        }
+        self.deliveries = Deliveries::default();
+        for key in self.cache.delivery_keys() {
+            self.delivering.add(Key::Delivery(key.clone()), Lane::Normal, now);
+        }
     }
 
     /// Takes in what a watch says.
@@ -752,7 +767,10 @@ impl Controller {
         };
         let queue = match key {
             Key::Run(_) => &mut self.runs,
-            Key::Delivery(_) | Key::Repository(_) => &mut self.delivering,
+            Key::Delivery(_) | Key::Repository(_) => {
+                self.delivered = true;
+                &mut self.delivering
+            }
             Key::Rollout(_) | Key::Service(_) | Key::Deleted(_) => &mut self.rollouts,
         };
         match &outcome {

@@ -437,10 +437,11 @@ impl Worker {
 
     /// Starts all jobs that are due; answers when the next one is.
     fn start_jobs(&self, jobs: &mut JoinSet<()>, ask: &mpsc::UnboundedSender<Ask>) -> Option<Timestamp> {
+        let mut controller = self.shared.controller();
         if !self.shared.leadership.leads() {
+            controller.stand_by(Timestamp::now());
             return None;
         }
-        let mut controller = self.shared.controller();
         while let Some(job) = controller.next_job(Timestamp::now()) {
             jobs.spawn(self.clone().carry_out(job, ask.clone()));
         }

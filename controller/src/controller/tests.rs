@@ -519,23 +519,7 @@ fn a_webhook_makes_the_repository_be_asked_before_its_time() {
     assert_eq!(controller.webhook_secret_of(&key("other")), None);
     let mut asked = 0;
     let mut work = |controller: &mut Controller, now| {
-        while let Some(mut job) = controller.next_job(now) {
-            while let Some(step) = controller.step(&mut job, now) {
-                match step {
-                    Step::Outside(_) => {
-                        asked += 1;
-                        let heads = OutsideAnswer::Git(Ok(GitAnswer::Heads(Vec::new())));
-                        controller.answer_outside(&mut job, heads, now);
-                    }
-                    Step::Request(_) => {
-                        let gone = Failure::new(404, "NotFound", "");
-                        controller.answer(&mut job, Err(gone), now);
-                    }
-                    _ => {}
-                }
-            }
-            controller.finish(job, now);
-        }
+        asked += work_off(controller, now);
         asked
     };
     assert_eq!(work(&mut controller, at(1)), 1);
@@ -544,4 +528,55 @@ fn a_webhook_makes_the_repository_be_asked_before_its_time() {
     assert_eq!(work(&mut controller, at(3)), 1);
     controller.ask_repository_of(&key("web"), at(4));
     assert_eq!(work(&mut controller, at(4)), 2);
+}
+
+/// Does everything that is due, where all objects and refs are missing; how often repositories were asked.
+fn work_off(controller: &mut Controller, now: Timestamp) -> usize {
+    let mut asked = 0;
+    while let Some(mut job) = controller.next_job(now) {
+        while let Some(step) = controller.step(&mut job, now) {
+            match step {
+                Step::Outside(_) => {
+                    asked += 1;
+                    let heads = OutsideAnswer::Git(Ok(GitAnswer::Heads(Vec::new())));
+                    controller.answer_outside(&mut job, heads, now);
+                }
+                Step::Request(_) => {
+                    let gone = Failure::new(404, "NotFound", "");
+                    controller.answer(&mut job, Err(gone), now);
+                }
+                _ => {}
+            }
+        }
+        controller.finish(job, now);
+    }
+    asked
+}
+
+#[test]
+fn who_stood_by_asks_repositories_again() {
+    let delivery = json!({
+        "apiVersion": "tidegate.io/v1alpha1", "kind": "Delivery",
+        "metadata": {"name": "web", "namespace": "shop", "uid": "d", "resourceVersion": "1", "generation": 1},
+        "spec": {"source": {"git": {"url": "https://git.example.com/shop/deploy.git"}}},
+    });
+    let options = Options {
+        deliveries: true,
+        ..Options::default()
+    };
+    let mut controller = Controller::new(options, at(0));
+    list(&mut controller, &[(Kind::Delivery, delivery)]);
+    assert_eq!(work_off(&mut controller, at(1)), 1);
+    assert_eq!(
+        work_off(&mut controller, at(2)),
+        0,
+        "what is known is believed for a while"
+    );
+    for seconds in [3, 4] {
+        controller.stand_by(at(seconds));
+        controller.forget_gone();
+    }
+    assert_eq!(work_off(&mut controller, at(5)), 1);
+    // and from then on as before
+    assert_eq!(work_off(&mut controller, at(60)), 1);
 }
