@@ -425,7 +425,9 @@ impl<'a> Canary<'_, 'a> {
                 if routing::needed(self, rs) > 0 || services::selects(cx, &rs.hash) {
                     continue;
                 }
-                let delayed = cx.fully_promoted() || rs.scale_down_deadline().is_some();
+                // What was stable before had requests until the promotion: a newer version that came at once does not shorten that.
+                let was_stable = cx.stable.is_some_and(|stable| rs.revision() < stable.revision());
+                let delayed = cx.fully_promoted() || was_stable || rs.scale_down_deadline().is_some();
                 let over = cx
                     .scale_down_revision_limit()
                     .is_some_and(|limit| waiting >= limit);
