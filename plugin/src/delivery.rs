@@ -219,18 +219,16 @@ fn render(folder: &Path, print: Print, out: &mut Output) -> Result<(), Failure> 
         .into_iter()
         .map(|manifest| manifest.value)
         .collect();
-    match print.output {
-        Some(format @ Format::Json) => out.value(
+    if let Some(format @ Format::Json) = print.output {
+        return out.value(
             format,
             &json!({"apiVersion": "v1", "kind": "List", "items": objects}),
-        ),
-        _ => {
-            for object in &objects {
-                out.text(&format!("---\n{}", yaml(object)?))?;
-            }
-            Ok(())
-        }
+        );
     }
+    for object in &objects {
+        out.text(&format!("---\n{}", yaml(object)?))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

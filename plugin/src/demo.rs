@@ -1,6 +1,8 @@
 //! `kubectl tidegate demo`: a good release and a bad one in a simulated cluster, told by what the real controller does.
+//! With `--git` they are commits.
 
 mod draw;
+mod git;
 mod plain;
 mod scene;
 mod screen;
@@ -19,10 +21,11 @@ use tidegate_sim::live::{Live, Shared, TICK};
 use tidegate_sim::world::Setup;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::git::GitStory;
 use self::scene::{Scene, Watcher};
 use self::screen::Screen;
 use self::serve::Served;
-use self::story::Story;
+use self::story::{Story, Tale};
 use crate::failure::Failure;
 
 /// How often the picture is drawn.
@@ -33,6 +36,9 @@ const LONGEST_STORY: SignedDuration = SignedDuration::from_mins(3);
 /// See two releases in a cluster that is not there: a good one is promoted by its metrics, a bad one rolled back.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
+    /// Release by commits: the bad one is pinned away from, and taken back in Git.
+    #[arg(long, conflicts_with = "serve")]
+    git: bool,
     /// How many seconds of the cluster pass in one of yours.
     #[arg(long, default_value_t = 3.0, value_parser = speed)]
     speed: f64,
@@ -107,14 +113,15 @@ impl<W: Write> Stage<W> {
     }
 
     /// One tick of the story.
-    fn act(&mut self, live: &mut Live, story: &mut Story) -> Result<(), Error> {
+    fn act(&mut self, live: &mut Live, story: &mut dyn Tale) -> Result<(), Error> {
         live.tick();
         let done = story.turn(live)?;
         Ok(self.show(live, done)?)
     }
 
-    fn sum_up(&mut self, story: &Story) -> io::Result<()> {
-        let lines: Vec<String> = story.summaries().iter().map(|line| format!("  {line}")).collect();
+    fn sum_up(&mut self, story: &dyn Tale) -> io::Result<()> {
+        let indented = |line: &String| format!("  {line}").trim_end().to_owned();
+        let lines: Vec<String> = story.summaries().iter().map(indented).collect();
         self.screen.say(&[vec![String::new()], lines].concat())
     }
 }
@@ -143,24 +150,40 @@ impl Pace {
     }
 }
 
-fn cluster(seed: u64, begin: Timestamp) -> Live {
-    let setup = Setup {
+/// A cluster and its story, from Git or by hand.
+fn begun(git: bool, seed: u64, begin: Timestamp) -> (Live, Box<dyn Tale>) {
+    let mut setup = Setup {
         seed,
         namespace: story::NAMESPACE.to_owned(),
         ..Setup::default()
     };
-    Live::new(setup, story::PEOPLE, begin)
+    setup.options.deliveries = git;
+    let live = Live::new(setup, story::PEOPLE, begin);
+    let now = live.world.now();
+    let story: Box<dyn Tale> = if git {
+        Box::new(GitStory::new(now))
+    } else {
+        Box::new(Story::new(now))
+    };
+    (live, story)
 }
 
 /// Tells the whole story as text, as fast as it goes; the same seed gives the same text.
 pub fn tell(seed: u64, out: impl Write) -> Result<(), Error> {
-    let mut live = cluster(seed, EPOCH);
-    let mut story = Story::new(live.world.now());
+    tell_all(begun(false, seed, EPOCH), out)
+}
+
+/// [`tell`], with releases by commits.
+pub fn tell_git(seed: u64, out: impl Write) -> Result<(), Error> {
+    tell_all(begun(true, seed, EPOCH), out)
+}
+
+fn tell_all((mut live, mut story): (Live, Box<dyn Tale>), out: impl Write) -> Result<(), Error> {
     let mut stage = Stage::new(Screen::lines(out)?);
     while !story.is_over() {
-        stage.act(&mut live, &mut story)?;
+        stage.act(&mut live, &mut *story)?;
     }
-    Ok(stage.sum_up(&story)?)
+    Ok(stage.sum_up(&*story)?)
 }
 
 /// Runs the demo until the story is over, or until Ctrl-C.
@@ -187,14 +210,13 @@ async fn play(args: Args, no_color: bool) -> Result<(), Error> {
     } else {
         EPOCH
     };
-    let mut live = cluster(args.seed, begin);
-    let mut story = Story::new(live.world.now());
+    let (mut live, mut story) = begun(args.git, args.seed, begin);
     let mut stage = Stage::new(screen);
     let mut pace = Pace::new(args.speed);
     let mut interrupted = pin!(interruption());
     while !story.is_over() {
         while !story.is_over() && pace.is_due() {
-            stage.act(&mut live, &mut story)?;
+            stage.act(&mut live, &mut *story)?;
         }
         stage.screen.draw(&stage.scene)?;
         tokio::select! {
@@ -202,7 +224,7 @@ async fn play(args: Args, no_color: bool) -> Result<(), Error> {
             _ = &mut interrupted => return Ok(()),
         }
     }
-    stage.sum_up(&story)?;
+    stage.sum_up(&*story)?;
     if args.serve {
         while live.world.now() < Timestamp::now() {
             live.tick();

@@ -178,6 +178,52 @@ mod tests {
         }
     }
 
+    /// Readers of YAML 1.1, such as kubectl, take more words for something else than text.
+    #[test]
+    fn text_stays_text_as_yaml() {
+        for text in [
+            "",
+            "on",
+            "y",
+            "No",
+            "null",
+            "~",
+            "1_000",
+            "0x1f",
+            "0o7",
+            "017",
+            "1e3",
+            "12:30:45",
+            "2026-11-21",
+            ".5",
+            "=",
+            "<<",
+            "- a",
+            "a: b",
+            "a #b",
+            "a\nb\n",
+            "a\n\n",
+            " a ",
+            "*a",
+            "&a",
+            "!a",
+            "@a",
+            "\u{1}",
+            "%a",
+            "{a}",
+            "---",
+            "\u{feff}a",
+        ] {
+            let value = serde_json::json!({"a": text});
+            let yaml = yaml(&value).unwrap();
+            let read =
+                tidegate_manifests::read("a.yaml", &yaml, &tidegate_manifests::Limits::default()).unwrap();
+            assert_eq!(read[0].value, value, "{yaml}");
+            let plain = yaml.trim_end() == format!("a: {text}");
+            assert!(!plain, "{yaml}");
+        }
+    }
+
     #[test]
     fn colours_do_not_move_columns() {
         let painted = Cell {

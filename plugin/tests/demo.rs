@@ -105,3 +105,82 @@ fn chance_does_not_change_how_it_ends() {
         assert!((1..=60).contains(&hurt), "seed {seed}: {bad}");
     }
 }
+
+/// The story from Git with a seed.
+fn told_from_git(seed: u64) -> String {
+    let mut text = Vec::new();
+    tidegate_plugin::demo::tell_git(seed, &mut text).unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+/// A note without the name of the commit that it is about, which follows from its content.
+fn without_commit(note: &str) -> String {
+    let words = note.split(' ').map(|word| {
+        let name = word.len() == 8 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if name { "COMMIT" } else { word }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_story_from_git() {
+    let story = told_from_git(1);
+    assert_eq!(story, told_from_git(1), "the same seed tells the same story");
+    let notes: Vec<String> = notes(&story).into_iter().map(without_commit).collect();
+    // What the rollout does is told as in the other story.
+    let of_git = [
+        "$ ",
+        "COMMIT ",
+        "the cluster ",
+        "the controller ",
+        "Git ",
+        "every request",
+    ];
+    let told: Vec<&str> = notes
+        .iter()
+        .map(String::as_str)
+        .filter(|note| of_git.iter().any(|start| note.starts_with(start)))
+        .collect();
+    let expected = [
+        "$ git commit -m 'Release v1' && git push   # COMMIT",
+        "$ kubectl apply -f delivery.yaml",
+        "COMMIT is green: deployed",
+        "$ git commit -m 'Release v2' && git push   # COMMIT",
+        "COMMIT is green: verified by its metrics",
+        "every request goes to v2",
+        "$ git commit -m 'Release v3-bad' && git push   # COMMIT",
+        "COMMIT is rejected: AnalysisFailed",
+        "the cluster is pinned to COMMIT",
+        "COMMIT is red: AnalysisFailed",
+        "the controller pushes COMMIT to main: Take back: Release v3-bad",
+        "COMMIT is green: verified by its metrics",
+        "every request goes to v2",
+        "Git and the cluster agree again",
+    ];
+    assert_eq!(told, expected, "{story}");
+    let log = story.split_once("$ git log -1 main").unwrap().1;
+    for part in [
+        "Take back: Release v3-bad",
+        "was rejected in shop/shop: AnalysisFailed.",
+        "Tidegate-Reverts: ",
+        "Tidegate-Delivery: shop/shop",
+    ] {
+        assert!(log.contains(part), "{part}\n{story}");
+    }
+}
+
+/// Whatever the seed: the good commit hurts nobody, the bad one is taken back from the first step.
+#[test]
+fn chance_does_not_change_how_it_ends_in_git() {
+    for seed in 2..=8 {
+        let story = told_from_git(seed);
+        let good = story.lines().find(|line| line.contains("v2 verified in"));
+        assert!(good.unwrap().contains(": 0 of "), "seed {seed}\n{story}");
+        let bad = story.lines().find(|line| line.contains("v3-bad taken back"));
+        assert!(bad.unwrap().contains("at weight 20: "), "seed {seed}\n{story}");
+        assert!(
+            story.contains("Git and the cluster agree again"),
+            "seed {seed}\n{story}"
+        );
+    }
+}

@@ -40,7 +40,7 @@ impl Disk {
             })
             .collect();
         let Some(names) = names else {
-            return Err(Failure::Usage(format!("{:?} is not UTF-8", below)));
+            return Err(Failure::Usage(format!("{} is not UTF-8", below.display())));
         };
         let path = names.join("/");
         Ok((Self { root }, path))

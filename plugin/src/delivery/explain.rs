@@ -244,17 +244,17 @@ impl Around<'_> {
             VerdictState::Regressed => (
                 said("was good, and is not any more"),
                 "what it runs recovers, or a new commit".to_owned(),
-                self.rollout_commands(entry),
+                rollout_commands(entry),
             ),
             VerdictState::Paused => (
                 said("waits"),
                 "somebody promotes the Rollout, or its pause is over".to_owned(),
-                self.rollout_commands(entry),
+                rollout_commands(entry),
             ),
             _ => (
                 said("is being released"),
                 "its Rollouts come to their end".to_owned(),
-                self.rollout_commands(entry),
+                rollout_commands(entry),
             ),
         };
         Some(Cause {
@@ -269,16 +269,6 @@ impl Around<'_> {
     fn commit(&self) -> String {
         let head = head(self.delivery).map(|commit| commit.words());
         format!("commit {}", head.unwrap_or_default())
-    }
-
-    fn rollout_commands(&self, entry: &LedgerEntry) -> Vec<String> {
-        let explain = |rollout: &tidegate_crds::LedgerRollout| {
-            format!(
-                "kubectl tidegate explain {} -n {}",
-                rollout.name, rollout.namespace
-            )
-        };
-        entry.rollouts.iter().map(explain).collect()
     }
 
     fn rejected(&self, entry: &LedgerEntry) -> Cause {
@@ -307,7 +297,7 @@ impl Around<'_> {
             ),
             RejectedReason::DeadlineExceeded => (
                 format!("{newer}, or a retry of this one once its pods can start"),
-                [self.rollout_commands(entry), again].concat(),
+                [rollout_commands(entry), again].concat(),
             ),
             _ => (format!("{newer}, or a retry of this one"), again),
         };
@@ -370,6 +360,16 @@ impl Around<'_> {
             ..Cause::default()
         })
     }
+}
+
+fn rollout_commands(entry: &LedgerEntry) -> Vec<String> {
+    let explain = |rollout: &tidegate_crds::LedgerRollout| {
+        format!(
+            "kubectl tidegate explain {} -n {}",
+            rollout.name, rollout.namespace
+        )
+    };
+    entry.rollouts.iter().map(explain).collect()
 }
 
 /// A line for each metric of a run that did not end well.

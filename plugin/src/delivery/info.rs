@@ -210,16 +210,20 @@ pub(super) fn text(info: &Info, now: Timestamp) -> String {
         ("Verified:", words(&info.verified)),
         ("Objects:", info.objects.to_string()),
     ];
-    let mut text: String = lines
-        .iter()
-        .filter(|(_, value)| !value.is_empty())
-        .map(|(name, value)| format!("{name:<12}{}\n", printable(value)))
-        .collect();
+    let mut text = fields("", 12, &lines);
     if !info.ledger.is_empty() {
         text.push('\n');
         text.push_str(&ledger(&info.ledger, now));
     }
     text
+}
+
+/// A line for each field that has a value.
+fn fields(indent: &str, width: usize, fields: &[(&str, String)]) -> String {
+    let given = fields.iter().filter(|(_, value)| !value.is_empty());
+    given.fold(String::new(), |text, (name, value)| {
+        format!("{text}{indent}{name:<width$}{}\n", printable(value))
+    })
 }
 
 /// The ledger as a table, newest first.
@@ -299,10 +303,7 @@ pub(super) fn history(entries: &[LedgerEntry], now: Timestamp) -> String {
             ("Runs:", entry.analysis_runs.join(", ")),
             ("Revert:", reverted.join("; ")),
         ];
-        let lines = lines.iter().filter(|(_, value)| !value.is_empty());
-        let below: String = lines
-            .map(|(name, value)| format!("  {name:<10}{}\n", printable(value)))
-            .collect();
+        let below = fields("  ", 10, &lines);
         format!("{}\n{below}", printable(&head))
     };
     entries.iter().map(entry).collect::<Vec<_>>().join("\n")

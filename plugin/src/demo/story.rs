@@ -20,13 +20,13 @@ pub(super) const HOST: &str = "shop.example";
 pub(super) const PEOPLE: u64 = 1000;
 pub(super) const REQUESTS_A_SECOND: u32 = 50;
 /// Who releases, in the log of the store.
-const USER: &str = "you";
+pub(super) const USER: &str = "you";
 /// The images; a simulated pod of a version that is called bad fails every fifth answer.
 const GOOD: &str = "registry.example/shop:v2";
 const BAD: &str = "registry.example/shop:v3-bad";
 
 /// What is applied, as it is in `examples/demo/`.
-const MANIFESTS: [(&str, &str); 4] = [
+pub(super) const MANIFESTS: [(&str, &str); 4] = [
     (
         "services.yaml",
         include_str!("../../../examples/demo/services.yaml"),
@@ -46,9 +46,9 @@ const MANIFESTS: [(&str, &str); 4] = [
 ];
 
 /// A chapter that takes longer than this has gone wrong.
-const PATIENCE: SignedDuration = SignedDuration::from_mins(3);
+pub(super) const PATIENCE: SignedDuration = SignedDuration::from_mins(3);
 /// How long nothing happens between two chapters, for the eye.
-const REST: SignedDuration = SignedDuration::from_secs(4);
+pub(super) const REST: SignedDuration = SignedDuration::from_secs(4);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Chapter {
@@ -60,6 +60,17 @@ enum Chapter {
     Bad,
     After,
     End,
+}
+
+/// A story that goes on tick by tick.
+pub(super) trait Tale {
+    /// Does what is due; answers what somebody did, to be told.
+    fn turn(&mut self, live: &mut Live) -> Result<Option<String>, Error>;
+
+    fn is_over(&self) -> bool;
+
+    /// What became of it, in lines.
+    fn summaries(&self) -> &[String];
 }
 
 /// The story, and how far it has come.
@@ -87,17 +98,32 @@ impl Story {
         }
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        self.chapter == Chapter::End
+    fn go(&mut self, chapter: Chapter, now: Timestamp) {
+        (self.chapter, self.since) = (chapter, now);
     }
 
-    /// One line for each release.
-    pub(super) fn summaries(&self) -> &[String] {
-        &self.summaries
+    fn rested(&self, now: Timestamp) -> bool {
+        now >= self.since + REST
     }
 
-    /// Does what is due; answers what somebody did, to be told.
-    pub(super) fn turn(&mut self, live: &mut Live) -> Result<Option<String>, Error> {
+    fn release(&mut self, live: &mut Live, image: &str, chapter: Chapter) -> Result<String, Error> {
+        let now = live.world.now();
+        live.crowd.begin();
+        self.weight = 0;
+        let path = "/spec/template/spec/containers/0/image";
+        let patch = json!([{"op": "replace", "path": path, "value": image}]);
+        let done = live
+            .world
+            .api(USER)
+            .json_patch(&kinds::ROLLOUTS, NAMESPACE, ROLLOUT, patch);
+        done.map_err(|status| refused("the new image", &status))?;
+        self.go(chapter, now);
+        Ok(format!("$ kubectl tidegate set image web web={image}"))
+    }
+}
+
+impl Tale for Story {
+    fn turn(&mut self, live: &mut Live) -> Result<Option<String>, Error> {
         let now = live.world.now();
         if now.duration_since(self.since) > PATIENCE {
             let message = rollout(live).map(|rollout| rollout["status"]["message"].to_string());
@@ -160,27 +186,12 @@ impl Story {
         })
     }
 
-    fn go(&mut self, chapter: Chapter, now: Timestamp) {
-        (self.chapter, self.since) = (chapter, now);
+    fn is_over(&self) -> bool {
+        self.chapter == Chapter::End
     }
 
-    fn rested(&self, now: Timestamp) -> bool {
-        now >= self.since + REST
-    }
-
-    fn release(&mut self, live: &mut Live, image: &str, chapter: Chapter) -> Result<String, Error> {
-        let now = live.world.now();
-        live.crowd.begin();
-        self.weight = 0;
-        let path = "/spec/template/spec/containers/0/image";
-        let patch = json!([{"op": "replace", "path": path, "value": image}]);
-        let done = live
-            .world
-            .api(USER)
-            .json_patch(&kinds::ROLLOUTS, NAMESPACE, ROLLOUT, patch);
-        done.map_err(|status| refused("the new image", &status))?;
-        self.go(chapter, now);
-        Ok(format!("$ kubectl tidegate set image web web={image}"))
+    fn summaries(&self) -> &[String] {
+        &self.summaries
     }
 }
 
@@ -202,7 +213,7 @@ fn install(live: &mut Live) -> Result<(), Error> {
     Ok(())
 }
 
-fn refused(what: &str, why: &dyn Display) -> Error {
+pub(super) fn refused(what: &str, why: &dyn Display) -> Error {
     Error::Refused {
         what: what.to_owned(),
         why: why.to_string(),
@@ -214,7 +225,7 @@ fn rollout(live: &mut Live) -> Option<std::sync::Arc<Value>> {
 }
 
 /// The phase, once the controller has seen the spec as it is.
-fn phase(live: &mut Live) -> String {
+pub(super) fn phase(live: &mut Live) -> String {
     let Some(rollout) = rollout(live) else {
         return String::new();
     };
@@ -229,7 +240,7 @@ fn phase(live: &mut Live) -> String {
 }
 
 /// Whether the data plane has somewhere to send people to.
-fn open(live: &Live) -> bool {
+pub(super) fn open(live: &Live) -> bool {
     let config = live.world.dataplane.config();
     let route = config.route(NAMESPACE, HOST, "/");
     route.is_some_and(|route| {
