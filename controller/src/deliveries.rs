@@ -6,11 +6,12 @@ mod job;
 mod repository;
 pub(crate) mod secret;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use tidegate_gitsync::notify::Post;
 use tidegate_gitsync::observed::Kinds;
 use tidegate_gitsync::remote::{
     Forge, ForgeAnswer, ForgeRequest, GitAnswer, GitRequest, Remote, RemoteError,
@@ -36,6 +37,8 @@ pub enum Outside {
     Git(Box<GitRequest>),
     /// To a forge.
     Forge(Box<(Forge, ForgeRequest)>),
+    /// To a chat.
+    Chat(Box<Post>),
 }
 
 /// The answer to an [`Outside`].
@@ -45,6 +48,8 @@ pub enum OutsideAnswer {
     Git(Result<GitAnswer, RemoteError>),
     /// Of a forge.
     Forge(Result<ForgeAnswer, RemoteError>),
+    /// Of a chat.
+    Chat(Result<(), RemoteError>),
 }
 
 /// What is remembered of one Delivery.
@@ -61,6 +66,8 @@ struct Memory {
     drift_at: Option<Timestamp>,
     /// Failures in a row and when to try again, by the kind of work.
     retry: BTreeMap<&'static str, (u32, Timestamp)>,
+    /// What chats were told and is not in the status yet: that may lose a race, and chats do not notice repetitions.
+    notified: BTreeSet<String>,
 }
 
 /// What an API version serves.

@@ -1,8 +1,8 @@
-//! Repositories and forges, for the Deliveries.
+//! Repositories, forges and chats, for the Deliveries.
 
 use std::sync::Arc;
 
-use tidegate_git::{Forges, Git, Options, Protocol};
+use tidegate_git::{Chats, Forges, Git, Options, Protocol};
 use tidegate_gitsync::remote::{GitRequest, RemoteError};
 
 use crate::args::{GitProtocol, RunArgs};
@@ -10,7 +10,7 @@ use crate::deliveries::{Outside, OutsideAnswer};
 use crate::leader::Leadership;
 
 /// All that is asked outside the cluster.
-pub(crate) struct Outsiders(Option<(Git, Forges)>);
+pub(crate) struct Outsiders(Option<(Git, Forges, Chats)>);
 
 impl Outsiders {
     pub(crate) fn new(args: &RunArgs) -> anyhow::Result<Self> {
@@ -19,7 +19,9 @@ impl Outsiders {
         };
         let mut options = Options::new(cache.clone());
         options.protocols = args.git_protocols.iter().copied().map(protocol).collect();
-        Ok(Self(Some((Git::new(options)?, Forges::new()?))))
+        let forges = Forges::new()?;
+        let chats = Chats::beside(&forges);
+        Ok(Self(Some((Git::new(options)?, forges, chats))))
     }
 
     /// Asks. What changes something is asked only while we lead.
@@ -27,19 +29,22 @@ impl Outsiders {
         let refused = |words: &str| RemoteError::Unavailable(words.to_owned());
         let changes = match &question {
             Outside::Git(request) => matches!(**request, GitRequest::Restore(_)),
-            Outside::Forge(_) => true,
+            Outside::Forge(_) | Outside::Chat(_) => true,
         };
         let may = !changes || !leadership.remaining().is_zero();
         match (question, &self.0) {
             (Outside::Git(_), _) if !may => OutsideAnswer::Git(Err(refused("not leading any more"))),
             (Outside::Forge(_), _) if !may => OutsideAnswer::Forge(Err(refused("not leading any more"))),
+            (Outside::Chat(_), _) if !may => OutsideAnswer::Chat(Err(refused("not leading any more"))),
             (Outside::Git(_), None) => OutsideAnswer::Git(Err(refused("--git-cache is not set"))),
             (Outside::Forge(_), None) => OutsideAnswer::Forge(Err(refused("--git-cache is not set"))),
-            (Outside::Git(request), Some((git, _))) => OutsideAnswer::Git(git.answer(*request).await),
-            (Outside::Forge(request), Some((_, forges))) => {
+            (Outside::Chat(_), None) => OutsideAnswer::Chat(Err(refused("--git-cache is not set"))),
+            (Outside::Git(request), Some((git, ..))) => OutsideAnswer::Git(git.answer(*request).await),
+            (Outside::Forge(request), Some((_, forges, _))) => {
                 let (forge, request) = *request;
                 OutsideAnswer::Forge(forges.answer(&forge, request).await)
             }
+            (Outside::Chat(post), Some((.., chats))) => OutsideAnswer::Chat(chats.tell(&post).await),
         }
     }
 }

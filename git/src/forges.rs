@@ -13,6 +13,7 @@ use tidegate_gitsync::remote::{
 use tidegate_gitsync::tree::Oid;
 
 use self::http::Api;
+pub(crate) use self::http::{ReadError, cause, read};
 use crate::SetupError;
 
 /// Longest description of a status: GitHub takes no more.
@@ -36,6 +37,10 @@ impl Forges {
         Ok(Self {
             client: http::client()?,
         })
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
     }
 
     /// Tells a forge something.

@@ -1,10 +1,11 @@
-//! The one process side of [`tidegate_gitsync::remote`]: repositories by a `git` child process, forges by
-//! HTTP.
+//! The one process side of [`tidegate_gitsync::remote`]: repositories by a `git` child process, forges and chats
+//! by HTTP.
 //!
 //! Nothing is ever checked out: objects are read from bare, shallow repositories, so that no hook, filter or
 //! link of a repository can act here.
 
 mod address;
+mod chats;
 mod child;
 mod forges;
 mod repository;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use tidegate_gitsync::render::Limits;
 
 pub use self::address::Protocol;
+pub use self::chats::Chats;
 pub use self::forges::Forges;
 pub use self::repository::Git;
 

@@ -9,6 +9,7 @@ mod digest;
 mod graft;
 mod health;
 mod mac;
+pub mod notify;
 pub mod object;
 pub mod observed;
 pub mod plan;

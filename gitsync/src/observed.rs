@@ -84,6 +84,8 @@ pub struct Observed {
     pub pull_request: Option<Result<ForgeAnswer, RemoteError>>,
     /// What the forge said to statuses, by what was told: see `LedgerEntry::told`.
     pub told: BTreeMap<String, Result<(), RemoteError>>,
+    /// Whether chats took what they were told: see `LedgerEntry::notified`.
+    pub notified: BTreeMap<String, Result<(), RemoteError>>,
     /// Earliest time for each kind of work that failed before.
     pub retry_at: BTreeMap<&'static str, Timestamp>,
 }

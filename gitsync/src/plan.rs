@@ -8,6 +8,7 @@ mod apply;
 mod bundle;
 mod conditions;
 mod head;
+mod notify;
 mod record;
 mod revert;
 mod tell;
@@ -20,6 +21,7 @@ use tidegate_crds::{
 };
 
 use crate::health::{Health, health};
+use crate::notify::Note;
 use crate::object::{ObjectId, PIN_ANNOTATION, RETRY_ANNOTATION, SYNC_ANNOTATION};
 use crate::observed::Observed;
 use crate::remote::ForgeRequest;
@@ -65,12 +67,14 @@ pub enum Task {
     PullRequest(ForgeRequest),
     /// Tell the forge: `told`, under this key.
     Tell(String, ForgeRequest),
+    /// Tell that chat of the spec: `notified`, under this key.
+    Notify(usize, String, Box<Note>),
 }
 
 impl Task {
-    /// Whether it changes the cluster: what is recorded has to be written before.
+    /// Whether it changes the cluster, or may take long and cannot be undone: what is recorded has to be written before.
     fn changes(&self) -> bool {
-        matches!(self, Self::Apply(..) | Self::Delete(..))
+        matches!(self, Self::Apply(..) | Self::Delete(..) | Self::Notify(..))
     }
 }
 
@@ -148,6 +152,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         Draft::take_back,
         Draft::record_in_git,
         Draft::keep_bundles,
+        Draft::notify,
     ];
     for stage in stages {
         if !draft.plan.tasks.is_empty() {

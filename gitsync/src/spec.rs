@@ -6,6 +6,7 @@ use tidegate_crds::{
     RejectedReason,
 };
 
+use crate::notify::{Chat, chats};
 use crate::remote::ForgeKind;
 
 const DEFAULT_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
@@ -21,7 +22,7 @@ pub struct InvalidSpec {
     message: String,
 }
 
-fn invalid(field: &'static str, message: impl Into<String>) -> InvalidSpec {
+pub(crate) fn invalid(field: &'static str, message: impl Into<String>) -> InvalidSpec {
     InvalidSpec {
         field,
         message: message.into(),
@@ -85,6 +86,8 @@ pub struct Spec {
     pub(crate) write_on: Vec<RejectedReason>,
     /// The forge, if it is known.
     pub feedback: Option<Feedback>,
+    /// Chats that are told what became of commits.
+    pub chats: Vec<Chat>,
 }
 
 impl Spec {
@@ -152,6 +155,7 @@ impl Spec {
             action,
             write_on: write_on(on_rejected.write_on)?,
             feedback: forge,
+            chats: chats(&feedback)?,
             write_secret,
             url,
             reference,
@@ -299,7 +303,7 @@ fn write_on(reasons: Vec<RejectedReason>) -> Result<Vec<RejectedReason>, Invalid
 }
 
 /// The host of a repository's address, with its port if it is one of HTTP, and its path without `.git`.
-fn host_and_path(url: &str) -> Option<(String, String, String)> {
+pub(crate) fn host_and_path(url: &str) -> Option<(String, String, String)> {
     let (scheme, host, path) = match url.split_once("://") {
         Some((scheme @ ("https" | "http"), rest)) => {
             let (host, path) = rest.split_once('/')?;

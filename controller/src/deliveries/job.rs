@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tidegate_crds::labels::POD_TEMPLATE_HASH_LABEL;
 use tidegate_crds::{DELIVERY_API_VERSION, Delivery, DeliveryStatus};
 use tidegate_gitsync::bundle::{BUNDLE_KEY, BUNDLE_TYPE, unpack};
+use tidegate_gitsync::notify::{self, ChatKind, Key};
 use tidegate_gitsync::object::ObjectId;
 use tidegate_gitsync::observed::{Observed, Refusal, RunView};
 use tidegate_gitsync::plan::{Event, Plan, RestoreOrder, Task, plan};
@@ -35,6 +36,7 @@ const AUTHOR: (&str, &str) = ("Tidegate", "tidegate@users.noreply.tidegate.io");
 #[derive(Debug)]
 enum Waiting {
     Secret(String),
+    ChatKey(String),
     Task(Task),
     Status,
 }
@@ -47,6 +49,8 @@ pub(crate) struct DeliveryJob {
     spec: Option<Spec>,
     /// Secrets that were read.
     secrets: BTreeMap<String, Result<Credentials, String>>,
+    /// The same, of chats.
+    chat_keys: BTreeMap<String, Result<Key, String>>,
     plan: Option<Plan>,
     rounds: u32,
     /// The difference of the status has been written, or there is none.
@@ -73,6 +77,7 @@ impl DeliveryJob {
             },
             spec,
             secrets: BTreeMap::new(),
+            chat_keys: BTreeMap::new(),
             plan: None,
             rounds: 0,
             written: false,
@@ -232,6 +237,8 @@ impl DeliveryJob {
             .unwrap_or(now);
         let drift_at = *memory.drift_at.get_or_insert(first);
         self.observed.check_drift |= drift_at <= now;
+        let told = memory.notified.iter().map(|key| (key.clone(), Ok(())));
+        self.observed.notified.extend(told);
         self.observed.retry_at = memory.retry.iter().map(|(kind, (_, at))| (*kind, *at)).collect();
         for (version, kinds) in kinds {
             self.observed.kinds.entry(version).or_insert(kinds);
@@ -323,6 +330,7 @@ impl DeliveryJob {
         if self.observed.check_drift {
             memory.drift_at = Some(now.saturating_add(DRIFT).unwrap_or(now));
         }
+        memory.notified.clear();
         let drift_at = memory.drift_at;
         self.wake = [
             plan.wake,
@@ -446,6 +454,20 @@ impl DeliveryJob {
                     return None;
                 }
             },
+            Task::Notify(index, _, note) => match self.chat(*index, &spec) {
+                Ok((kind, key)) => {
+                    let post = notify::post(kind, note, &key, now);
+                    Some(Step::Outside(Outside::Chat(Box::new(post))))
+                }
+                Err(Ok(step)) => {
+                    self.tasks.push_front(task);
+                    return Some(step);
+                }
+                Err(Err(problem)) => {
+                    self.failed_outside(&task, RemoteError::Denied(problem), deliveries, now);
+                    return None;
+                }
+            },
             Task::PullRequest(request) | Task::Tell(_, request) => {
                 match self.credentials(spec.forge_secret.clone()) {
                     Ok(credentials) => forge(request, &spec, credentials),
@@ -499,6 +521,22 @@ impl DeliveryJob {
             Some(Ok(credentials)) => Ok(credentials.clone()),
             Some(Err(_)) => Err(None),
             None => Err(Some(self.read_secret(name))),
+        }
+    }
+
+    /// How to reach a chat; or the step that reads its Secret; or why that is of no use.
+    fn chat(&mut self, index: usize, spec: &Spec) -> Result<(ChatKind, Key), Result<Step, String>> {
+        let Some(chat) = spec.chats.get(index) else {
+            return Err(Err("the spec has no such chat any more".to_owned()));
+        };
+        match self.chat_keys.get(&chat.secret) {
+            Some(Ok(key)) => Ok((chat.kind, key.clone())),
+            Some(Err(problem)) => Err(Err(problem.clone())),
+            None => {
+                let request = Request::get(&SECRETS, &self.key.namespace, &chat.secret);
+                self.waiting = Some(Waiting::ChatKey(chat.secret.clone()));
+                Err(Ok(Step::Request(request)))
+            }
         }
     }
 
@@ -570,7 +608,18 @@ impl DeliveryJob {
         now: Timestamp,
     ) {
         match (self.waiting.take(), answer) {
-            (Some(Waiting::Secret(name)), answer) => self.take_secret(name, answer),
+            (Some(Waiting::Secret(name)), answer) => {
+                if let Some(secret) = self.take_secret(&name, answer) {
+                    let credentials = secret.and_then(|object| secret::credentials(&name, &object));
+                    self.secrets.insert(name, credentials);
+                }
+            }
+            (Some(Waiting::ChatKey(name)), answer) => {
+                if let Some(secret) = self.take_secret(&name, answer) {
+                    let key = secret.and_then(|object| secret::chat_key(&name, &object));
+                    self.chat_keys.insert(name, key);
+                }
+            }
             (Some(Waiting::Status), Ok(object)) => {
                 let events = self
                     .plan
@@ -586,19 +635,23 @@ impl DeliveryJob {
         }
     }
 
-    fn take_secret(&mut self, name: String, answer: Result<Value, Failure>) {
-        let credentials = match answer {
-            Ok(object) => secret::credentials(&name, &object),
-            Err(failure) if failure.is_not_found() => Err(format!(
+    /// A Secret, or why there is none; `None` if that is not known, and the look is given up.
+    fn take_secret(&mut self, name: &str, answer: Result<Value, Failure>) -> Option<Result<Value, String>> {
+        match answer {
+            Ok(object) => Some(Ok(object)),
+            Err(failure) if failure.is_not_found() => Some(Err(format!(
                 "there is no Secret {name} in namespace {}: create it",
                 self.key.namespace
-            )),
-            Err(failure) if failure.code == 403 => {
-                Err(format!("Secret {name} must not be read: {}", failure.message))
+            ))),
+            Err(failure) if failure.code == 403 => Some(Err(format!(
+                "Secret {name} must not be read: {}",
+                failure.message
+            ))),
+            Err(failure) => {
+                self.give_up(failure);
+                None
             }
-            Err(failure) => return self.give_up(failure),
-        };
-        self.secrets.insert(name, credentials);
+        }
     }
 
     fn learn_delivery(&mut self, object: &Value) {
@@ -699,7 +752,12 @@ impl DeliveryJob {
                     .and_then(|packed| unpack(&packed, &digest));
                 self.observed.bundles.insert(digest, rendered.map(Arc::new));
             }
-            Task::Render(_) | Task::Restore(_) | Task::Point(..) | Task::PullRequest(_) | Task::Tell(..) => {}
+            Task::Render(_)
+            | Task::Restore(_)
+            | Task::Point(..)
+            | Task::PullRequest(_)
+            | Task::Tell(..)
+            | Task::Notify(..) => {}
         }
     }
 
@@ -717,8 +775,19 @@ impl DeliveryJob {
             (Task::Render(commit), OutsideAnswer::Git(answer)) => {
                 self.take_rendered(commit, answer, deliveries)
             }
-            (task, OutsideAnswer::Git(Err(error)) | OutsideAnswer::Forge(Err(error))) => {
+            (
+                task,
+                OutsideAnswer::Git(Err(error))
+                | OutsideAnswer::Forge(Err(error))
+                | OutsideAnswer::Chat(Err(error)),
+            ) => {
                 self.failed_outside(&task, error, deliveries, now);
+            }
+            (Task::Notify(index, key, _), OutsideAnswer::Chat(Ok(()))) => {
+                self.forgive(retry_key(index), deliveries);
+                let uid = self.observed.delivery.metadata.uid.clone();
+                deliveries.memory(&self.key, &uid).notified.insert(key.clone());
+                self.observed.notified.insert(key, Ok(()));
             }
             (Task::Restore(_), OutsideAnswer::Git(Ok(answer))) => {
                 self.forgive("write", deliveries);
@@ -792,6 +861,7 @@ impl DeliveryJob {
         let uid = self.observed.delivery.metadata.uid.clone();
         let kind = match task {
             Task::Tell(..) => "feedback",
+            Task::Notify(index, ..) => retry_key(*index),
             Task::Point(..) => "record",
             _ => "write",
         };
@@ -807,9 +877,14 @@ impl DeliveryJob {
                 self.observed.told.insert(key.clone(), Err(error));
                 self.tasks.clear();
             }
+            Task::Notify(_, key, _) => _ = self.observed.notified.insert(key.clone(), Err(error)),
             _ => {}
         }
     }
+}
+
+fn retry_key(chat: usize) -> &'static str {
+    notify::RETRY.get(chat).copied().unwrap_or_default()
 }
 
 /// The newest commit of a status.

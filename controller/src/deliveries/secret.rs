@@ -1,6 +1,7 @@
 //! Credentials out of Secrets, by the keys that Flux and Argo CD use.
 
 use serde_json::Value;
+use tidegate_gitsync::notify::Key;
 use tidegate_gitsync::remote::Credentials;
 
 use crate::base64;
@@ -36,6 +37,20 @@ pub(crate) fn credentials(name: &str, secret: &Value) -> Result<Credentials, Str
             "Secret {name}: holds neither username and password, nor bearerToken, nor identity and known_hosts"
         )),
     }
+}
+
+/// The address of a chat, and what messages to it are signed with.
+///
+/// # Errors
+/// Says which keys it should have; never what is in it.
+pub(crate) fn chat_key(name: &str, secret: &Value) -> Result<Key, String> {
+    let text = |key: &str| base64::decode(secret.get("data")?.get(key)?.as_str()?);
+    let Some(address) = text("address") else {
+        return Err(format!(
+            "Secret {name}: the key address is missing: put the address of the chat into it"
+        ));
+    };
+    Key::new(&address, text("secret").as_deref()).map_err(|problem| format!("Secret {name}: {problem}"))
 }
 
 /// What the webhooks of a Delivery are signed with, if the Secret holds it.
@@ -79,6 +94,13 @@ mod tests {
                 .unwrap_err()
                 .contains("known_hosts is missing")
         );
+        let chat = chat_key(
+            "team",
+            &json!({"data": {"address": "aHR0cHM6Ly9ob29rcy5leGFtcGxlLmNvbS94Cg=="}}),
+        );
+        assert_eq!(chat, Key::new("https://hooks.example.com/x", None));
+        let odd = chat_key("team", &json!({"data": {"address": "Zm9vYmFy"}})).unwrap_err();
+        assert!(odd.starts_with("Secret team: the key address holds no address") && !odd.contains("foobar"));
         assert_eq!(
             webhook_token(&json!({"data": {"token": "Zm9vCg=="}})).as_deref(),
             Some("foo")

@@ -185,6 +185,55 @@ pub struct DeliveryFeedback {
     /// `onRejected.writeSecretRef`, or else of the source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretName>,
+    /// Chats and web servers that are told what became of commits; at most five.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<DeliveryNotify>,
+}
+
+/// A chat or a web server that is told what became of commits.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, rename_all = "camelCase")]
+pub struct DeliveryNotify {
+    /// What it is.
+    #[serde(rename = "type")]
+    pub kind: NotifyType,
+    /// A Secret of this namespace: `address`, the address that is posted to, and for `DingTalk`, `Feishu` and `Webhook`
+    /// optionally `secret`, which messages are signed with.
+    pub secret_ref: SecretName,
+    /// The news that are told. Default `Rejected`, `TakenBack` and `Recovered`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub on: Vec<NotifyOn>,
+}
+
+text_enum! {
+    /// What is told.
+    NotifyType {
+        /// A robot of a group in DingTalk.
+        DingTalk,
+        /// A robot of a group in Feishu or Lark.
+        Feishu,
+        /// A robot of a group in WeCom.
+        WeCom,
+        /// An incoming webhook of Slack, or of what understands the same.
+        Slack,
+        /// Any web server: it gets JSON.
+        Webhook,
+    }
+}
+
+text_enum! {
+    /// News that are worth a message.
+    NotifyOn {
+        /// A commit was rejected, or a good one became unhealthy; tells what the cluster is held at.
+        Rejected,
+        /// A rejected commit was taken back in Git, or a pull request would do so.
+        TakenBack,
+        /// A commit is good, and the one before it was rejected.
+        Recovered,
+        /// A commit is good.
+        Good,
+    }
 }
 
 /// The forge that hosts the repository.

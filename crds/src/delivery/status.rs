@@ -147,6 +147,9 @@ pub struct LedgerEntry {
     /// The state that the forge was told, with the commit: `COMMIT STATE`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub told: Option<String>,
+    /// What each chat was told last, with the commit: `TYPE/SECRET COMMIT NEWS`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notified: Vec<String>,
     /// How it was taken back in Git.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revert: Option<LedgerRevert>,

@@ -245,12 +245,12 @@ fn authorization(scheme: &str, username: &str, password: &str) -> Result<HeaderV
     Ok(value)
 }
 
-enum ReadError {
+pub(crate) enum ReadError {
     Failed(reqwest::Error),
     TooMuch,
 }
 
-async fn read(mut response: Response) -> Result<Vec<u8>, ReadError> {
+pub(crate) async fn read(mut response: Response) -> Result<Vec<u8>, ReadError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(ReadError::Failed)? {
         if body.len() + chunk.len() > MAX_ANSWER {
@@ -262,7 +262,7 @@ async fn read(mut response: Response) -> Result<Vec<u8>, ReadError> {
 }
 
 /// The innermost reason: the operating system's or the TLS library's.
-fn cause(error: &reqwest::Error) -> String {
+pub(crate) fn cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return format!("no answer within {} s", TIMEOUT.as_secs());
     }

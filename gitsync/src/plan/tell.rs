@@ -79,7 +79,7 @@ fn state_of(entry: &LedgerEntry) -> StatusState {
     }
 }
 
-fn description(entry: &LedgerEntry) -> String {
+pub(super) fn description(entry: &LedgerEntry) -> String {
     let words = match &entry.state {
         VerdictState::Verified => "verified by its metrics".to_owned(),
         VerdictState::Deployed => "deployed; nothing was measured".to_owned(),
