@@ -62,6 +62,8 @@ struct Memory {
     closure: Option<(Oid, Closure)>,
     /// A commit that has the same files, or renders to the same.
     same: Option<Oid>,
+    /// The digest that the API server refused, how often in a row, and when to try again.
+    refused: Option<(String, u32, Timestamp)>,
     /// When to compare with Git next.
     drift_at: Option<Timestamp>,
     /// Failures in a row and when to try again, by the kind of work.

@@ -486,6 +486,10 @@ mod tests {
             );
         }
         metrics.forget(|_, _, _| false);
-        assert!(!metrics.page(&controller, true, [0, 0, 0]).contains("name=\"web\""));
+        assert!(
+            !metrics
+                .page(&controller, true, [0, 0, 0])
+                .contains("name=\"web\"")
+        );
     }
 }

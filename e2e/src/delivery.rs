@@ -35,10 +35,20 @@ impl<'n> TestDelivery<'n> {
         for object in [secret, account, binding] {
             namespace.apply(&object.to_string()).await?;
         }
+        let made = Self {
+            namespace,
+            repository,
+        };
+        made.apply_again(spec).await?;
+        Ok(made)
+    }
+
+    /// Applies the Delivery, once more if it is there or was deleted.
+    pub async fn apply_again(&self, spec: &Value) -> Result<()> {
         let mut delivery = json!({
             "apiVersion": "tidegate.io/v1alpha1", "kind": "Delivery", "metadata": { "name": NAME },
             "spec": {
-                "source": { "git": { "url": repository.url(), "path": "prod", "secretRef": { "name": "deploy" } } },
+                "source": { "git": { "url": self.repository.url(), "path": "prod", "secretRef": { "name": "deploy" } } },
                 "interval": "5s",
                 "serviceAccountName": "deployer",
                 "feedback": { "forge": { "type": "Gitea" } },
@@ -50,11 +60,7 @@ impl<'n> TestDelivery<'n> {
         ) {
             into.extend(spec.clone());
         }
-        namespace.apply(&delivery.to_string()).await?;
-        Ok(Self {
-            namespace,
-            repository,
-        })
+        self.namespace.apply(&delivery.to_string()).await
     }
 
     /// The Delivery as it is.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use tidegate_e2e::{
-    Change, Cluster, Gitea, HASH, Namespace, Release, Source, TestDelivery, condition, e2e, entry,
-    eventually, manifests, text,
+    Change, Cluster, Gitea, HASH, Namespace, Release, Source, TestDelivery, Tidegate, condition, e2e, entry,
+    eventually, is_full, manifests, text,
 };
 use tokio::time::Instant;
 
@@ -383,4 +383,162 @@ fn changes<'a>(files: &'a [(&'a str, String)], gone: &'a str) -> Vec<Change<'a>>
         .iter()
         .map(|(path, text)| Change::Write(path, text.as_str()));
     writes.chain([Change::Delete(gone)]).collect()
+}
+
+/// What is seen of the sequence of a rejection, in order: each is a moment to kill the controller at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Moment {
+    Verdict,
+    Pinned,
+    Told,
+    Pushed,
+    Proposed,
+}
+
+/// 4.10 (2): the controller is killed between every two steps of a rejection; the end is the same, with exactly one pull request.
+#[test]
+fn a_kill_between_any_two_steps_changes_nothing() -> Result<()> {
+    e2e(Duration::from_mins(14), async |cluster| {
+        let Some(gitea) = Gitea::start(&cluster).await? else {
+            return Ok(());
+        };
+        let namespace = cluster.namespace("kills").await?;
+        let source = Source::start(&namespace).await?;
+        let spec = json!({ "onRejected": { "action": "RevertPR", "writeSecretRef": { "name": "deploy" } } });
+        let delivery = TestDelivery::create(&namespace, &gitea, &spec).await?;
+        let analysis = json!({
+            "apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": { "name": "success-rate" },
+            "spec": { "args": [{ "name": "version" }], "metrics": [{
+                "name": "rate", "interval": "1s", "count": 1, "failureLimit": 0, "successCondition": "result[0] >= 0.95",
+                "provider": { "prometheus": { "address": source.address(), "query": "rate" } },
+            }] },
+        });
+        let mut files = manifests(&namespace, "v1", &[], &gated("v1"));
+        files.push(("prod/analysis.yaml", analysis.to_string()));
+        let first = push(&delivery, "First version", &files).await?;
+        delivery.wait_state(&first, "Deployed", LIMIT).await?;
+        source.set("value=0").await?;
+        let tidegate = Tidegate::of(&cluster);
+        let all = [
+            Moment::Verdict,
+            Moment::Pinned,
+            Moment::Told,
+            Moment::Pushed,
+            Moment::Proposed,
+        ];
+        // all of them take minutes; the rest is in the simulator, at every write
+        let moments = if is_full() { &all[..] } else { &all[1..3] };
+        for (round, moment) in moments.iter().enumerate() {
+            let version = format!("v{}", round + 2);
+            let bad = push(
+                &delivery,
+                &version,
+                &manifests(&namespace, &version, &[], &gated(&version)),
+            )
+            .await?;
+            let what = format!("the moment {moment:?}");
+            eventually(&what, LIMIT, async || {
+                let seen = delivery.get().await?;
+                let there = match moment {
+                    Moment::Verdict => text(&entry(&seen, &bad), "/state") == "Rejected",
+                    Moment::Pinned => {
+                        text(&entry(&seen, &bad), "/state") == "Rejected"
+                            && runs_version(&namespace, "v1").await?
+                    }
+                    Moment::Told => delivery
+                        .repository
+                        .statuses(&bad)
+                        .await?
+                        .iter()
+                        .any(|status| status.state == "failure"),
+                    Moment::Pushed => delivery
+                        .repository
+                        .branches()
+                        .await?
+                        .iter()
+                        .any(|branch| branch.contains("revert") && branch.ends_with(&bad[..8])),
+                    Moment::Proposed => delivery.repository.pull_requests().await?.len() > round,
+                };
+                Ok(there.then_some(()))
+            })
+            .await?;
+            tidegate.kill().await?;
+            let told = delivery
+                .wait("a pull request takes it back", LIMIT, |d| {
+                    !text(&entry(d, &bad), "/revert/pullRequest").is_empty()
+                })
+                .await?;
+            delivery.wait_status(&bad, "failure", QUICK).await?;
+            assert_eq!(condition(&told, "Pinned"), "True");
+            assert!(runs_version(&namespace, "v1").await?, "{moment:?}");
+            let requests = delivery.repository.pull_requests().await?;
+            assert_eq!(
+                requests.len(),
+                round + 1,
+                "{moment:?}: exactly one for each: {requests:?}"
+            );
+            let failures = delivery.repository.statuses(&bad).await?;
+            let failures = failures.iter().filter(|status| status.state == "failure").count();
+            assert_eq!(failures, 1, "{moment:?}: told once");
+            println!("{moment:?}: {}", text(&entry(&told, &bad), "/revert/pullRequest"));
+        }
+        runs(&namespace, "v1").await
+    })
+}
+
+/// 4.10 (4): a cluster that is made anew starts from the last good commit, and never runs the rejected one.
+#[test]
+fn a_cluster_made_anew_starts_from_what_is_verified() -> Result<()> {
+    e2e(Duration::from_mins(6), async |cluster| {
+        let Some(gitea) = Gitea::start(&cluster).await? else {
+            return Ok(());
+        };
+        let spec = json!({
+            "bootstrapFrom": "Verified", "onRejected": { "action": "Pin", "writeSecretRef": { "name": "deploy" } },
+        });
+        let before = cluster.namespace("anew").await?;
+        let source = Source::start(&before).await?;
+        let delivery = TestDelivery::create(&before, &gitea, &spec).await?;
+        let analysis = json!({
+            "apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": { "name": "success-rate" },
+            "spec": { "args": [{ "name": "version" }], "metrics": [{
+                "name": "rate", "interval": "1s", "count": 1, "failureLimit": 0, "successCondition": "result[0] >= 0.95",
+                "provider": { "prometheus": { "address": source.address(), "query": "rate" } },
+            }] },
+        });
+        let mut files = manifests(&before, "v1", &[], &gated("v1"));
+        files.push(("prod/analysis.yaml", analysis.to_string()));
+        let good = push(&delivery, "Good", &files).await?;
+        delivery.wait_state(&good, "Deployed", LIMIT).await?;
+        source.set("value=0").await?;
+        let bad = push(&delivery, "Bad", &manifests(&before, "v2", &[], &gated("v2"))).await?;
+        delivery.wait_state(&bad, "Rejected", LIMIT).await?;
+        delivery
+            .wait("both are recorded", QUICK, |d| {
+                text(d, "/status/recordedVerified") == good && text(d, "/status/recordedRejected") == bad
+            })
+            .await?;
+        // the same namespace without anything in it, as a restored cluster would find it
+        before.delete("deliveries.tidegate.io", "shop").await?;
+        before.delete("rollouts.argoproj.io", "web").await?;
+        eventually("the pods are gone", LIMIT, async || {
+            Ok(before.list("pods", "app=web").await?.is_empty().then_some(()))
+        })
+        .await?;
+        let mut happenings = before.watch("pods").await?;
+        delivery.apply_again(&spec).await?;
+        delivery.wait_state(&good, "Deployed", LIMIT).await?;
+        let seen = delivery.wait_state(&bad, "Rejected", LIMIT).await?;
+        assert_eq!(condition(&seen, "GitAhead"), "True", "{seen}");
+        runs(&before, "v1").await?;
+        while let Ok(happening) = happenings.try_recv() {
+            let variable = text(&happening.object, "/spec/containers/0/env/0/value").to_owned();
+            assert_ne!(
+                variable, "v2",
+                "the rejected version never ran: {}",
+                happening.object
+            );
+        }
+        Ok(())
+    })
 }

@@ -117,8 +117,15 @@ impl Git {
         let answer = match request {
             GitRequest::Heads { refs, .. } => work.heads(&refs).await.map(GitAnswer::Heads),
             GitRequest::Render {
-                commit, path, known, ..
-            } => work.render(&commit, &path, known.as_ref()).await,
+                commit,
+                path,
+                known,
+                signers,
+                ..
+            } => {
+                work.render(&commit, &path, known.as_ref(), signers.as_deref())
+                    .await
+            }
             GitRequest::Point {
                 reference, commit, ..
             } => work.point(&reference, &commit).await,

@@ -20,6 +20,8 @@ pub(crate) struct Wanted {
     pub(crate) id: ObjectId,
     pub(crate) body: Value,
     pub(crate) place: Place,
+    /// Waves are applied one after the other, lowest first, each when the one before is healthy.
+    pub(crate) wave: i64,
     /// It may be refused before others of this commit are there: its kind or namespace comes with them.
     pub(crate) later: bool,
 }
@@ -89,18 +91,23 @@ impl Desired {
                 );
                 return Err(Obstacle::Wrong(message));
             }
+            let wave = match wave(value) {
+                Ok(wave) => wave,
+                Err(problem) => return Err(Obstacle::Wrong(format!("{place}: {}: {problem}", id.words()))),
+            };
             let later = served.is_none() || namespaces.contains(id.namespace.as_str());
             objects.push(Wanted {
                 id,
                 body,
                 place: place.clone(),
+                wave,
                 later,
             });
         }
         if !unknown.is_empty() {
             return Err(Obstacle::Unknown(unknown));
         }
-        objects.sort_by_key(|object| rank(&object.id));
+        objects.sort_by_key(|object| (object.wave, rank(&object.id)));
         if let Some(twice) = twice(&objects) {
             return Err(Obstacle::Wrong(twice));
         }
@@ -146,6 +153,26 @@ impl Desired {
         digest
             .and_then(|digest| digest.get(..16).map(str::to_owned))
             .unwrap_or_default()
+    }
+}
+
+/// The wave that an object says it belongs to, as Argo CD's annotation has it; 0 if it says nothing.
+fn wave(object: &Value) -> Result<i64, String> {
+    let annotation = |key: &str| object.get("metadata")?.get("annotations")?.get(key)?.as_str();
+    for key in ["argocd.argoproj.io/hook", "helm.sh/hook"] {
+        if annotation(key).is_some() {
+            return Err(format!(
+                "the annotation {key} is not supported yet: run it as an ordinary Job, or take it out"
+            ));
+        }
+    }
+    let key = "argocd.argoproj.io/sync-wave";
+    match annotation(key) {
+        None => Ok(0),
+        Some(text) => text
+            .trim()
+            .parse()
+            .map_err(|_| format!("the annotation {key} is {text:?}: use a whole number")),
     }
 }
 

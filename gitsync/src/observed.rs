@@ -86,6 +86,8 @@ pub struct Observed {
     pub told: BTreeMap<String, Result<(), RemoteError>>,
     /// Whether chats took what they were told: see `LedgerEntry::notified`.
     pub notified: BTreeMap<String, Result<(), RemoteError>>,
+    /// The digest that the API server refused, and when to try it again.
+    pub refused: Option<(String, Timestamp)>,
     /// Earliest time for each kind of work that failed before.
     pub retry_at: BTreeMap<&'static str, Timestamp>,
 }

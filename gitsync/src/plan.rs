@@ -35,8 +35,6 @@ const HEALTH: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(2), 
 const LEDGER: usize = 10;
 /// Longest text that goes into a status.
 const MAX_MESSAGE: usize = 1000;
-/// What failed is tried again after about as long as it has been failing, between these.
-const RETRY: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(10), SignedDuration::from_mins(5));
 
 /// Something to ask or to do. The answer goes into the field of [`Observed`] that is named here.
 #[derive(Clone, Debug, PartialEq)]
@@ -224,12 +222,6 @@ impl<'a> Draft<'a> {
     fn wake_at(&mut self, at: Timestamp) {
         let wake = &mut self.plan.wake;
         *wake = Some(wake.map_or(at, |wake| wake.min(at)));
-    }
-
-    /// Looks again after about as long as it has been so since then.
-    fn wake_after_failing_since(&mut self, since: Timestamp) {
-        let wait = self.now.duration_since(since).clamp(RETRY.0, RETRY.1);
-        self.wake_at(self.now.saturating_add(wait).unwrap_or(self.now));
     }
 
     fn tell_event(&mut self, warning: bool, reason: &'static str, message: String, occurrence: String) {
@@ -435,34 +427,43 @@ impl<'a> Draft<'a> {
             return waits(entry.state.clone(), entry.message.clone());
         }
         for id in &ids {
-            let words = |problem: &str| format!("{}: {problem}", id.words());
-            let how = match self.observed.live.get(id) {
-                Some(Ok(Some(live))) => health(id, live),
-                Some(Ok(None)) => Health::Progressing("is not there".to_owned()),
-                Some(Err(refusal)) => Health::Progressing(refusal.message.clone()),
-                None => Health::Current,
-            };
-            match how {
-                Health::Current => {}
-                Health::Progressing(problem) => {
-                    let since = entry.since.map_or(self.now, Timestamp::from);
-                    let wait = self.now.duration_since(since).clamp(HEALTH.0, HEALTH.1);
-                    self.wake_at(self.now.saturating_add(wait).unwrap_or(self.now));
-                    return waits(VerdictState::Progressing, words(&problem));
-                }
-                Health::Failed(problem) => {
-                    let reason = match id.kind.as_str() {
-                        "Job" => RejectedReason::HookFailed,
-                        _ => RejectedReason::DeadlineExceeded,
-                    };
-                    return Judged {
-                        reason: Some(reason),
-                        ..waits(VerdictState::Rejected, words(&problem))
-                    };
-                }
+            if let Some(Ok(Some(live))) = self.observed.live.get(id)
+                && let Health::Failed(problem) = health(id, live)
+            {
+                let reason = match id.kind.as_str() {
+                    "Job" => RejectedReason::HookFailed,
+                    _ => RejectedReason::DeadlineExceeded,
+                };
+                return Judged {
+                    reason: Some(reason),
+                    ..waits(VerdictState::Rejected, format!("{}: {problem}", id.words()))
+                };
             }
         }
+        if let Some(problem) = ids.iter().find_map(|id| self.unhealthy(id)) {
+            self.wake_for_health(entry.since.map_or(self.now, Timestamp::from));
+            return waits(VerdictState::Progressing, problem);
+        }
         judged
+    }
+
+    /// What is wrong with an object that was read, in words.
+    fn unhealthy(&self, id: &ObjectId) -> Option<String> {
+        let problem = match self.observed.live.get(id)? {
+            Ok(Some(live)) => match health(id, live) {
+                Health::Current => return None,
+                Health::Progressing(problem) | Health::Failed(problem) => problem,
+            },
+            Ok(None) => "is not there".to_owned(),
+            Err(refusal) => refusal.message.clone(),
+        };
+        Some(format!("{}: {problem}", id.words()))
+    }
+
+    /// Objects on their way are read again after about as long as it has been.
+    fn wake_for_health(&mut self, since: Timestamp) {
+        let wait = self.now.duration_since(since).clamp(HEALTH.0, HEALTH.1);
+        self.wake_at(self.now.saturating_add(wait).unwrap_or(self.now));
     }
 
     /// Where a rejection goes back to: the newest commit that counts as good.
@@ -518,6 +519,9 @@ impl<'a> Draft<'a> {
         if digest(&target) != digest(&before) {
             if let Some(old) = digest(&before) {
                 self.supersede(&old);
+            }
+            if let Some(entry) = digest(&target).and_then(|digest| self.entry_mut(&digest)) {
+                entry.wave = None;
             }
             if why == TargetReason::Pinned
                 && let Some(target) = &target

@@ -69,6 +69,8 @@ pub enum GitRequest {
         path: String,
         /// What an earlier commit was rendered from.
         known: Option<Closure>,
+        /// Lines of an `allowed_signers` file of OpenSSH: then the commit's signature is checked.
+        signers: Option<String>,
     },
     /// Makes a ref of our own point to a commit that is there, wherever it pointed before. Answered by [`GitAnswer::Pointed`].
     Point {
@@ -122,6 +124,8 @@ pub struct CommitInfo {
     pub trailers: Vec<(String, String)>,
     /// When it was committed.
     pub time: Timestamp,
+    /// Why its signature is not good, if one was asked for and is not.
+    pub unsigned: Option<String>,
 }
 
 /// The answer to a [`GitRequest`].

@@ -12,6 +12,9 @@ use crate::tree::{Closure, EntryKind, Recorded, Tree, TreeError};
 /// Names of files that make a folder one that Kustomize builds.
 pub(crate) const KUSTOMIZATION: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
+/// Name of the file that makes a folder a Helm chart.
+const CHART: &str = "Chart.yaml";
+
 /// What a commit may cost to render.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -118,16 +121,21 @@ pub fn render(tree: &dyn Tree, path: &str, limits: &Limits) -> Result<Rendered, 
         }
     }
     let tree = Recorded::new(tree);
-    let kustomization = |name: &str| {
-        let file = if path.is_empty() {
+    let file = |name: &str| {
+        if path.is_empty() {
             name.to_owned()
         } else {
             format!("{path}/{name}")
-        };
-        tree.entry(&file).is_some()
+        }
     };
-    let manifests = if KUSTOMIZATION.iter().any(|name| kustomization(name)) {
+    let has = |name: &str| tree.entry(&file(name)).is_some();
+    let manifests = if KUSTOMIZATION.iter().any(|name| has(name)) {
         kustomize::build(&tree, path, limits)?
+    } else if has(CHART) {
+        return Err(RenderError::File {
+            path: file(CHART),
+            message: "Helm charts are not rendered yet: commit what `helm template` prints".to_owned(),
+        });
     } else {
         plain::folder(&tree, path, limits)?
     };

@@ -62,6 +62,8 @@ pub struct Spec {
     pub url: String,
     /// Secret for reading.
     pub secret: Option<String>,
+    /// Secret with those whose signatures count; `None`: no signature is asked for.
+    pub signers_secret: Option<String>,
     /// Secret for writing.
     pub write_secret: Option<String>,
     /// Secret for the forge.
@@ -138,6 +140,7 @@ impl Spec {
         let prune = spec.prune.clone().unwrap_or_default();
         let verify = spec.verify.clone().unwrap_or_default();
         Ok(Self {
+            signers_secret: git.verify.as_ref().map(|verify| verify.secret_ref.name.clone()),
             secret: read_secret,
             forge_secret,
             path: path(git)?,

@@ -36,6 +36,7 @@ const AUTHOR: (&str, &str) = ("Tidegate", "tidegate@users.noreply.tidegate.io");
 #[derive(Debug)]
 enum Waiting {
     Secret(String),
+    Signers(String),
     ChatKey(String),
     Task(Task),
     Status,
@@ -49,6 +50,8 @@ pub(crate) struct DeliveryJob {
     spec: Option<Spec>,
     /// Secrets that were read.
     secrets: BTreeMap<String, Result<Credentials, String>>,
+    /// Lists of signers that were read.
+    signers: BTreeMap<String, Result<String, String>>,
     /// The same, of chats.
     chat_keys: BTreeMap<String, Result<Key, String>>,
     plan: Option<Plan>,
@@ -77,6 +80,7 @@ impl DeliveryJob {
             },
             spec,
             secrets: BTreeMap::new(),
+            signers: BTreeMap::new(),
             chat_keys: BTreeMap::new(),
             plan: None,
             rounds: 0,
@@ -239,6 +243,8 @@ impl DeliveryJob {
         self.observed.check_drift |= drift_at <= now;
         let told = memory.notified.iter().map(|key| (key.clone(), Ok(())));
         self.observed.notified.extend(told);
+        let refused = memory.refused.as_ref();
+        self.observed.refused = refused.map(|(digest, _, at)| (digest.clone(), *at));
         self.observed.retry_at = memory.retry.iter().map(|(kind, (_, at))| (*kind, *at)).collect();
         for (version, kinds) in kinds {
             self.observed.kinds.entry(version).or_insert(kinds);
@@ -331,9 +337,38 @@ impl DeliveryJob {
             memory.drift_at = Some(now.saturating_add(DRIFT).unwrap_or(now));
         }
         memory.notified.clear();
+        let refused = self
+            .observed
+            .tried
+            .values()
+            .chain(self.observed.applied.values())
+            .any(Result::is_err);
+        match &plan.status.target {
+            Some(target) if plan.status.applied.as_ref() != Some(target) => {
+                let before = memory
+                    .refused
+                    .take()
+                    .filter(|(digest, ..)| *digest == target.digest);
+                memory.refused = match before {
+                    before if !refused => before,
+                    before => {
+                        let failures = before.map_or(0, |(_, failures, _)| failures.saturating_add(1));
+                        let at = now.saturating_add(retry_delay(failures)).unwrap_or(now);
+                        Some((target.digest.clone(), failures, at))
+                    }
+                };
+            }
+            _ => memory.refused = None,
+        }
+        let refused_until = memory
+            .refused
+            .as_ref()
+            .map(|(_, _, at)| *at)
+            .filter(|at| *at > now);
         let drift_at = memory.drift_at;
         self.wake = [
             plan.wake,
+            refused_until,
             drift_at,
             memory
                 .retry
@@ -392,7 +427,17 @@ impl DeliveryJob {
     fn carry_out(&mut self, task: Task, deliveries: &mut Deliveries, now: Timestamp) -> Option<Step> {
         let spec = self.spec.clone()?;
         let step = match &task {
-            Task::Render(commit) => self.render(commit, &spec, deliveries),
+            Task::Render(commit) => {
+                if let Some(name) = spec.signers_secret.clone()
+                    && !self.signers.contains_key(&name)
+                {
+                    self.tasks.push_front(task);
+                    let request = Request::get(&SECRETS, &self.key.namespace, &name);
+                    self.waiting = Some(Waiting::Signers(name));
+                    return Some(Step::Request(request));
+                }
+                self.render(commit, &spec, deliveries)
+            }
             Task::Discover(api_version) => Some(Step::Request(Request::discover(api_version))),
             Task::Read(id) => self.request(Verb::Get, id, Value::Null, &spec, deliveries),
             Task::Try(id, body) => {
@@ -553,6 +598,19 @@ impl DeliveryJob {
             self.observed.rendered.insert(commit.clone(), Err(error));
             return None;
         };
+        let signers = match spec
+            .signers_secret
+            .as_ref()
+            .and_then(|name| self.signers.get(name))
+        {
+            None => None,
+            Some(Ok(signers)) => Some(signers.clone()),
+            Some(Err(problem)) => {
+                let error = RemoteError::Denied(problem.clone());
+                self.observed.rendered.insert(commit.clone(), Err(error));
+                return None;
+            }
+        };
         self.rendering_head = self.observed.tip.as_ref() == Some(commit);
         // "The same as the one in the status" is an answer only for a commit that is not in the status yet.
         let recorded = recorded_head(&self.observed.delivery.status);
@@ -566,6 +624,7 @@ impl DeliveryJob {
             commit: commit.clone(),
             path: spec.path.clone(),
             known,
+            signers,
         }))))
     }
 
@@ -608,6 +667,12 @@ impl DeliveryJob {
         now: Timestamp,
     ) {
         match (self.waiting.take(), answer) {
+            (Some(Waiting::Signers(name)), answer) => {
+                if let Some(secret) = self.take_secret(&name, answer) {
+                    let signers = secret.and_then(|object| secret::signers(&name, &object));
+                    self.signers.insert(name, signers);
+                }
+            }
             (Some(Waiting::Secret(name)), answer) => {
                 if let Some(secret) = self.take_secret(&name, answer) {
                     let credentials = secret.and_then(|object| secret::credentials(&name, &object));

@@ -47,11 +47,11 @@ impl Repositories {
             self.of.insert(key.clone(), remote.clone());
         }
         let repository = self.known.entry(remote.clone()).or_default();
-        let follower = Follower {
-            references,
-            interval,
-        };
-        let unknown = follower.references.iter().any(|reference| !repository.heads.contains_key(reference));
+        let follower = Follower { references, interval };
+        let unknown = follower
+            .references
+            .iter()
+            .any(|reference| !repository.heads.contains_key(reference));
         let changed = repository.followers.insert(key.clone(), follower.clone()) != Some(follower);
         changed && unknown
     }
@@ -156,7 +156,8 @@ impl Repositories {
         let due = now.saturating_add(wait.saturating_add(jitter)).unwrap_or(now);
         let look = |(key, follower): (&ObjectKey, &Follower)| {
             let differs = |reference: &String| before.0.get(reference) != repository.heads.get(reference);
-            let changed = follower.references.first().is_some_and(differs) || before.1 != repository.trouble.is_some();
+            let changed =
+                follower.references.first().is_some_and(differs) || before.1 != repository.trouble.is_some();
             changed.then(|| key.clone())
         };
         (Some(due), repository.followers.iter().filter_map(look).collect())

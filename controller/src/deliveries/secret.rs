@@ -60,6 +60,17 @@ pub(crate) fn webhook_token(secret: &Value) -> Option<String> {
     Some(token.trim_end_matches(['\r', '\n']).to_owned()).filter(|token| !token.is_empty())
 }
 
+/// The list of those whose signatures count.
+pub(crate) fn signers(name: &str, secret: &Value) -> Result<String, String> {
+    let encoded = secret
+        .get("data")
+        .and_then(|data| data.get("allowed_signers")?.as_str());
+    let text = encoded.and_then(base64::decode);
+    text.ok_or_else(|| {
+        format!("Secret {name}: the key allowed_signers is missing: put a line for each signer into it")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

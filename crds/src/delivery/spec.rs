@@ -59,6 +59,9 @@ pub struct DeliveryGit {
     /// The folder, from the root of the repository. Default: all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Takes only commits with an SSH signature of somebody who is named here. Default: all commits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<DeliverySignatures>,
     /// A Secret of this namespace: `username` and `password`, or `bearerToken`; for SSH `identity` and `known_hosts`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretName>,
@@ -66,6 +69,16 @@ pub struct DeliveryGit {
     /// `/hook/NAMESPACE/NAME` is looked at at once. One webhook does for all Deliveries of a repository.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook_secret_ref: Option<SecretName>,
+}
+
+/// Whose commits are taken.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, rename_all = "camelCase")]
+pub struct DeliverySignatures {
+    /// A Secret of this namespace whose key `allowed_signers` is a file of that name of OpenSSH: one line for each key, with
+    /// who it belongs to. A commit that none of them has signed is rejected.
+    pub secret_ref: SecretName,
 }
 
 /// What is followed: exactly one of these.
@@ -282,6 +295,8 @@ text_enum! {
         ApplyFailed,
         /// The files of the commit are not valid manifests.
         RenderFailed,
+        /// Nobody who may has signed it.
+        NotSigned,
         /// It would release again what was rejected before.
         Quarantined,
     }

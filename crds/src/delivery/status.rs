@@ -129,6 +129,9 @@ pub struct LedgerEntry {
     /// The Rollouts of the commit.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rollouts: Vec<LedgerRollout>,
+    /// The last wave of it that is applied, while others are missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wave: Option<i64>,
     /// Other objects that have to be healthy: `GROUP/VERSION/KIND/NAMESPACE/NAME`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub watched: Vec<String>,
@@ -150,6 +153,9 @@ pub struct LedgerEntry {
     /// What each chat was told last, with the commit: `TYPE/SECRET COMMIT NEWS`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notified: Vec<String>,
+    /// The state that the comment on its pull request shows, with the commit: `COMMIT STATE`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commented: Option<String>,
     /// How it was taken back in Git.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revert: Option<LedgerRevert>,

@@ -174,6 +174,16 @@ impl Repository {
         Ok(())
     }
 
+    /// Names of its branches.
+    pub async fn branches(&self) -> Result<Vec<String>> {
+        let path = self.path(&format!("/branches?limit={MOST}"));
+        let branches: Vec<Value> = self.actor.read(&path).await?;
+        Ok(branches
+            .iter()
+            .map(|branch| text(branch, "/name").to_owned())
+            .collect())
+    }
+
     /// The commit that a branch is at.
     pub async fn head(&self, branch: &str) -> Result<String> {
         let head = self.find_head(branch).await?;

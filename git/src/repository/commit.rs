@@ -22,6 +22,7 @@ pub(super) fn parse(output: &[u8]) -> Option<(Oid, CommitInfo)> {
         author: quote(author),
         trailers: trailers(message),
         time: Timestamp::from_second(time.parse().ok()?).ok()?,
+        unsigned: None,
     };
     Some((Oid::parse(tree)?, info))
 }
@@ -93,6 +94,7 @@ mod tests {
                 author: "Ann".to_owned(),
                 trailers,
                 time: Timestamp::from_second(1_700_000_000).unwrap(),
+                unsigned: None,
             };
             assert_eq!(info, expected, "{message:?}");
         }

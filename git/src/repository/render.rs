@@ -8,6 +8,8 @@ use tidegate_gitsync::tree::{Closure, Oid};
 
 use super::files::Files;
 use super::{Commit, Work};
+use crate::child::Call;
+use crate::trouble;
 
 impl Work<'_> {
     /// Renders a folder of a commit, unless it has the same files as a known one.
@@ -16,6 +18,7 @@ impl Work<'_> {
         oid: &Oid,
         path: &str,
         known: Option<&Closure>,
+        signers: Option<&str>,
     ) -> Result<GitAnswer, RemoteError> {
         let commit = self.commit(oid).await?;
         if known.is_some_and(|known| known.holds(&self.files(&commit))) {
@@ -24,7 +27,51 @@ impl Work<'_> {
         // its listing may have outlived it
         self.ensure(oid).await?;
         let rendered = self.render_here(&commit, path).await?;
-        Ok(GitAnswer::Rendered(Box::new((commit.info, rendered))))
+        let mut info = commit.info;
+        if let Some(signers) = signers {
+            info.unsigned = self.unsigned(oid, signers).await?;
+        }
+        Ok(GitAnswer::Rendered(Box::new((info, rendered))))
+    }
+
+    /// Why a commit is not signed by one of these, if it is not.
+    async fn unsigned(&self, oid: &Oid, signers: &str) -> Result<Option<String>, RemoteError> {
+        let unwritten = |error: std::io::Error| {
+            RemoteError::Unavailable(format!("the signers cannot be written: {error}"))
+        };
+        let folder = tempfile::Builder::new()
+            .prefix("signers")
+            .tempdir_in(&self.git.children.private)
+            .map_err(unwritten)?;
+        let file = folder.path().join("allowed_signers");
+        std::fs::write(&file, signers).map_err(unwritten)?;
+        let variable = format!("gpg.ssh.allowedSignersFile={}", file.display());
+        let args = [
+            "-c",
+            &variable,
+            "-c",
+            "gpg.program=false",
+            "verify-commit",
+            "--raw",
+            oid.as_str(),
+        ];
+        let call = Call {
+            args: args.map(str::to_owned).into(),
+            repository: Some(&self.repository.folder),
+            max_output: 1 << 20,
+            ..Call::default()
+        };
+        let doing = self.doing("check a signature of");
+        let ended = self.git.children.run(call).await;
+        let ended = ended.map_err(|stopped| trouble::stopped(&doing, &stopped))?;
+        Ok((!ended.success).then(|| {
+            let words = trouble::quote(ended.complaint.lines().next_back().unwrap_or_default());
+            if words.is_empty() {
+                "it has no SSH signature".to_owned()
+            } else {
+                words
+            }
+        }))
     }
 
     /// Renders a commit that is here.

@@ -111,6 +111,7 @@ impl World {
             commit: commit.clone(),
             path: path.to_owned(),
             known: known.cloned(),
+            signers: None,
         }
     }
 
@@ -220,6 +221,7 @@ async fn a_folder_is_rendered_and_only_again_when_it_changed() {
             author: "Ann".to_owned(),
             trailers: vec![("Reviewed-by".to_owned(), "Bob".to_owned())],
             time: Timestamp::from_second(1_700_000_000).unwrap(),
+            unsigned: None,
         }
     );
     let rendered = rendered.unwrap();
@@ -335,10 +337,10 @@ async fn a_server_that_gives_out_branches_only() {
         access,
         repository,
     };
-    let error = work.render(&first, "", None).await.unwrap_err();
+    let error = work.render(&first, "", None, None).await.unwrap_err();
     assert!(matches!(error, RemoteError::NotFound(_)), "{error:?}");
     work.heads(&["refs/heads/main".to_owned()]).await.unwrap();
-    match work.render(&first, "", None).await.unwrap() {
+    match work.render(&first, "", None, None).await.unwrap() {
         GitAnswer::Rendered(rendered) => assert_eq!(names(&rendered.1.unwrap()), ["a"]),
         other => panic!("{other:?}"),
     }
@@ -563,6 +565,62 @@ async fn a_person_who_was_faster_wins() {
         Ok(GitAnswer::Restored(fixed.clone()))
     );
     assert_eq!(world.git("origin.git", &["rev-parse", "side"]), fixed.as_str());
+}
+
+#[tokio::test]
+async fn only_a_commit_that_is_signed_by_who_may_is_signed() {
+    let world = World::new();
+    let git = world.ours();
+    let keys = world.folder.path().join("keys");
+    std::fs::create_dir(&keys).unwrap();
+    let key = |name: &str| {
+        let file = keys.join(name);
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"])
+            .arg(&file)
+            .status();
+        assert!(made.unwrap().success());
+        file
+    };
+    let (theirs, strangers) = (key("developer"), key("stranger"));
+    let public = std::fs::read_to_string(theirs.with_extension("pub")).unwrap();
+    let signers = format!("developer@example.com {public}");
+    let signed_by = |file: &Path, what: &str| {
+        world.write("a.yaml", &map(what));
+        world.git("clone", &["add", "--all"]);
+        let signing_key = format!("user.signingKey={}", file.display());
+        let args = [
+            "-c",
+            "gpg.format=ssh",
+            "-c",
+            &signing_key,
+            "commit",
+            "--quiet",
+            "--gpg-sign",
+            "--message",
+            what,
+        ];
+        world.git("clone", &args);
+        world.push("main")
+    };
+    let good = signed_by(&theirs, "good");
+    let bad = signed_by(&strangers, "stranger");
+    world.write("a.yaml", &map("unsigned"));
+    world.git("clone", &["commit", "--quiet", "--all", "--message", "Unsigned"]);
+    let unsigned = world.push("main");
+    for (commit, is_signed) in [(good, true), (bad, false), (unsigned, false)] {
+        let request = GitRequest::Render {
+            remote: world.remote(),
+            commit,
+            path: String::new(),
+            known: None,
+            signers: Some(signers.clone()),
+        };
+        let Ok(GitAnswer::Rendered(rendered)) = git.answer(request).await else {
+            panic!("it is rendered");
+        };
+        assert_eq!(rendered.0.unsigned.is_none(), is_signed, "{:?}", rendered.0);
+    }
 }
 
 #[tokio::test]

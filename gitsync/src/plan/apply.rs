@@ -111,39 +111,34 @@ impl Draft<'_> {
         Err(failed.map_or_else(gone, |error| Missing::Gone(error.to_string())))
     }
 
-    /// A commit comes into the cluster.
+    /// A commit comes into the cluster, wave by wave; everything is tried before anything is applied.
     fn release(&mut self, spec: &Spec, desired: &Desired, digest: &str) {
-        if let Some(since) = self.refused_before(digest) {
-            // It is tried again, later and later.
-            let wait = self
-                .now
-                .duration_since(since)
-                .clamp(super::RETRY.0, super::RETRY.1);
-            let due = since.saturating_add(wait).unwrap_or(self.now);
-            if due > self.now {
-                self.wake_at(due);
-                return;
-            }
-        }
-        let reads = desired
-            .objects
-            .iter()
-            .filter(|object| desired.owned.needs_live(&object.id));
-        let reads: Vec<Task> = reads
-            .filter(|object| !self.observed.live.contains_key(&object.id))
-            .map(|object| Task::Read(object.id.clone()))
-            .collect();
-        if !reads.is_empty() {
-            self.plan.tasks = reads;
+        let waiting = self.observed.refused.as_ref();
+        if waiting.is_some_and(|(of, at)| of == digest && *at > self.now) {
             return;
         }
-        let tries: Vec<Task> = desired
+        let begun = self.entry(digest).and_then(|entry| entry.wave);
+        let missing: Vec<&Wanted> = desired
             .objects
             .iter()
-            .filter(|object| {
-                !self.observed.tried.contains_key(&object.id)
-                    && !self.observed.applied.contains_key(&object.id)
-            })
+            .filter(|object| begun.is_none_or(|begun| object.wave > begun))
+            .collect();
+        let reads = missing
+            .iter()
+            .filter(|object| desired.owned.needs_live(&object.id));
+        if self.ask_for(
+            reads.copied(),
+            |draft, id| draft.observed.live.contains_key(id),
+            read,
+        ) {
+            return;
+        }
+        let tried = |draft: &Self, id: &ObjectId| {
+            draft.observed.tried.contains_key(id) || draft.observed.applied.contains_key(id)
+        };
+        let tries: Vec<Task> = missing
+            .iter()
+            .filter(|object| begun.is_none() && !tried(self, &object.id))
             .map(|object| Task::Try(object.id.clone(), self.body(desired, object)))
             .collect();
         if !tries.is_empty() {
@@ -151,15 +146,15 @@ impl Draft<'_> {
             return;
         }
         // Whose it is, of what is there already and not ours yet.
-        let strangers = desired.objects.iter().filter(|object| {
-            !self.in_inventory(&object.id)
-                && self.exists(&object.id)
-                && !self.observed.live.contains_key(&object.id)
-                && !self.observed.applied.contains_key(&object.id)
-        });
-        let strangers: Vec<Task> = strangers.map(|object| Task::Read(object.id.clone())).collect();
-        if !strangers.is_empty() {
-            self.plan.tasks = strangers;
+        let strangers = missing
+            .iter()
+            .filter(|object| !self.in_inventory(&object.id) && self.exists(&object.id))
+            .copied();
+        let strangers: Vec<&Wanted> = strangers.collect();
+        let known = |draft: &Self, id: &ObjectId| {
+            draft.observed.live.contains_key(id) || draft.observed.applied.contains_key(id)
+        };
+        if self.ask_for(strangers.into_iter(), known, read) {
             return;
         }
         if let Some(problem) = self.refusal(desired) {
@@ -167,11 +162,21 @@ impl Draft<'_> {
             return;
         }
         self.note_inventory(desired);
-        let missing = desired
-            .objects
+        if let Some(begun) = begun
+            && self.waits_for_wave(desired, begun, digest)
+        {
+            return;
+        }
+        let Some(wave) = missing.iter().map(|object| object.wave).min() else {
+            return self.complete(spec, desired, digest);
+        };
+        let of_wave: Vec<&Wanted> = missing
             .iter()
-            .filter(|object| !matches!(self.observed.applied.get(&object.id), Some(Ok(_))));
-        let applies: Vec<Task> = missing
+            .filter(|object| object.wave == wave)
+            .copied()
+            .collect();
+        let applies: Vec<Task> = of_wave
+            .iter()
             .filter(|object| !self.observed.applied.contains_key(&object.id))
             .map(|object| Task::Apply(object.id.clone(), self.body(desired, object)))
             .collect();
@@ -179,18 +184,60 @@ impl Draft<'_> {
             self.plan.tasks = applies;
             return;
         }
-        let failed = desired
-            .objects
+        let failed = of_wave
             .iter()
             .find_map(|object| match self.observed.applied.get(&object.id) {
                 Some(Err(refusal)) => Some(refused(object, refusal)),
                 _ => None,
             });
         if let Some(problem) = failed {
-            self.refuse(digest, &problem);
-            return;
+            return self.refuse(digest, &problem);
         }
-        self.complete(spec, desired, digest);
+        if missing.len() == of_wave.len() {
+            return self.complete(spec, desired, digest);
+        }
+        if let Some(entry) = self.entry_mut(digest) {
+            entry.wave = Some(wave);
+        }
+        self.wake_at(self.now.saturating_add(super::HEALTH.0).unwrap_or(self.now));
+    }
+
+    /// Asks for what is not known of some objects; whether there is anything to ask.
+    fn ask_for<'o>(
+        &mut self,
+        objects: impl Iterator<Item = &'o Wanted>,
+        known: impl Fn(&Self, &ObjectId) -> bool,
+        ask: fn(&ObjectId) -> Task,
+    ) -> bool {
+        let asks: Vec<Task> = objects
+            .filter(|object| !known(self, &object.id))
+            .map(|object| ask(&object.id))
+            .collect();
+        let any = !asks.is_empty();
+        self.plan.tasks.extend(asks);
+        any
+    }
+
+    /// Whether objects of a wave that is applied are not healthy yet. Rollouts are not waited for: they have a verdict.
+    fn waits_for_wave(&mut self, desired: &Desired, wave: i64, digest: &str) -> bool {
+        let of_wave = desired
+            .objects
+            .iter()
+            .filter(|object| object.wave == wave && has_health(&object.id));
+        let of_wave: Vec<&Wanted> = of_wave.collect();
+        let known = |draft: &Self, id: &ObjectId| draft.observed.live.contains_key(id);
+        if self.ask_for(of_wave.iter().copied(), known, read) {
+            return true;
+        }
+        let Some(problem) = of_wave.iter().find_map(|object| self.unhealthy(&object.id)) else {
+            return false;
+        };
+        let since = self.entry(digest).and_then(|entry| entry.since);
+        self.wake_for_health(since.map_or(self.now, jiff::Timestamp::from));
+        if let Some(entry) = self.entry_mut(digest) {
+            entry.message = shorten(&format!("wave {wave}: {problem}"));
+        }
+        true
     }
 
     /// The object as it is sent.
@@ -229,13 +276,6 @@ impl Draft<'_> {
         version.is_some_and(|version| !version.is_empty())
     }
 
-    /// Since when the API server refuses a commit, if it does.
-    fn refused_before(&self, digest: &str) -> Option<jiff::Timestamp> {
-        let entry = self.entry(digest)?;
-        let refused = entry.reason == Some(RejectedReason::ApplyFailed);
-        entry.since.filter(|_| refused).map(jiff::Timestamp::from)
-    }
-
     /// What speaks against applying the commit, after everything was tried.
     fn refusal(&self, desired: &Desired) -> Option<String> {
         let metadata = &self.observed.delivery.metadata;
@@ -272,7 +312,6 @@ impl Draft<'_> {
         if good {
             // Going back is refused: that says nothing about the commit.
             self.trouble = Some(("ApplyFailed", message));
-            self.wake_after_failing_since(self.now);
             return;
         }
         let mut event = None;
@@ -288,8 +327,6 @@ impl Draft<'_> {
         if let Some(text) = event {
             self.tell_event(true, "ApplyFailed", text, format!("{digest}{message}"));
         }
-        let since = self.refused_before(digest).unwrap_or(self.now);
-        self.wake_after_failing_since(since);
     }
 
     /// Everything that may exist from now on is known before it does.
@@ -307,6 +344,17 @@ impl Draft<'_> {
     /// All of the commit is applied.
     fn complete(&mut self, spec: &Spec, desired: &Desired, digest: &str) {
         let now = Time::from(self.now);
+        let rollouts = desired
+            .objects
+            .iter()
+            .filter(|object| object.id.is("argoproj.io", "Rollout"));
+        let known = |draft: &Self, id: &ObjectId| {
+            draft.observed.applied.contains_key(id) || draft.observed.live.contains_key(id)
+        };
+        // Those of earlier waves were applied at an earlier look.
+        if self.ask_for(rollouts, known, read) {
+            return;
+        }
         let rollouts: Vec<LedgerRollout> = desired
             .rollouts()
             .into_iter()
@@ -321,6 +369,7 @@ impl Draft<'_> {
         let watched: Vec<String> = watched.map(|object| object.id.to_string()).collect();
         if let Some(entry) = self.entry_mut(digest) {
             entry.watched = watched;
+            entry.wave = None;
             entry.rollouts = rollouts
                 .into_iter()
                 .map(|mut rollout| {
@@ -355,11 +404,16 @@ impl Draft<'_> {
         self.judge(spec);
     }
 
+    /// The generation of a Rollout as applying left it.
     fn generation_of(&self, rollout: &LedgerRollout) -> Option<i64> {
-        let found = self.observed.applied.iter().find(|(id, _)| {
+        let is = |id: &ObjectId| {
             id.is("argoproj.io", "Rollout") && id.namespace == rollout.namespace && id.name == rollout.name
-        });
-        found?.1.as_ref().ok()?.pointer("/metadata/generation")?.as_i64()
+        };
+        let applied = self.observed.applied.iter().find(|(id, _)| is(id));
+        let applied = applied.and_then(|(_, answer)| answer.as_ref().ok());
+        let live = self.observed.live.iter().find(|(id, _)| is(id));
+        let live = live.and_then(|(_, answer)| answer.as_ref().ok()?.as_ref());
+        applied.or(live)?.pointer("/metadata/generation")?.as_i64()
     }
 
     /// What was changed behind our back is put back; what was not is not touched.
@@ -507,6 +561,10 @@ impl Draft<'_> {
             }
         }
     }
+}
+
+fn read(id: &ObjectId) -> Task {
+    Task::Read(id.clone())
 }
 
 fn refused(object: &Wanted, refusal: &Refusal) -> String {

@@ -108,6 +108,11 @@ impl Draft<'_> {
             digest: digest.clone(),
         };
         let subject = shorten(&info.subject);
+        // What was found good before is good whoever brings it back: our own commits that take others back are not signed.
+        let good =
+            |entry: &LedgerEntry| matches!(entry.state, VerdictState::Verified | VerdictState::Deployed);
+        let trusted = self.entry(&digest).is_some_and(good);
+        let unsigned = info.unsigned.clone().filter(|_| !trusted);
         let mut entry = match self
             .plan
             .status
@@ -135,6 +140,11 @@ impl Draft<'_> {
                 entry.state = VerdictState::Rejected;
                 entry.reason = Some(RejectedReason::RenderFailed);
                 entry.message = shorten(&problem);
+            }
+            Ok(_) if unsigned.is_some() => {
+                entry.state = VerdictState::Rejected;
+                entry.reason = Some(RejectedReason::NotSigned);
+                entry.message = shorten(&unsigned.unwrap_or_default());
             }
             Ok(rollouts) => {
                 if entry.state == VerdictState::Superseded {

@@ -15,13 +15,7 @@ const MAX_DESCRIPTION: usize = 140;
 impl Draft<'_> {
     /// Tells what has not been told yet.
     pub(super) fn tell(&mut self, spec: &Spec) {
-        if !spec
-            .feedback
-            .as_ref()
-            .is_some_and(|feedback| feedback.commit_status)
-        {
-            return;
-        }
+        let Some(feedback) = &spec.feedback else { return };
         if let Some(at) = self.observed.retry_at.get(TELL).filter(|at| **at > self.now) {
             self.wake_at(*at);
             return;
@@ -35,8 +29,25 @@ impl Draft<'_> {
                 continue;
             };
             let state = state_of(entry);
+            if feedback.comment && state != StatusState::Pending {
+                let key = format!("{commit} {state:?}");
+                let asked = format!("comment {key}");
+                match self.observed.told.get(&asked) {
+                    _ if entry.commented.as_ref() == Some(&key) => {}
+                    Some(Ok(())) => entry.commented = Some(key),
+                    Some(Err(error)) => failed = Some(error.to_string()),
+                    None => {
+                        let request = ForgeRequest::Comment {
+                            commit: commit.clone(),
+                            marker: context.clone(),
+                            body: comment(entry, &context),
+                        };
+                        tasks.push(Task::Tell(asked, request));
+                    }
+                }
+            }
             let key = format!("{commit} {state:?}");
-            if entry.told.as_ref() == Some(&key) {
+            if !feedback.commit_status || entry.told.as_ref() == Some(&key) {
                 continue;
             }
             match self.observed.told.get(&key) {
@@ -77,6 +88,35 @@ fn state_of(entry: &LedgerEntry) -> StatusState {
         | (VerdictState::Pending, Some(RejectedReason::ApplyFailed)) => StatusState::Failure,
         _ => StatusState::Pending,
     }
+}
+
+/// What stands on the pull request, in Markdown.
+fn comment(entry: &LedgerEntry, context: &str) -> String {
+    let state = &entry.state;
+    let reason = entry
+        .reason
+        .as_ref()
+        .map(|reason| format!(" ({reason})"))
+        .unwrap_or_default();
+    let evidence = if entry.message.is_empty() {
+        String::new()
+    } else {
+        format!("\n\n> {}", entry.message)
+    };
+    let runs: Vec<String> = entry.analysis_runs.iter().map(|run| format!("`{run}`")).collect();
+    let runs = if runs.is_empty() {
+        String::new()
+    } else {
+        format!("\n\nAnalysis runs: {}", runs.join(", "))
+    };
+    let revert = entry
+        .revert
+        .as_ref()
+        .filter(|revert| !revert.pull_request.is_empty());
+    let revert = revert
+        .map(|revert| format!("\n\nTaken back by {}", revert.pull_request))
+        .unwrap_or_default();
+    format!("**{context}**: {state}{reason}{evidence}{runs}{revert}")
 }
 
 pub(super) fn description(entry: &LedgerEntry) -> String {

@@ -65,6 +65,17 @@ fn an_error_names_file_and_line() {
 }
 
 #[test]
+fn a_chart_is_refused_and_not_taken_for_manifests() {
+    let files = Files::new()
+        .with("app/Chart.yaml", "name: a\n")
+        .with("app/values.yaml", "a: 1\n");
+    assert_eq!(
+        refusal(&files, "app"),
+        "app/Chart.yaml: Helm charts are not rendered yet: commit what `helm template` prints"
+    );
+}
+
+#[test]
 fn the_digest_is_of_what_objects_say() {
     let of = |text: &str| rendered(&Files::new().with("a.yaml", text), "").digest;
     let reordered = "metadata:\n  name: a # the same\nkind: ConfigMap\napiVersion: v1\n";

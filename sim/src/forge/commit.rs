@@ -55,6 +55,7 @@ impl Commit {
             author: self.author.clone(),
             trailers: trailers(&self.message),
             time: self.time,
+            unsigned: None,
         }
     }
 }

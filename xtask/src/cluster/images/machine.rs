@@ -20,7 +20,13 @@ pub(super) fn git() -> Result<Vec<Entry>> {
     let git = find("git")?;
     let core = process::output(Command::new(&git).arg("--exec-path"))?;
     let http = Path::new(core.trim()).join("git-remote-http");
-    let programs = [git, http.clone(), find("ssh")?, PathBuf::from("/bin/sh")];
+    let programs = [
+        git,
+        http.clone(),
+        find("ssh")?,
+        find("ssh-keygen")?,
+        PathBuf::from("/bin/sh"),
+    ];
     let mut libraries = BTreeSet::new();
     for program in &programs {
         libraries.extend(libraries_of(program)?);
