@@ -14,7 +14,7 @@ use common::{command, run};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tidegate_crds::{AnalysisTemplate, Rollout};
+use tidegate_crds::{AnalysisTemplate, Delivery, Rollout};
 use tidegate_manifests::{Limits, read};
 
 /// The files of a folder, sorted.
@@ -25,13 +25,19 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// The folders, and those in them.
 fn folders() -> Vec<PathBuf> {
+    let below = |folder: &Path| {
+        files(folder)
+            .into_iter()
+            .filter(|path| path.is_dir())
+            .collect::<Vec<_>>()
+    };
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
-    let folders: Vec<PathBuf> = files(&examples)
-        .into_iter()
-        .filter(|path| path.is_dir())
-        .collect();
+    let mut folders = below(&examples);
     assert!(folders.len() >= 3, "{folders:?}");
+    let inner: Vec<PathBuf> = folders.iter().flat_map(|folder| below(folder)).collect();
+    folders.extend(inner);
     folders
 }
 
@@ -53,7 +59,8 @@ fn through<T: DeserializeOwned + Serialize>(value: &Value) -> Value {
 #[test]
 fn they_round_trip() {
     let mut kinds = Vec::new();
-    for file in folders().iter().flat_map(|folder| files(folder)) {
+    let files = folders().into_iter().flat_map(|folder| files(&folder));
+    for file in files.filter(|path| path.is_file()) {
         let text = std::fs::read_to_string(&file).unwrap();
         for document in read(&file.display().to_string(), &text, &Limits::default()).unwrap() {
             let value = document.value;
@@ -63,13 +70,14 @@ fn they_round_trip() {
                 "AnalysisTemplate" => {
                     assert_eq!(through::<AnalysisTemplate>(&value), value, "{}", file.display());
                 }
-                "Service" | "Ingress" => {}
+                "Delivery" => assert_eq!(through::<Delivery>(&value), value, "{}", file.display()),
+                "Service" | "Ingress" | "ConfigMap" | "Secret" | "ServiceAccount" | "RoleBinding" => {}
                 other => panic!("{other} in {}", file.display()),
             }
             kinds.push(kind);
         }
     }
-    for kind in ["Rollout", "AnalysisTemplate", "Service", "Ingress"] {
+    for kind in ["Rollout", "AnalysisTemplate", "Delivery", "Service", "Ingress"] {
         assert!(kinds.iter().any(|one| one == kind), "no {kind}");
     }
 }
