@@ -253,7 +253,7 @@ impl Around<'_> {
             ),
             _ => (
                 said("is being released"),
-                "its Rollouts come to their end".to_owned(),
+                "its Rollouts come to their end, and all else of it is healthy".to_owned(),
                 rollout_commands(entry),
             ),
         };
@@ -289,6 +289,10 @@ impl Around<'_> {
             RejectedReason::InvalidSpec => (
                 "a newer commit with a Rollout that is valid".to_owned(),
                 vec!["kubectl tidegate lint FOLDER".to_owned()],
+            ),
+            RejectedReason::HookFailed => (
+                "a newer commit whose Job ends well, or a retry of this one".to_owned(),
+                again,
             ),
             RejectedReason::ApplyFailed => (self.allowed(), self.apply_commands()),
             RejectedReason::AnalysisError => (
@@ -558,6 +562,7 @@ mod tests {
             ("Rejected", "DeadlineExceeded"),
             ("Rejected", "ManualAbort"),
             ("Rejected", "InvalidSpec"),
+            ("Rejected", "HookFailed"),
             ("Rejected", "ApplyFailed"),
             ("Rejected", "RenderFailed"),
             ("Rejected", "Quarantined"),
