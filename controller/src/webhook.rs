@@ -110,7 +110,9 @@ impl Listener {
             return Ok(None);
         };
         let now = Instant::now();
-        if let Some(token) = self.remembered(delivery, &name, now) {
+        if let Some((of, token, _)) = self.remembered(delivery, now)
+            && of == name
+        {
             return Ok(token);
         }
         let token = self.door.token(&delivery.namespace, &name).await;
@@ -127,11 +129,10 @@ impl Listener {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remembered(&self, delivery: &ObjectKey, name: &str, now: Instant) -> Option<Option<String>> {
+    fn remembered(&self, delivery: &ObjectKey, now: Instant) -> Option<Token> {
         let mut tokens = self.tokens();
         tokens.retain(|_, (_, _, at)| now.duration_since(*at) < REMEMBERED);
-        let (of, token, _) = tokens.get(delivery)?;
-        (of == name).then(|| token.clone())
+        tokens.get(delivery).cloned()
     }
 
     async fn take(&self, delivery: &ObjectKey, headers: &HeaderMap, body: Body) -> Result<Answer, Answer> {

@@ -1,7 +1,9 @@
 use serde_json::json;
 use tidegate_gitsync::remote::GitAnswer;
+use tidegate_gitsync::tree::Oid;
 
 use super::*;
+use crate::deliveries::Outside;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + seconds).unwrap()
@@ -579,4 +581,99 @@ fn who_stood_by_asks_repositories_again() {
     assert_eq!(work_off(&mut controller, at(5)), 1);
     // and from then on as before
     assert_eq!(work_off(&mut controller, at(60)), 1);
+}
+
+/// What a merge patch makes of an object.
+fn merge(object: &mut Value, patch: &Value) {
+    let Value::Object(fields) = patch else {
+        *object = patch.clone();
+        return;
+    };
+    for (name, value) in fields {
+        if value.is_null() {
+            object.as_object_mut().unwrap().remove(name);
+        } else {
+            merge(&mut object[name], value);
+        }
+    }
+}
+
+#[test]
+fn a_chat_is_told_once_although_the_status_loses_a_race() {
+    let bad = "9f3c000000000000000000000000000000000000";
+    let good =
+        json!({"revision": "main@sha1:41d0000000000000000000000000000000000000", "digest": "sha256:good"});
+    let mut stored = json!({
+        "apiVersion": "tidegate.io/v1alpha1", "kind": "Delivery",
+        "metadata": {"name": "web", "namespace": "shop", "uid": "d", "resourceVersion": "10", "generation": 1},
+        "spec": {
+            "source": {"git": {"url": "https://git.example.com/shop/deploy.git"}},
+            "feedback": {"notify": [{"type": "Slack", "secretRef": {"name": "team"}}]},
+        },
+        "status": {
+            "head": {"revision": format!("main@sha1:{bad}"), "digest": "sha256:bad"},
+            "target": good, "applied": good, "verified": good, "why": "Pinned",
+            "ledger": [
+                {
+                    "digest": "sha256:bad", "commits": [bad], "state": "Rejected", "reason": "AnalysisFailed",
+                    "message": "error-rate is 0.08", "since": "1970-01-12T13:46:30Z",
+                },
+                {
+                    "digest": "sha256:good", "commits": ["41d0000000000000000000000000000000000000"],
+                    "state": "Deployed", "objects": 0, "stored": true,
+                },
+            ],
+        },
+    });
+    let options = Options {
+        deliveries: true,
+        ..Options::default()
+    };
+    let mut controller = Controller::new(options, at(0));
+    list(&mut controller, &[(Kind::Delivery, stored.clone())]);
+    let (mut posts, mut conflicts, mut version) = (Vec::new(), 0, 10);
+    for now in (1..20).map(at) {
+        while let Some(mut job) = controller.next_job(now) {
+            while let Some(step) = controller.step(&mut job, now) {
+                match step {
+                    Step::Outside(Outside::Chat(post)) => {
+                        posts.push(post.address.clone());
+                        controller.answer_outside(&mut job, OutsideAnswer::Chat(Ok(())), now);
+                    }
+                    Step::Outside(_) => {
+                        let heads = vec![("refs/heads/main".to_owned(), Oid::parse(bad).unwrap())];
+                        let heads = OutsideAnswer::Git(Ok(GitAnswer::Heads(heads)));
+                        controller.answer_outside(&mut job, heads, now);
+                    }
+                    Step::Request(request) if request.resource.plural == "secrets" => {
+                        let secret = json!({"data": {"address": "aHR0cHM6Ly9ob29rcy5leGFtcGxlLmNvbS94"}});
+                        controller.answer(&mut job, Ok(secret), now);
+                    }
+                    Step::Request(request) => {
+                        let records = request.body.to_string().contains("Slack/team");
+                        if records && conflicts == 0 {
+                            conflicts += 1;
+                            let conflict = Failure::new(409, "Conflict", "somebody was faster");
+                            controller.answer(&mut job, Err(conflict), now);
+                            continue;
+                        }
+                        merge(&mut stored, &request.body);
+                        version += 1;
+                        stored["metadata"]["resourceVersion"] = json!(version.to_string());
+                        controller.answer(&mut job, Ok(stored.clone()), now);
+                    }
+                    _ => {}
+                }
+            }
+            controller.finish(job, now);
+        }
+    }
+    assert_eq!(
+        (posts, conflicts),
+        (vec!["https://hooks.example.com/x".to_owned()], 1)
+    );
+    assert_eq!(
+        stored.pointer("/status/ledger/0/notified"),
+        Some(&json!([format!("Slack/team {bad} Rejected")]))
+    );
 }

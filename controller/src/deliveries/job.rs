@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tidegate_crds::labels::POD_TEMPLATE_HASH_LABEL;
 use tidegate_crds::{DELIVERY_API_VERSION, Delivery, DeliveryStatus};
 use tidegate_gitsync::bundle::{BUNDLE_KEY, BUNDLE_TYPE, unpack};
-use tidegate_gitsync::notify::{self, ChatKind, Key};
+use tidegate_gitsync::notify::{self, Key};
 use tidegate_gitsync::object::ObjectId;
 use tidegate_gitsync::observed::{Observed, Refusal, RunView};
 use tidegate_gitsync::plan::{Event, Plan, RestoreOrder, Task, plan};
@@ -499,20 +499,26 @@ impl DeliveryJob {
                     return None;
                 }
             },
-            Task::Notify(index, _, note) => match self.chat(*index, &spec) {
-                Ok((kind, key)) => {
-                    let post = notify::post(kind, note, &key, now);
-                    Some(Step::Outside(Outside::Chat(Box::new(post))))
+            Task::Notify(index, _, note) => {
+                let chat = spec.chats.get(*index)?;
+                match self.chat_keys.get(&chat.secret) {
+                    Some(Ok(key)) => {
+                        let post = notify::post(chat.kind, note, key, now);
+                        Some(Step::Outside(Outside::Chat(Box::new(post))))
+                    }
+                    Some(Err(problem)) => {
+                        let error = RemoteError::Denied(problem.clone());
+                        self.failed_outside(&task, error, deliveries, now);
+                        return None;
+                    }
+                    None => {
+                        self.tasks.push_front(task);
+                        self.waiting = Some(Waiting::ChatKey(chat.secret.clone()));
+                        let request = Request::get(&SECRETS, &self.key.namespace, &chat.secret);
+                        return Some(Step::Request(request));
+                    }
                 }
-                Err(Ok(step)) => {
-                    self.tasks.push_front(task);
-                    return Some(step);
-                }
-                Err(Err(problem)) => {
-                    self.failed_outside(&task, RemoteError::Denied(problem), deliveries, now);
-                    return None;
-                }
-            },
+            }
             Task::PullRequest(request) | Task::Tell(_, request) => {
                 match self.credentials(spec.forge_secret.clone()) {
                     Ok(credentials) => forge(request, &spec, credentials),
@@ -566,22 +572,6 @@ impl DeliveryJob {
             Some(Ok(credentials)) => Ok(credentials.clone()),
             Some(Err(_)) => Err(None),
             None => Err(Some(self.read_secret(name))),
-        }
-    }
-
-    /// How to reach a chat; or the step that reads its Secret; or why that is of no use.
-    fn chat(&mut self, index: usize, spec: &Spec) -> Result<(ChatKind, Key), Result<Step, String>> {
-        let Some(chat) = spec.chats.get(index) else {
-            return Err(Err("the spec has no such chat any more".to_owned()));
-        };
-        match self.chat_keys.get(&chat.secret) {
-            Some(Ok(key)) => Ok((chat.kind, key.clone())),
-            Some(Err(problem)) => Err(Err(problem.clone())),
-            None => {
-                let request = Request::get(&SECRETS, &self.key.namespace, &chat.secret);
-                self.waiting = Some(Waiting::ChatKey(chat.secret.clone()));
-                Err(Ok(Step::Request(request)))
-            }
         }
     }
 
