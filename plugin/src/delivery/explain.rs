@@ -294,6 +294,11 @@ impl Around<'_> {
                 "a newer commit whose Job ends well, or a retry of this one".to_owned(),
                 again,
             ),
+            RejectedReason::NotSigned => (
+                "a newer commit that is signed by somebody whom the Secret of spec.source.git.verify names"
+                    .to_owned(),
+                Vec::new(),
+            ),
             RejectedReason::ApplyFailed => (self.allowed(), self.apply_commands()),
             RejectedReason::AnalysisError => (
                 format!("the metrics can be measured again, and then a retry of this commit; or {newer}"),
@@ -563,6 +568,7 @@ mod tests {
             ("Rejected", "ManualAbort"),
             ("Rejected", "InvalidSpec"),
             ("Rejected", "HookFailed"),
+            ("Rejected", "NotSigned"),
             ("Rejected", "ApplyFailed"),
             ("Rejected", "RenderFailed"),
             ("Rejected", "Quarantined"),
