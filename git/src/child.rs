@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub(crate) use self::access::{Access, base64};
+pub(crate) use self::access::Access;
 
 /// Most children at once.
 const MAX_CHILDREN: usize = 4;

@@ -41,14 +41,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// HTTPS and SSH, 2 minutes, 512 MiB for each repository and 4 GiB for all.
+    /// HTTPS and SSH, 2 minutes, 512 MiB for each repository and 1 GiB for all.
     pub fn new(cache: PathBuf) -> Self {
         Self {
             cache,
             protocols: BTreeSet::from([Protocol::Https, Protocol::Ssh]),
             timeout: Duration::from_mins(2),
             max_repository_bytes: 512 << 20,
-            max_cache_bytes: 4 << 30,
+            max_cache_bytes: 1 << 30,
             limits: Limits::default(),
         }
     }

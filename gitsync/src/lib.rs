@@ -2,7 +2,7 @@
 //!
 //! Pure: [`remote`] holds what is asked of repositories and forges, as data.
 
-mod base64;
+pub mod base64;
 pub mod bundle;
 mod desired;
 mod digest;

@@ -15,7 +15,7 @@ pub enum Credentials {
     None,
     /// User name and password or token, for HTTPS.
     Basic {
-        /// User name; forges that take a token alone accept any.
+        /// User name; empty for a token alone.
         username: String,
         /// Password or token.
         password: String,

@@ -293,14 +293,23 @@ fn write_on(reasons: Vec<RejectedReason>) -> Result<Vec<RejectedReason>, Invalid
             RejectedReason::DeadlineExceeded,
         ]);
     }
-    for reason in &reasons {
-        if matches!(reason, RejectedReason::Unset | RejectedReason::Other(_)) {
-            let message = format!(
-                "{:?} is not known: use AnalysisFailed, AnalysisError, DeadlineExceeded or ManualAbort",
+    let may = [
+        RejectedReason::AnalysisFailed,
+        RejectedReason::AnalysisError,
+        RejectedReason::DeadlineExceeded,
+        RejectedReason::ManualAbort,
+        RejectedReason::HookFailed,
+        RejectedReason::InvalidSpec,
+    ];
+    if let Some(reason) = reasons.iter().find(|reason| !may.contains(reason)) {
+        let names = may.map(|reason| reason.to_string()).join(", ");
+        return Err(invalid(
+            "spec.onRejected.writeOn",
+            format!(
+                "{:?} is no reason to write to Git for: use some of {names}",
                 reason.as_str()
-            );
-            return Err(invalid("spec.onRejected.writeOn", message));
-        }
+            ),
+        ));
     }
     Ok(reasons)
 }

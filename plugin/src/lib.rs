@@ -40,7 +40,14 @@ use crate::show::{Listing, Subject};
 /// Runs the command line of this process. Exit codes as upstream's plugin has them: 0 done; 1 failed, the answer is no, or
 /// the command line makes no sense. `delivery diff` has those of `kubectl diff`: 1 for a difference, 2 for a failure.
 pub async fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    // `cargo demo -- --git` is what one types who is used to cargo, whose alias ends in the verb.
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    if arguments.get(1).is_some_and(|verb| verb == "demo")
+        && arguments.get(2).is_some_and(|dashes| dashes == "--")
+    {
+        arguments.remove(2);
+    }
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Nobody can be told when this fails.

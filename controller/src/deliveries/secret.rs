@@ -30,7 +30,7 @@ pub(crate) fn credentials(name: &str, secret: &Value) -> Result<Credentials, Str
     let token = || trimmed("bearerToken").or_else(|| trimmed("token"));
     match (trimmed("username"), trimmed("password").or_else(token)) {
         (username, Some(password)) => Ok(Credentials::Basic {
-            username: username.unwrap_or_else(|| "git".to_owned()),
+            username: username.unwrap_or_default(),
             password,
         }),
         _ => Err(format!(
@@ -90,7 +90,7 @@ mod tests {
             of(json!({"username": "Zm9v", "password": "Zm9vYmFy"})),
             basic("foo")
         );
-        assert_eq!(of(json!({"bearerToken": "Zm9vYmFy"})), basic("git"));
+        assert_eq!(of(json!({"bearerToken": "Zm9vYmFy"})), basic(""));
         let ssh = Ok(Credentials::Ssh {
             key: "foo".to_owned(),
             known_hosts: "foob".to_owned(),

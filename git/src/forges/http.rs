@@ -7,7 +7,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tidegate_gitsync::remote::{Credentials, Forge, RemoteError};
+use tidegate_gitsync::remote::{Credentials, Forge, ForgeKind, RemoteError};
 use url::Url;
 
 use crate::{SetupError, trouble};
@@ -112,7 +112,11 @@ impl<'a> Api<'a> {
         let (authorization, secret) = match &forge.credentials {
             Credentials::None => (None, None),
             Credentials::Basic { username, password } => (
-                Some(authorization(scheme, username, password)?),
+                // GitLab's API knows tokens only, whatever name stands beside one for git.
+                Some(match forge.kind {
+                    ForgeKind::GitLab => authorization(scheme, "", password)?,
+                    _ => authorization(scheme, username, password)?,
+                }),
                 Some(password.as_str()),
             ),
             Credentials::Ssh { .. } => {
@@ -233,7 +237,7 @@ fn authorization(scheme: &str, username: &str, password: &str) -> Result<HeaderV
     } else {
         format!(
             "Basic {}",
-            crate::child::base64(format!("{username}:{password}").as_bytes())
+            tidegate_gitsync::base64::encode(format!("{username}:{password}").as_bytes())
         )
     };
     let mut value = HeaderValue::try_from(text).map_err(|_| {

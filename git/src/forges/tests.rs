@@ -687,6 +687,20 @@ async fn a_user_name_means_basic_authentication() {
 }
 
 #[tokio::test]
+async fn gitlab_gets_the_token_alone_whatever_the_name_beside_it() {
+    let server = forge(&[]).await;
+    let request = status(StatusState::Pending, "");
+    answer_with(&server, ForgeKind::GitLab, "robot", request)
+        .await
+        .unwrap_err();
+    let requests = server.received_requests().await.unwrap();
+    assert_eq!(
+        requests.first().unwrap().headers["authorization"],
+        "Bearer hunter2"
+    );
+}
+
+#[tokio::test]
 async fn forges_that_are_not_asked() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let forges = Forges::new().unwrap();

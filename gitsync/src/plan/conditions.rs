@@ -3,6 +3,7 @@
 use tidegate_crds::{DeliveryCondition, LedgerEntry, RejectedReason, TargetReason, Time, VerdictState};
 
 use super::{Draft, shorten};
+use crate::object::PIN_ANNOTATION;
 
 impl Draft<'_> {
     /// The spec cannot be carried out.
@@ -53,29 +54,29 @@ impl Draft<'_> {
         let ahead = head.is_some()
             && self.plan.status.head.as_ref().map(|head| &head.digest)
                 != target.as_ref().map(|target| &target.digest);
-        let away = self.plan.status.why == Some(TargetReason::Pinned)
-            || self.plan.status.why == Some(TargetReason::PinnedByHand);
-        match (&head, &target) {
-            (Some(head), Some(target)) if ahead => {
-                let message = format!(
-                    "Git has {}, the cluster has {}",
-                    super::short(head),
-                    target.revision
-                );
-                self.set("GitAhead", "True", "Rejected", &message);
-                if away {
-                    self.set(
-                        "Pinned",
-                        "True",
-                        "Rejected",
-                        &format!("held at {} until there is a newer commit", target.revision),
-                    );
-                }
+        let (Some(head), Some(target)) = (head.filter(|_| ahead), target) else {
+            self.unset("GitAhead");
+            self.unset("Pinned");
+            return;
+        };
+        let by_hand = self.plan.status.why == Some(TargetReason::PinnedByHand);
+        let reason = if by_hand { "PinnedByHand" } else { "Rejected" };
+        let message = format!(
+            "Git has {}, the cluster has {}",
+            super::short(&head),
+            target.revision
+        );
+        self.set("GitAhead", "True", reason, &message);
+        match self.plan.status.why {
+            Some(TargetReason::Pinned) => {
+                let message = format!("held at {} until there is a newer commit", target.revision);
+                self.set("Pinned", "True", reason, &message);
             }
-            _ => {
-                self.unset("GitAhead");
-                self.unset("Pinned");
+            Some(TargetReason::PinnedByHand) => {
+                let message = format!("held at {} by the annotation {PIN_ANNOTATION}", target.revision);
+                self.set("Pinned", "True", reason, &message);
             }
+            _ => self.unset("Pinned"),
         }
     }
 
@@ -123,6 +124,11 @@ impl Draft<'_> {
             VerdictState::Pending if head.reason == Some(RejectedReason::ApplyFailed) => {
                 ("False", "ApplyFailed".to_owned(), words("cannot be applied"))
             }
+            VerdictState::Pending if self.plan.status.why == Some(TargetReason::PinnedByHand) => (
+                "False",
+                "PinnedByHand".to_owned(),
+                words("waits until the pin is taken away"),
+            ),
             VerdictState::Regressed => (
                 "False",
                 "Regressed".to_owned(),

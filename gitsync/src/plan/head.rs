@@ -53,8 +53,12 @@ impl Draft<'_> {
         };
         // A commit that renders as the one before it is no news.
         let before = self.plan.status.head.as_ref().map(|head| &head.digest);
+        let signed_now = |entry: &LedgerEntry| {
+            entry.reason == Some(RejectedReason::NotSigned) && rendered.0.unsigned.is_none()
+        };
         if let (_, Ok(rendered)) = rendered
             && before == Some(&rendered.digest)
+            && !self.head_entry().is_some_and(signed_now)
         {
             return;
         }
@@ -75,11 +79,14 @@ impl Draft<'_> {
             }
             Err(error) => return Err(error.to_string()),
         };
-        if rendered.manifests.is_empty() && !self.plan.status.inventory.is_empty() {
-            let count = self.plan.status.inventory.len();
-            return Err(format!(
-                "the commit has no manifest there: all {count} objects would be deleted; delete the Delivery instead"
-            ));
+        // Nothing is never good: a rollback to it would delete everything.
+        if rendered.manifests.is_empty() {
+            return Err(match self.plan.status.inventory.len() {
+                0 => "the commit has no manifest there: push some, or set spec.source.git.path".to_owned(),
+                count => format!(
+                    "the commit has no manifest there: all {count} objects would be deleted; delete the Delivery instead"
+                ),
+            });
         }
         match Desired::of(rendered, self.observed) {
             Ok(desired) => Ok(Some(desired.rollouts())),
@@ -147,7 +154,10 @@ impl Draft<'_> {
                 entry.message = shorten(&unsigned.unwrap_or_default());
             }
             Ok(rollouts) => {
-                if entry.state == VerdictState::Superseded {
+                let signed_now = entry.reason == Some(RejectedReason::NotSigned);
+                if entry.state == VerdictState::Superseded || signed_now {
+                    entry.reason = None;
+                    entry.message.clear();
                     entry.state = VerdictState::Pending;
                     entry.since = Some(now);
                 }
