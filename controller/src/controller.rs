@@ -684,7 +684,7 @@ impl Controller {
             (None, _) => {}
         }
         match &mut job.stage {
-            Stage::Over(_) | Stage::Telling(_) => {}
+            Stage::Over(_) | Stage::Telling(_) | Stage::Repository(_) => {}
             Stage::Cleaning(_) => {
                 job.stage = Stage::Over(match answer {
                     Ok(_) => Outcome::Done,
@@ -715,7 +715,6 @@ impl Controller {
             Stage::Executing(execution) => execution.answer(answer.as_ref().map_err(Clone::clone)),
             Stage::Run(run) => run.answer(answer, now),
             Stage::Delivery(delivery) => delivery.answer(answer, &mut self.deliveries, now),
-            Stage::Repository(_) => {}
         }
     }
 

@@ -21,11 +21,10 @@ pub async fn eventually<T>(
     loop {
         match timeout(end.saturating_duration_since(Instant::now()), ask()).await {
             Ok(Ok(Some(answer))) => return Ok(answer),
-            Ok(Ok(None)) => {}
             Ok(Err(error)) => last = format!("; the last error was: {error:#}"),
             // what was said before says more than that the time was up in the middle of a request
             Err(_) if last.is_empty() => "; the last request was not answered".clone_into(&mut last),
-            Err(_) => {}
+            Ok(Ok(None)) | Err(_) => {}
         }
         if Instant::now() >= end {
             bail!("waited {} s for {what}{last}", limit.as_secs_f32());

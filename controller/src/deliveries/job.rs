@@ -163,27 +163,26 @@ impl DeliveryJob {
         let generation = metadata.generation;
         let memory = deliveries.memory(&self.key, &metadata.uid);
         let known = memory.remote.as_ref().filter(|(of, _)| *of == generation);
-        let remote = match known {
-            Some((_, remote)) => remote.clone(),
-            None => {
-                let credentials = match &spec.secret {
-                    None => Credentials::None,
-                    Some(name) => match self.secrets.get(name) {
-                        None => return Some(self.read_secret(name.clone())),
-                        Some(Ok(credentials)) => credentials.clone(),
-                        Some(Err(problem)) => {
-                            self.observed.head = Some(Err(RemoteError::Denied(problem.clone())));
-                            return None;
-                        }
-                    },
-                };
-                let remote = Remote {
-                    url: spec.url.clone(),
-                    credentials,
-                };
-                memory.remote = Some((generation, remote.clone()));
-                remote
-            }
+        let remote = if let Some((_, remote)) = known {
+            remote.clone()
+        } else {
+            let credentials = match &spec.secret {
+                None => Credentials::None,
+                Some(name) => match self.secrets.get(name) {
+                    None => return Some(self.read_secret(name.clone())),
+                    Some(Ok(credentials)) => credentials.clone(),
+                    Some(Err(problem)) => {
+                        self.observed.head = Some(Err(RemoteError::Denied(problem.clone())));
+                        return None;
+                    }
+                },
+            };
+            let remote = Remote {
+                url: spec.url.clone(),
+                credentials,
+            };
+            memory.remote = Some((generation, remote.clone()));
+            remote
         };
         if spec.suspend {
             deliveries.repositories.leave(&self.key);
@@ -426,6 +425,23 @@ impl DeliveryJob {
     /// What to do for a task; `None` if it is over already.
     fn carry_out(&mut self, task: Task, deliveries: &mut Deliveries, now: Timestamp) -> Option<Step> {
         let spec = self.spec.clone()?;
+        let secret = match &task {
+            Task::Point(..) | Task::Restore(_) => spec.write_secret.clone(),
+            Task::PullRequest(_) | Task::Tell(..) => spec.forge_secret.clone(),
+            _ => None,
+        };
+        let credentials = match secret.map(|name| (self.secrets.get(&name).cloned(), name)) {
+            None => Credentials::None,
+            Some((Some(Ok(credentials)), _)) => credentials,
+            Some((Some(Err(problem)), _)) => {
+                self.failed_outside(&task, RemoteError::Denied(problem), deliveries, now);
+                return None;
+            }
+            Some((None, name)) => {
+                self.tasks.push_front(task);
+                return Some(self.read_secret(name));
+            }
+        };
         let step = match &task {
             Task::Render(commit) => {
                 if let Some(name) = spec.signers_secret.clone()
@@ -468,37 +484,17 @@ impl DeliveryJob {
                 let request = Request::new(Verb::Delete, &SECRETS, &self.key.namespace, name, body);
                 Some(Step::Request(request))
             }
-            Task::Point(reference, commit) => match self.credentials(spec.write_secret.clone()) {
-                Ok(credentials) => Some(Step::Outside(Outside::Git(Box::new(GitRequest::Point {
+            Task::Point(reference, commit) => {
+                Some(Step::Outside(Outside::Git(Box::new(GitRequest::Point {
                     remote: Remote {
                         url: spec.url.clone(),
                         credentials,
                     },
                     reference: reference.clone(),
                     commit: commit.clone(),
-                })))),
-                Err(Some(step)) => {
-                    self.tasks.push_front(task);
-                    return Some(step);
-                }
-                Err(None) => {
-                    let error = self.secret_error(spec.write_secret.as_deref());
-                    self.failed_outside(&task, error, deliveries, now);
-                    return None;
-                }
-            },
-            Task::Restore(order) => match self.credentials(spec.write_secret.clone()) {
-                Ok(credentials) => Some(restore(order, &spec, credentials)),
-                Err(Some(step)) => {
-                    self.tasks.push_front(task);
-                    return Some(step);
-                }
-                Err(None) => {
-                    let error = self.secret_error(spec.write_secret.as_deref());
-                    self.failed_outside(&task, error, deliveries, now);
-                    return None;
-                }
-            },
+                }))))
+            }
+            Task::Restore(order) => Some(restore(order, &spec, credentials)),
             Task::Notify(index, _, note) => {
                 let chat = spec.chats.get(*index)?;
                 match self.chat_keys.get(&chat.secret) {
@@ -519,20 +515,7 @@ impl DeliveryJob {
                     }
                 }
             }
-            Task::PullRequest(request) | Task::Tell(_, request) => {
-                match self.credentials(spec.forge_secret.clone()) {
-                    Ok(credentials) => forge(request, &spec, credentials),
-                    Err(Some(step)) => {
-                        self.tasks.push_front(task);
-                        return Some(step);
-                    }
-                    Err(None) => {
-                        let error = self.secret_error(spec.forge_secret.as_deref());
-                        self.failed_outside(&task, error, deliveries, now);
-                        return None;
-                    }
-                }
-            }
+            Task::PullRequest(request) | Task::Tell(_, request) => forge(request, &spec, credentials),
         };
         if step.is_some() {
             self.waiting = Some(Waiting::Task(task));
@@ -561,23 +544,6 @@ impl DeliveryJob {
             "data": {BUNDLE_KEY: base64::encode(packed)},
         });
         Request::create(&SECRETS, &metadata.namespace, body)
-    }
-
-    /// Credentials out of a Secret; or the step that reads it; or `None` if it is of no use.
-    fn credentials(&mut self, name: Option<String>) -> Result<Credentials, Option<Step>> {
-        let Some(name) = name else {
-            return Ok(Credentials::None);
-        };
-        match self.secrets.get(&name) {
-            Some(Ok(credentials)) => Ok(credentials.clone()),
-            Some(Err(_)) => Err(None),
-            None => Err(Some(self.read_secret(name))),
-        }
-    }
-
-    fn secret_error(&self, name: Option<&str>) -> RemoteError {
-        let problem = name.and_then(|name| self.secrets.get(name)?.as_ref().err());
-        RemoteError::Denied(problem.cloned().unwrap_or_else(|| "no credentials".to_owned()))
     }
 
     fn render(&mut self, commit: &Oid, spec: &Spec, deliveries: &mut Deliveries) -> Option<Step> {
@@ -828,7 +794,7 @@ impl DeliveryJob {
         };
         match (task, answer) {
             (Task::Render(commit), OutsideAnswer::Git(answer)) => {
-                self.take_rendered(commit, answer, deliveries)
+                self.take_rendered(commit, answer, deliveries);
             }
             (
                 task,

@@ -79,10 +79,9 @@ impl Running {
 
     /// The status of the answer to a POST.
     async fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> u16 {
-        let lines: String = headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}\r\n"))
-            .collect();
+        let lines = headers.iter().fold(String::new(), |lines, (name, value)| {
+            format!("{lines}{name}: {value}\r\n")
+        });
         let length = body.len();
         let request =
             format!("POST {path} HTTP/1.1\r\nHost: t\r\nContent-Length: {length}\r\n{lines}\r\n{body}");

@@ -167,9 +167,8 @@ impl Draft<'_> {
                 if entry.state == VerdictState::Pending && self.rejected_elsewhere(commit) {
                     entry.state = VerdictState::Rejected;
                     entry.reason = Some(RejectedReason::Quarantined);
-                    entry.message =
-                        "it was rejected before this cluster was made, which is recorded in the repository"
-                            .to_owned();
+                    "it was rejected before this cluster was made, which is recorded in the repository"
+                        .clone_into(&mut entry.message);
                 } else if entry.state == VerdictState::Pending
                     && let Some(name) = self.quarantined(&entry)
                 {

@@ -58,18 +58,19 @@ impl Draft<'_> {
             .map(|revision| commit_of(revision).to_owned());
         let bad = self.head_entry().filter(|entry| is_bad(entry));
         let bad = bad.and_then(|entry| entry.commits.last().cloned());
-        if let Some(commit) = self.point(verified, good, status.recorded_verified.clone()) {
+        let known = status.recorded_verified.clone();
+        if let Some(commit) = self.point(verified, good, known.as_deref()) {
             self.status().recorded_verified = Some(commit);
         }
         let known = self.plan.status.recorded_rejected.clone();
-        if let Some(commit) = self.point(rejected, bad, known) {
+        if let Some(commit) = self.point(rejected, bad, known.as_deref()) {
             self.status().recorded_rejected = Some(commit);
         }
     }
 
     /// Has a ref point to a commit. Answers the commit once it does.
-    fn point(&mut self, reference: &str, wanted: Option<String>, known: Option<String>) -> Option<String> {
-        let wanted = wanted.filter(|wanted| known.as_ref() != Some(wanted))?;
+    fn point(&mut self, reference: &str, wanted: Option<String>, known: Option<&str>) -> Option<String> {
+        let wanted = wanted.filter(|wanted| known != Some(wanted))?;
         match self.observed.pointed.get(reference) {
             Some(Ok(())) => Some(wanted),
             Some(Err(_)) => None,

@@ -24,7 +24,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 /// A Delivery that looks at a commit with these files.
-fn observed(spec: Value, commit: &str, files: &Files) -> Observed {
+fn observed(spec: &Value, commit: &str, files: &Files) -> Observed {
     let mut whole = json!({"source": {"git": {"url": "https://git.example.com/shop/deploy.git"}}});
     whole
         .as_object_mut()
@@ -71,7 +71,7 @@ fn settle(mut observed: Observed, now: Timestamp) -> (Observed, Plan) {
                 Task::Apply(id, body) => _ = observed.applied.insert(id.clone(), Ok(body.clone())),
                 Task::Read(id) => _ = observed.live.insert(id.clone(), Ok(None)),
                 Task::Store(digest, ..) | Task::Drop(digest, _) => {
-                    _ = observed.stored.insert(digest.clone(), Ok(()))
+                    _ = observed.stored.insert(digest.clone(), Ok(()));
                 }
                 task => panic!("not asked for here: {task:?}"),
             }
@@ -82,7 +82,7 @@ fn settle(mut observed: Observed, now: Timestamp) -> (Observed, Plan) {
 
 /// The same Delivery, looking at another commit later.
 fn later(before: Observed, commit: &str, files: &Files) -> Observed {
-    let mut next = observed(json!({}), commit, files);
+    let mut next = observed(&json!({}), commit, files);
     next.delivery = before.delivery;
     next.bundles = before
         .rendered
@@ -127,7 +127,7 @@ fn states(plan: &Plan) -> Vec<(&str, &str)> {
 
 #[test]
 fn a_first_commit_is_tried_applied_and_kept() {
-    let (_, plan) = settle(observed(json!({}), GOOD, &config("a")), at(0));
+    let (_, plan) = settle(observed(&json!({}), GOOD, &config("a")), at(0));
     assert_eq!(states(&plan), [("Deployed", "")]);
     assert_eq!(condition(&plan, "Ready").unwrap().0, "True");
     assert_eq!(plan.status.inventory, ["/v1/ConfigMap/prod/a"]);
@@ -140,7 +140,7 @@ fn a_first_commit_is_tried_applied_and_kept() {
 
 #[test]
 fn a_status_is_written_before_anything_changes() {
-    let mut observed = observed(json!({}), GOOD, &config("a"));
+    let mut observed = observed(&json!({}), GOOD, &config("a"));
     let first = plan(&observed, at(0));
     assert!(matches!(first.tasks.as_slice(), [Task::Try(..)]) && !first.write_first);
     let [Task::Try(id, body)] = first.tasks.as_slice() else {
@@ -158,7 +158,7 @@ fn a_status_is_written_before_anything_changes() {
 
 #[test]
 fn nothing_is_never_good() {
-    let (_, plan) = settle(observed(json!({}), GOOD, &Files::new()), at(0));
+    let (_, plan) = settle(observed(&json!({}), GOOD, &Files::new()), at(0));
     assert_eq!(states(&plan), [("Rejected", "RenderFailed")]);
     assert_eq!(plan.status.target, None);
     assert!(
@@ -171,7 +171,7 @@ fn nothing_is_never_good() {
 
 #[test]
 fn what_cannot_be_rendered_leaves_what_runs() {
-    let (before, _) = settle(observed(json!({}), GOOD, &config("a")), at(0));
+    let (before, _) = settle(observed(&json!({}), GOOD, &config("a")), at(0));
     let broken = Files::new().with("a.yaml", "kind: [");
     let (_, plan) = settle(later(before, BAD, &broken), at(60));
     assert_eq!(states(&plan), [("Rejected", "RenderFailed"), ("Deployed", "")]);
@@ -186,7 +186,7 @@ fn what_cannot_be_rendered_leaves_what_runs() {
 #[test]
 fn a_commit_that_nobody_signed_waits_for_one_that_somebody_did() {
     let spec = json!({"source": {"git": {"url": "https://git.example.com/a/b", "verify": {"secretRef": {"name": "signers"}}}}});
-    let mut unsigned = observed(spec, GOOD, &config("a"));
+    let mut unsigned = observed(&spec, GOOD, &config("a"));
     let sign = |observed: &mut Observed, problem: Option<&str>| {
         for rendered in observed.rendered.values_mut().flatten() {
             rendered.0.unsigned = problem.map(str::to_owned);
@@ -209,7 +209,7 @@ fn a_commit_that_nobody_signed_waits_for_one_that_somebody_did() {
 
 #[test]
 fn a_pin_by_hand_says_so_and_newer_commits_wait() {
-    let (mut before, _) = settle(observed(json!({}), GOOD, &config("a")), at(0));
+    let (mut before, _) = settle(observed(&json!({}), GOOD, &config("a")), at(0));
     before
         .delivery
         .metadata
@@ -227,7 +227,7 @@ fn a_pin_by_hand_says_so_and_newer_commits_wait() {
 
 #[test]
 fn what_somebody_else_looks_after_is_not_touched() {
-    let mut observed = observed(json!({}), GOOD, &config("a"));
+    let mut observed = observed(&json!({}), GOOD, &config("a"));
     let first = plan(&observed, at(0));
     let [Task::Try(id, body)] = first.tasks.as_slice() else {
         unreachable!()

@@ -15,7 +15,7 @@ fn now() -> Timestamp {
 }
 
 /// A Delivery whose newest commit was rejected a minute ago, held at the one before, which was good long ago.
-fn rejected(notify: Value) -> Observed {
+fn rejected(notify: &Value) -> Observed {
     let good = json!({"revision": format!("main@sha1:{GOOD}"), "digest": "sha256:good"});
     let delivery = json!({
         "metadata": {"namespace": "shop", "name": "web", "uid": "d", "generation": 1},
@@ -70,7 +70,7 @@ const KEY: &str = "Slack/team 9f3c000000000000000000000000000000000000 Rejected"
 
 #[test]
 fn a_rejection_is_told_once() {
-    let mut observed = rejected(slack());
+    let mut observed = rejected(&slack());
     let first = plan(&observed, now());
     let note = Note {
         news: News::Rejected,
@@ -104,7 +104,7 @@ fn a_broken_chat_keeps_nobody_else_waiting() {
         {"type": "Slack", "secretRef": {"name": "team"}},
         {"type": "WeCom", "secretRef": {"name": "team"}},
     ]);
-    let mut observed = rejected(two);
+    let mut observed = rejected(&two);
     assert_eq!(told(&plan(&observed, now())).len(), 2);
     let error = RemoteError::Refused("hooks.example.com: 404".to_owned());
     observed.notified.insert(KEY.to_owned(), Err(error));
@@ -129,7 +129,7 @@ fn a_broken_chat_keeps_nobody_else_waiting() {
 #[test]
 fn each_chat_hears_what_it_wants() {
     let news = |on: Value, change: &dyn Fn(&mut Observed)| {
-        let mut observed = rejected(json!([{"type": "Slack", "secretRef": {"name": "team"}, "on": on}]));
+        let mut observed = rejected(&json!([{"type": "Slack", "secretRef": {"name": "team"}, "on": on}]));
         change(&mut observed);
         let told = told(&plan(&observed, now())).into_iter();
         told.map(|(_, _, note)| (note.news, note.link))
