@@ -28,20 +28,33 @@ pub(crate) fn of_canary(canary: &Canary<'_, '_>, draft: &mut Draft) -> bool {
             if let Some(rs) = stable_rs.filter(|_| routing::observe(cx).at_most() == 0 && served) {
                 target(cx, service, rs, true, draft);
             }
-        } else if let Some(rs) = cx.new.filter(|rs| may_move(cx, service, rs, draft)) {
+        } else if let Some(rs) = cx.new.filter(|rs| may_move(canary, service, rs, served, draft)) {
             target(cx, service, rs, false, draft);
         }
     }
     served
 }
 
-/// The canary Service leaves an intermediate version only when no weight goes there any more, and the data plane knows.
-fn may_move(cx: &Context<'_>, service: &ServiceView, to: &ReplicaSetView, draft: &mut Draft) -> bool {
+/// The canary Service leaves an intermediate version only when no weight goes there any more, and the data plane knows. It
+/// leaves the stable version only when the new one is not given more than it is meant to have: after a promotion all
+/// weight is still there until the route is back at the stable Service (S2).
+fn may_move(
+    canary: &Canary<'_, '_>,
+    service: &ServiceView,
+    to: &ReplicaSetView,
+    served: bool,
+    draft: &mut Draft,
+) -> bool {
+    let cx = canary.cx;
     let from = selected(service);
-    if from.is_empty() || from == to.hash || cx.routing().is_none() || from == cx.stable_hash() {
+    if from.is_empty() || from == to.hash || cx.routing().is_none() {
         return true;
     }
-    if routing::observe(cx).at_most() > 0 && !cx.fully_promoted() {
+    let live = routing::observe(cx).at_most();
+    if from == cx.stable_hash() {
+        return live == 0 || live <= canary.intended_weight(served).unwrap_or(0);
+    }
+    if live > 0 && !cx.fully_promoted() {
         return false;
     }
     let moved = cx

@@ -91,6 +91,8 @@ fn compare(reference: &Ending, action: &str, faults: &FaultPlan) -> String {
         }
     };
     let mut wrong = differences(&reference.end, &ending.end);
+    // Left on a ReplicaSet without pods it means nothing.
+    wrong.retain(|line| !line.contains("scale-down-deadline"));
     if reference.outside != ending.outside {
         wrong.push(format!("{:?} instead of {:?}", ending.outside, reference.outside));
     }
@@ -156,7 +158,8 @@ fn swarm() {
     };
     let (first, runs) = (number("TIDEGATE_SIM_SEED", 1), number("TIDEGATE_SIM_RUNS", 60));
     let references = ["RevertPR", "RevertCommit"].map(|action| (action, play(action, &FaultPlan::default())));
-    let seeds: Vec<u64> = (first..first + runs).collect();
+    // the last found a canary Service that moved before the weight did
+    let seeds: Vec<u64> = (first..first + runs).chain([1152]).collect();
     each(&seeds, |seed| {
         let (action, reference) = &references[*seed as usize % 2];
         // Two that lead at once may undo what the other does.

@@ -75,7 +75,7 @@ fn a_bad_commit_is_taken_back_by_a_commit() {
     story.wait("Ready again", |story| story.is_ready() && story.runs("v2"));
     let head = story.head();
     let repository = story.repository();
-    assert_eq!(repository.get(&head).unwrap().parents, [bad.clone()]);
+    assert_eq!(repository.get(&head).unwrap().parents, std::slice::from_ref(&bad));
     assert_eq!(
         repository.get(&head).unwrap().files,
         repository.get(&good).unwrap().files

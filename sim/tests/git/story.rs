@@ -268,10 +268,9 @@ impl Story {
 
     pub(crate) fn rollout_phase(&self) -> String {
         let rollout = self.get(&kinds::ROLLOUTS, ROLLOUT);
-        let seen = rollout["status"]["observedGeneration"]
-            .as_str()
-            .unwrap_or_default()
-            == rollout["metadata"]["generation"].to_string();
+        // The status has it as text.
+        let generation = rollout["metadata"]["generation"].to_string();
+        let seen = rollout["status"]["observedGeneration"] == *generation;
         let phase = rollout["status"]["phase"].as_str().filter(|_| seen);
         phase.unwrap_or_default().to_owned()
     }
