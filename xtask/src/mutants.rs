@@ -62,8 +62,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         guard: "the canary Service leaves an intermediate version only without weight",
         file: "engine/src/services.rs",
-        code: "if routing::observe(cx).at_most() > 0 && !cx.fully_promoted() {",
-        instead: "if routing::observe(cx).at_most() > 1000 {",
+        code: "if live > 0 && !cx.fully_promoted() {",
+        instead: "if live > 1000 {",
     },
     Mutant {
         guard: "an abort is one way: the rejected version does not grow again",
