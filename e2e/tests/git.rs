@@ -263,6 +263,23 @@ fn commits_drive_the_walkthrough() -> Result<()> {
             Ok(namespace.get("configmaps", "old").await?.is_none().then_some(()))
         })
         .await?;
+        // a setting without new pods is good at once; of the good commits, the last two are kept for when Git is not there
+        let setting = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "web" }, "data": { "version": "v3", "more": "yes" },
+        });
+        let fourth = push(
+            &delivery,
+            "A setting",
+            &[("prod/config.yaml", setting.to_string())],
+        )
+        .await?;
+        delivery.wait_state(&fourth, "Deployed", QUICK).await?;
+        eventually("two bundles are kept", QUICK, async || {
+            let mut secrets = namespace.list("secrets", "").await?;
+            secrets.retain(|secret| text(secret, "/type") == "tidegate.io/bundle.v1");
+            Ok((secrets.len() == 2).then_some(()))
+        })
+        .await?;
         assert_eq!(load.reset().await?.failed(), 0);
         Ok(())
     })
