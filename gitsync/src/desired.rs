@@ -38,6 +38,8 @@ pub(crate) struct Desired {
 pub enum Obstacle {
     /// API versions that nobody has asked for yet.
     Unknown(BTreeSet<String>),
+    /// The cluster does not know a kind, which may be installed any time.
+    NoKind(String),
     /// Something is wrong with the commit.
     Wrong(String),
 }
@@ -69,7 +71,7 @@ impl Desired {
             };
             let Some(in_namespace) = served.or(from_crd) else {
                 let message = format!("{place}: the cluster has no kind {} in {api_version}", id.kind);
-                return Err(Obstacle::Wrong(message));
+                return Err(Obstacle::NoKind(message));
             };
             let mut body = value.clone();
             if in_namespace && id.namespace.is_empty() {

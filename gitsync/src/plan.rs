@@ -264,6 +264,12 @@ impl<'a> Draft<'a> {
         else {
             return;
         };
+        if head.0.is_empty() {
+            // It did not render: it is looked at as if it had just been pushed.
+            self.status().ledger.retain(|entry| entry.commits != head.1);
+            self.status().head = None;
+            return;
+        }
         for entry in &mut self.plan.status.ledger {
             if entry.digest == head.0 && entry.commits == head.1 && entry.state == VerdictState::Rejected {
                 entry.state = VerdictState::Pending;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tidegate_crds::{LedgerRollout, PruneAfter, RejectedReason, Time, VerdictState};
 
@@ -15,6 +16,9 @@ use crate::observed::Refusal;
 use crate::render::Rendered;
 use crate::spec::Spec;
 use crate::tree::Oid;
+
+/// How long until a kind that the cluster does not have is looked for again.
+const NO_KIND: SignedDuration = SignedDuration::from_secs(30);
 
 /// Why the objects of a digest are not at hand.
 pub(super) enum Missing {
@@ -56,6 +60,11 @@ impl Draft<'_> {
             Ok(desired) => Some(desired),
             Err(Obstacle::Unknown(versions)) => {
                 self.plan.tasks.extend(versions.into_iter().map(Task::Discover));
+                None
+            }
+            Err(Obstacle::NoKind(problem)) => {
+                self.refuse(digest, &problem);
+                self.wake_at(self.now.saturating_add(NO_KIND).unwrap_or(self.now));
                 None
             }
             Err(Obstacle::Wrong(problem)) => {

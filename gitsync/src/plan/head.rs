@@ -94,6 +94,8 @@ impl Draft<'_> {
                 self.plan.tasks.extend(versions.into_iter().map(Task::Discover));
                 Ok(None)
             }
+            // That is no fault of the commit: it waits.
+            Err(Obstacle::NoKind(_)) => Ok(Some(Vec::new())),
             Err(Obstacle::Wrong(problem)) => Err(problem),
         }
     }

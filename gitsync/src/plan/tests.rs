@@ -246,3 +246,39 @@ fn what_somebody_else_looks_after_is_not_touched() {
         "{message}"
     );
 }
+
+#[test]
+fn a_kind_that_the_cluster_does_not_have_is_waited_for() {
+    let mut observed = observed(&json!({}), GOOD, &config("a"));
+    observed.kinds = BTreeMap::from([("v1".to_owned(), Some(Arc::new(BTreeMap::new())))]);
+    let waiting = plan(&observed, at(0));
+    assert_eq!(waiting.tasks, []);
+    assert_eq!(waiting.wake, Some(at(30)));
+    let (status, reason, message) = condition(&waiting, "Ready").unwrap();
+    assert_eq!((status, reason), ("False", "ApplyFailed"));
+    assert!(
+        message.contains("a.yaml:1:1: the cluster has no kind ConfigMap in v1"),
+        "{message}"
+    );
+    observed.delivery.status = waiting.status;
+    observed.kinds = BTreeMap::from([(
+        "v1".to_owned(),
+        Some(Arc::new([("ConfigMap".to_owned(), true)].into())),
+    )]);
+    let (_, plan) = settle(observed, at(30));
+    assert_eq!(states(&plan), [("Deployed", "")]);
+}
+
+#[test]
+fn a_retry_renders_again_what_did_not_render() {
+    let broken = Files::new().with("a.yaml", "kind: [");
+    let (mut before, plan) = settle(observed(&json!({}), GOOD, &broken), at(0));
+    assert_eq!(states(&plan), [("Rejected", "RenderFailed")]);
+    before
+        .delivery
+        .metadata
+        .annotations
+        .insert(RETRY_ANNOTATION.to_owned(), "1".to_owned());
+    let (_, plan) = settle(later(before, GOOD, &config("a")), at(60));
+    assert_eq!(states(&plan), [("Deployed", "")]);
+}

@@ -51,7 +51,7 @@ pub(super) async fn diff(
     let preview = loop {
         match Preview::of(rendered.clone(), delivery, &served.kinds) {
             Ok(preview) => break preview,
-            Err(Obstacle::Wrong(problem)) => return Err(Failure::other(problem)),
+            Err(Obstacle::Wrong(problem) | Obstacle::NoKind(problem)) => return Err(Failure::other(problem)),
             Err(Obstacle::Unknown(versions)) => served.learn(api, versions).await?,
         }
     };
