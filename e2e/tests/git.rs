@@ -285,6 +285,18 @@ fn commits_drive_the_walkthrough() -> Result<()> {
     })
 }
 
+/// The analysis of [`gated`], whose answers the test chooses.
+fn measured_by(source: &Source) -> Value {
+    json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": { "name": "success-rate" },
+        "spec": { "args": [{ "name": "version" }], "metrics": [{
+            "name": "rate", "interval": "1s", "count": 2, "failureLimit": 0,
+            "successCondition": "result[0] >= 0.95",
+            "provider": { "prometheus": { "address": source.address(), "query": "rate" } },
+        }] },
+    })
+}
+
 /// 4.10 (3), (5) and (6): a quarantine; Git that is down when it is needed; metrics that cannot be measured; broken files.
 #[test]
 fn what_is_not_the_commits_fault_is_not_taken_back() -> Result<()> {
@@ -297,14 +309,8 @@ fn what_is_not_the_commits_fault_is_not_taken_back() -> Result<()> {
         let spec =
             json!({ "onRejected": { "action": "RevertCommit", "writeSecretRef": { "name": "deploy" } } });
         let delivery = TestDelivery::create(&namespace, &gitea, &spec).await?;
-        let analysis = json!({
-            "apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": { "name": "success-rate" },
-            "spec": { "args": [{ "name": "version" }], "metrics": [{
-                "name": "rate", "interval": "1s", "count": 2, "failureLimit": 0, "consecutiveErrorLimit": 0,
-                "successCondition": "result[0] >= 0.95",
-                "provider": { "prometheus": { "address": source.address(), "query": "rate" } },
-            }] },
-        });
+        let mut analysis = measured_by(&source);
+        analysis["spec"]["metrics"][0]["consecutiveErrorLimit"] = json!(0);
         let version = |version: &str| manifests(&namespace, version, &[], &gated(version));
         let mut files = version("v1");
         files.push(("prod/analysis.yaml", analysis.to_string()));
@@ -423,13 +429,7 @@ fn a_kill_between_any_two_steps_changes_nothing() -> Result<()> {
         let source = Source::start(&namespace).await?;
         let spec = json!({ "onRejected": { "action": "RevertPR", "writeSecretRef": { "name": "deploy" } } });
         let delivery = TestDelivery::create(&namespace, &gitea, &spec).await?;
-        let analysis = json!({
-            "apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": { "name": "success-rate" },
-            "spec": { "args": [{ "name": "version" }], "metrics": [{
-                "name": "rate", "interval": "1s", "count": 1, "failureLimit": 0, "successCondition": "result[0] >= 0.95",
-                "provider": { "prometheus": { "address": source.address(), "query": "rate" } },
-            }] },
-        });
+        let analysis = measured_by(&source);
         let mut files = manifests(&namespace, "v1", &[], &gated("v1"));
         files.push(("prod/analysis.yaml", analysis.to_string()));
         let first = push(&delivery, "First version", &files).await?;
@@ -516,13 +516,7 @@ fn a_cluster_made_anew_starts_from_what_is_verified() -> Result<()> {
         let before = cluster.namespace("anew").await?;
         let source = Source::start(&before).await?;
         let delivery = TestDelivery::create(&before, &gitea, &spec).await?;
-        let analysis = json!({
-            "apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": { "name": "success-rate" },
-            "spec": { "args": [{ "name": "version" }], "metrics": [{
-                "name": "rate", "interval": "1s", "count": 1, "failureLimit": 0, "successCondition": "result[0] >= 0.95",
-                "provider": { "prometheus": { "address": source.address(), "query": "rate" } },
-            }] },
-        });
+        let analysis = measured_by(&source);
         let mut files = manifests(&before, "v1", &[], &gated("v1"));
         files.push(("prod/analysis.yaml", analysis.to_string()));
         let good = push(&delivery, "Good", &files).await?;

@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tidegate_crds::{LedgerRollout, PruneAfter, RejectedReason, Time, VerdictState};
 
 use super::{Draft, Task, shorten};
 use crate::desired::{Desired, Obstacle, Wanted};
 use crate::graft::holds;
 use crate::health::has_health;
-use crate::object::{ObjectId, keeps_itself, other_owner};
+use crate::object::{ObjectId, other_owner};
 use crate::observed::Refusal;
+use crate::preview::is_deleted;
 use crate::render::Rendered;
 use crate::spec::Spec;
 use crate::tree::Oid;
@@ -539,7 +540,6 @@ impl Draft<'_> {
 
     /// Whether an object that is in Git no more needs no more attention; asks and deletes what does.
     fn is_gone(&mut self, id: &ObjectId) -> bool {
-        let metadata = &self.observed.delivery.metadata;
         if !self.observed.kinds.contains_key(&id.api_version()) {
             self.plan.tasks.push(Task::Discover(id.api_version()));
             return false;
@@ -555,12 +555,7 @@ impl Draft<'_> {
                 false
             }
             (Some(Ok(Some(live))), None) => {
-                let ours = live.pointer("/metadata/labels").is_some_and(|labels| {
-                    labels.get(crate::object::DELIVERY_LABEL) == Some(&json!(metadata.name))
-                        && labels.get(crate::object::DELIVERY_NAMESPACE_LABEL)
-                            == Some(&json!(metadata.namespace))
-                });
-                if !ours || keeps_itself(live) {
+                if !is_deleted(&self.observed.delivery, live) {
                     return true;
                 }
                 if let Some(uid) = live.pointer("/metadata/uid").and_then(Value::as_str) {
