@@ -1,7 +1,6 @@
 //! One look at a Delivery: plan, do what the plan asks, plan again, until it is content.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -26,7 +25,6 @@ use crate::event::{self, Subject, Words};
 use crate::execute::{Outcome, Step};
 use crate::merge;
 use crate::object::ObjectKey;
-use crate::queue::Fnv;
 use crate::request::{DELIVERIES, Failure, Request, SECRETS, Verb};
 
 /// Plans that one look may take: far more than any needs.
@@ -230,9 +228,13 @@ impl DeliveryJob {
             };
         }
         // The first comparison comes some time after the start, not for all at once.
-        let mut hasher = Fnv::default();
-        self.key.hash(&mut hasher);
-        let spread = i64::try_from(hasher.finish() % DRIFT.as_secs().unsigned_abs()).unwrap_or_default();
+        let spread = i64::from(
+            self.key
+                .name
+                .bytes()
+                .fold(7_u16, |sum, byte| sum.wrapping_mul(31) ^ u16::from(byte))
+                % 600,
+        );
         let first = now
             .saturating_add(SignedDuration::from_secs(spread))
             .unwrap_or(now);
