@@ -1,8 +1,19 @@
-//! Whether an object is as it should be (git-sync 2.6): natively for the usual kinds, by the conditions of kstatus for all others.
+//! Whether an object is as it should be (git-sync 2.6): by the expressions of the Delivery if it has some for the kind, natively for
+//! the usual kinds, by conditions for all others.
+
+mod expressions;
+#[cfg(test)]
+mod tests;
 
 use serde_json::Value;
 
+pub(crate) use self::expressions::Checks;
+use crate::cel::Budget;
+use crate::desired::Wanted;
 use crate::object::ObjectId;
+
+/// Annotation of an object whose health does not count, as Argo CD knows it.
+const IGNORE_ANNOTATION: &str = "argocd.argoproj.io/ignore-healthcheck";
 
 /// How an object does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +26,8 @@ pub(crate) enum Health {
     Failed(String),
 }
 
-/// Kinds that are as they should be as soon as they are there.
-const WITHOUT_HEALTH: [(&str, &[&str]); 10] = [
+/// Kinds that are as they should be as soon as they are there. Load balancers are not waited for: many clusters have none.
+const WITHOUT_HEALTH: [(&str, &[&str]); 15] = [
     (
         "",
         &[
@@ -29,6 +40,7 @@ const WITHOUT_HEALTH: [(&str, &[&str]); 10] = [
             "LimitRange",
             "Endpoints",
             "PersistentVolume",
+            "PodTemplate",
             "Event",
         ],
     ),
@@ -39,12 +51,17 @@ const WITHOUT_HEALTH: [(&str, &[&str]); 10] = [
     ("networking.k8s.io", &["NetworkPolicy", "Ingress", "IngressClass"]),
     ("policy", &["PodDisruptionBudget"]),
     ("scheduling.k8s.io", &["PriorityClass"]),
-    ("storage.k8s.io", &["StorageClass"]),
+    (
+        "storage.k8s.io",
+        &["StorageClass", "CSIDriver", "VolumeAttributesClass"],
+    ),
     (
         "admissionregistration.k8s.io",
         &[
             "MutatingWebhookConfiguration",
             "ValidatingWebhookConfiguration",
+            "MutatingAdmissionPolicy",
+            "MutatingAdmissionPolicyBinding",
             "ValidatingAdmissionPolicy",
             "ValidatingAdmissionPolicyBinding",
         ],
@@ -52,27 +69,83 @@ const WITHOUT_HEALTH: [(&str, &[&str]); 10] = [
     ("autoscaling", &["HorizontalPodAutoscaler"]),
     (
         "argoproj.io",
-        &["Rollout", "AnalysisTemplate", "ClusterAnalysisTemplate"],
+        &[
+            "Rollout",
+            "AnalysisTemplate",
+            "ClusterAnalysisTemplate",
+            "AppProject",
+            "WorkflowTemplate",
+            "ClusterWorkflowTemplate",
+            "CronWorkflow",
+        ],
     ),
     ("batch", &["CronJob"]),
+    ("discovery.k8s.io", &["EndpointSlice"]),
+    ("coordination.k8s.io", &["Lease"]),
+    ("node.k8s.io", &["RuntimeClass"]),
+    (
+        "flowcontrol.apiserver.k8s.io",
+        &["FlowSchema", "PriorityLevelConfiguration"],
+    ),
+    ("gateway.networking.k8s.io", &["ReferenceGrant"]),
 ];
 
-/// Whether an object has to be read to know how it does. Rollouts have a verdict of their own.
-pub(crate) fn has_health(id: &ObjectId) -> bool {
-    !WITHOUT_HEALTH
-        .iter()
+/// Kinds whose controllers always say whether they are ready: until they do, they have not looked.
+const ALWAYS_READY: [(&str, &[&str]); 6] = [
+    ("cert-manager.io", &["Certificate", "Issuer", "ClusterIssuer"]),
+    (
+        "external-secrets.io",
+        &[
+            "ExternalSecret",
+            "ClusterExternalSecret",
+            "SecretStore",
+            "ClusterSecretStore",
+        ],
+    ),
+    ("serving.knative.dev", &["Service", "Configuration", "Route"]),
+    ("kustomize.toolkit.fluxcd.io", &["Kustomization"]),
+    ("helm.toolkit.fluxcd.io", &["HelmRelease"]),
+    ("tidegate.io", &["Delivery"]),
+];
+
+fn is_of(list: &[(&str, &[&str])], id: &ObjectId) -> bool {
+    list.iter()
         .any(|(group, kinds)| *group == id.group && kinds.contains(&id.kind.as_str()))
 }
 
-/// How an object does.
+/// Whether an object has to be read to know how it does. Rollouts have a verdict of their own.
+pub(crate) fn has_health(checks: &Checks, object: &Wanted) -> bool {
+    !is_ignored(&object.body) && (checks.know(&object.id) || !is_of(&WITHOUT_HEALTH, &object.id))
+}
+
+fn is_ignored(object: &Value) -> bool {
+    let annotations = object
+        .get("metadata")
+        .and_then(|metadata| metadata.get("annotations"));
+    let value = annotations.and_then(|annotations| annotations.get(IGNORE_ANNOTATION)?.as_str());
+    value == Some("true")
+}
+
+/// How an object does, by what is built in.
 pub(crate) fn health(id: &ObjectId, object: &Value) -> Health {
+    health_by(&Checks::default(), &Checks::budget(), id, object)
+}
+
+/// How an object does, by the expressions of a Delivery and what is built in.
+pub(crate) fn health_by(checks: &Checks, budget: &Budget, id: &ObjectId, object: &Value) -> Health {
+    if is_ignored(object) {
+        return Health::Current;
+    }
     if object.pointer("/metadata/deletionTimestamp").is_some() {
         return Health::Progressing("is being deleted".to_owned());
     }
     let generation = number(object, "/metadata/generation");
-    let observed = number(object, "/status/observedGeneration");
+    let observed = observed_generation(object);
     if observed.is_some() && observed < generation {
         return Health::Progressing("has not been seen by its controller yet".to_owned());
+    }
+    if let Some(health) = checks.health(id, object, budget) {
+        return health;
     }
     match (id.group.as_str(), id.kind.as_str()) {
         ("apps", "Deployment") => deployment(object, observed),
@@ -81,23 +154,61 @@ pub(crate) fn health(id: &ObjectId, object: &Value) -> Health {
         ("batch", "Job") => job(object),
         ("", "PersistentVolumeClaim") => phase(object, &["Bound"], &["Lost"]),
         ("", "Pod") => phase(object, &["Running", "Succeeded"], &["Failed"]),
+        ("argoproj.io", "AnalysisRun" | "Experiment") => {
+            phase(object, &["Successful"], &["Failed", "Error", "Inconclusive"])
+        }
+        ("argoproj.io", "Workflow") => phase(object, &["Succeeded"], &["Failed", "Error"]),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => wanted(object, "Established"),
         ("apiregistration.k8s.io", "APIService") => wanted(object, "Available"),
-        _ => by_conditions(object),
+        ("bitnami.com", "SealedSecret") => wanted(object, "Synced"),
+        ("gateway.networking.k8s.io", "GatewayClass") => wanted(object, "Accepted"),
+        ("gateway.networking.k8s.io", "Gateway") => match wanted(object, "Accepted") {
+            Health::Current => wanted(object, "Programmed"),
+            health => health,
+        },
+        ("gateway.networking.k8s.io", kind) if kind.ends_with("Route") => route(object),
+        _ => match by_conditions(object) {
+            Health::Current if is_of(&ALWAYS_READY, id) => wanted(object, "Ready"),
+            health => health,
+        },
     }
+}
+
+/// A Rollout and others of Argo write it as text; what is no number there is a digest of older versions.
+fn observed_generation(object: &Value) -> Option<i64> {
+    let observed = object.pointer("/status/observedGeneration")?;
+    observed.as_i64().or_else(|| observed.as_str()?.parse().ok())
 }
 
 fn number(object: &Value, pointer: &str) -> Option<i64> {
     object.pointer(pointer).and_then(Value::as_i64)
 }
 
+/// Status, reason and message of a condition of an object.
 fn condition<'a>(object: &'a Value, kind: &str) -> Option<(&'a str, &'a str, &'a str)> {
-    let conditions = object.pointer("/status/conditions")?.as_array()?;
+    condition_among(object.pointer("/status/conditions")?, generation(object), kind)
+}
+
+fn generation(object: &Value) -> i64 {
+    number(object, "/metadata/generation").unwrap_or(0)
+}
+
+/// What a condition says; of an earlier generation it says nothing yet.
+fn condition_among<'a>(
+    conditions: &'a Value,
+    generation: i64,
+    kind: &str,
+) -> Option<(&'a str, &'a str, &'a str)> {
     let text =
         |condition: &'a Value, field: &str| condition.get(field).and_then(Value::as_str).unwrap_or_default();
     let found = conditions
+        .as_array()?
         .iter()
         .find(|condition| text(condition, "type") == kind)?;
+    let observed = found.get("observedGeneration").and_then(Value::as_i64);
+    if observed.is_some_and(|observed| observed < generation) {
+        return Some(("Unknown", "", "has not been seen by its controller yet"));
+    }
     Some((
         text(found, "status"),
         text(found, "reason"),
@@ -196,11 +307,36 @@ fn phase(object: &Value, good: &[&str], bad: &[&str]) -> Health {
 }
 
 fn wanted(object: &Value, kind: &str) -> Health {
-    match condition(object, kind) {
+    is_true(condition(object, kind), kind)
+}
+
+fn is_true(condition: Option<(&str, &str, &str)>, kind: &str) -> Health {
+    match condition {
         Some(("True", ..)) => Health::Current,
-        Some((_, _, message)) => Health::Progressing(message.to_owned()),
-        None => Health::Progressing(format!("is not {kind} yet")),
+        Some((_, _, message)) if !message.is_empty() => Health::Progressing(message.to_owned()),
+        _ => Health::Progressing(format!("is not {kind} yet")),
     }
+}
+
+/// A route of Gateway API: all Gateways that it names have taken it.
+fn route(object: &Value) -> Health {
+    let list = |pointer: &str| object.pointer(pointer).and_then(Value::as_array);
+    let asked = list("/spec/parentRefs").map_or(0, Vec::len);
+    let parents = list("/status/parents").map_or(&[][..], Vec::as_slice);
+    for parent in parents {
+        let conditions = parent.get("conditions").unwrap_or(&Value::Null);
+        let of = |kind: &str| condition_among(conditions, generation(object), kind);
+        for kind in ["Accepted", "ResolvedRefs"] {
+            let health = is_true(of(kind), kind);
+            if health != Health::Current {
+                return health;
+            }
+        }
+    }
+    if asked > 0 && parents.is_empty() {
+        return Health::Progressing("no Gateway has taken it yet".to_owned());
+    }
+    Health::Current
 }
 
 /// kstatus: `Stalled` and `Reconciling` when they are True, else `Ready`; an object that has none of them is as it should be.
@@ -214,84 +350,5 @@ fn by_conditions(object: &Value) -> Health {
     match condition(object, "Ready") {
         Some(("False" | "Unknown", _, message)) => Health::Progressing(message.to_owned()),
         _ => Health::Current,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn how_the_usual_kinds_do() {
-        let progressing = |words: &str| Health::Progressing(words.to_owned());
-        let deployment = "apps/v1/Deployment/a/a";
-        let status = |updated: i64, all: i64, available: i64| {
-            json!({"metadata": {"generation": 2}, "spec": {"replicas": 3}, "status": {
-                "observedGeneration": 2, "updatedReplicas": updated, "replicas": all, "availableReplicas": available}})
-        };
-        let table = [
-            (deployment, status(3, 3, 3), Health::Current),
-            (
-                deployment,
-                status(1, 3, 3),
-                progressing("1 of 3 pods are updated"),
-            ),
-            (
-                deployment,
-                status(3, 4, 3),
-                progressing("1 old pods are still there"),
-            ),
-            (
-                deployment,
-                status(3, 3, 2),
-                progressing("2 of 3 pods are available"),
-            ),
-            (
-                deployment,
-                json!({"spec": {}}),
-                progressing("0 of 1 pods are updated"),
-            ),
-            (
-                deployment,
-                json!({"metadata": {"generation": 3}, "status": {"observedGeneration": 2}}),
-                progressing("has not been seen by its controller yet"),
-            ),
-            (
-                deployment,
-                json!({"status": {"conditions": [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "timed out"}]}}),
-                Health::Failed("timed out".to_owned()),
-            ),
-            ("batch/v1/Job/a/a", json!({}), progressing("has not ended yet")),
-            (
-                "batch/v1/Job/a/a",
-                json!({"status": {"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "too often"}]}}),
-                Health::Failed("BackoffLimitExceeded: too often".to_owned()),
-            ),
-            (
-                "/v1/PersistentVolumeClaim/a/a",
-                json!({"status": {"phase": "Bound"}}),
-                Health::Current,
-            ),
-            ("example.com/v1/Thing/a/a", json!({}), Health::Current),
-            (
-                "external-secrets.io/v1/ExternalSecret/a/a",
-                json!({"status": {"conditions": [{"type": "Ready", "status": "False", "message": "no such key"}]}}),
-                progressing("no such key"),
-            ),
-            (
-                "example.com/v1/Thing/a/a",
-                json!({"metadata": {"deletionTimestamp": "x"}}),
-                progressing("is being deleted"),
-            ),
-        ];
-        for (id, object, expected) in table {
-            assert_eq!(
-                health(&ObjectId::parse(id).unwrap(), &object),
-                expected,
-                "{id} {object}"
-            );
-        }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod base64;
 pub mod bundle;
+mod cel;
 mod desired;
 mod digest;
 mod graft;

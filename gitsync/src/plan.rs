@@ -20,7 +20,8 @@ use tidegate_crds::{
     Time, VerdictState,
 };
 
-use crate::health::{Health, health};
+use crate::cel::Budget;
+use crate::health::{Checks, Health, health_by};
 use crate::notify::Note;
 use crate::object::{ObjectId, PIN_ANNOTATION, RETRY_ANNOTATION, SYNC_ANNOTATION};
 use crate::observed::Observed;
@@ -172,6 +173,8 @@ struct Draft<'a> {
     /// Why nothing can be fetched or applied at the moment.
     trouble: Option<(&'static str, String)>,
     drifted: bool,
+    /// What the expressions of health checks may still spend.
+    budget: Budget,
 }
 
 impl<'a> Draft<'a> {
@@ -188,6 +191,7 @@ impl<'a> Draft<'a> {
             },
             trouble: None,
             drifted: observed.check_drift,
+            budget: Checks::budget(),
         }
     }
 
@@ -340,7 +344,7 @@ impl<'a> Draft<'a> {
         self.drifted |= judged.drifted;
         let judged = match judged.state {
             _ if good => stays_good(&entry, judged),
-            VerdictState::Verified | VerdictState::Deployed => self.judge_others(&entry, judged),
+            VerdictState::Verified | VerdictState::Deployed => self.judge_others(spec, &entry, judged),
             _ => judged,
         };
         let healthy = matches!(judged.state, VerdictState::Verified | VerdictState::Deployed);
@@ -405,7 +409,7 @@ impl<'a> Draft<'a> {
     }
 
     /// A commit whose Rollouts are healthy waits for its other objects.
-    fn judge_others(&mut self, entry: &LedgerEntry, judged: Judged) -> Judged {
+    fn judge_others(&mut self, spec: &Spec, entry: &LedgerEntry, judged: Judged) -> Judged {
         let ids: Vec<ObjectId> = entry
             .watched
             .iter()
@@ -432,38 +436,49 @@ impl<'a> Draft<'a> {
             self.plan.tasks.extend(asks);
             return waits(entry.state.clone(), entry.message.clone());
         }
-        for id in &ids {
-            if let Some(Ok(Some(live))) = self.observed.live.get(id)
-                && let Health::Failed(problem) = health(id, live)
-            {
+        let ill: Vec<(&ObjectId, Health)> = ids
+            .iter()
+            .map(|id| (id, self.health_of(spec, id)))
+            .filter(|(_, health)| *health != Health::Current)
+            .collect();
+        let words = |id: &ObjectId, problem: &str| format!("{}: {problem}", id.words());
+        for (id, health) in &ill {
+            if let Health::Failed(problem) = health {
                 let reason = match id.kind.as_str() {
                     "Job" => RejectedReason::HookFailed,
                     _ => RejectedReason::DeadlineExceeded,
                 };
                 return Judged {
                     reason: Some(reason),
-                    ..waits(VerdictState::Rejected, format!("{}: {problem}", id.words()))
+                    ..waits(VerdictState::Rejected, words(id, problem))
                 };
             }
         }
-        if let Some(problem) = ids.iter().find_map(|id| self.unhealthy(id)) {
+        if let Some((id, Health::Progressing(problem))) = ill.first() {
             self.wake_for_health(entry.since.map_or(self.now, Timestamp::from));
-            return waits(VerdictState::Progressing, problem);
+            return waits(VerdictState::Progressing, words(id, problem));
         }
         judged
     }
 
+    /// How an object does that was asked for.
+    fn health_of(&self, spec: &Spec, id: &ObjectId) -> Health {
+        match self.observed.live.get(id) {
+            Some(Ok(Some(live))) => health_by(&spec.health, &self.budget, id, live),
+            Some(Ok(None)) => Health::Progressing("is not there".to_owned()),
+            Some(Err(refusal)) => Health::Progressing(refusal.message.clone()),
+            None => Health::Current,
+        }
+    }
+
     /// What is wrong with an object that was read, in words.
-    fn unhealthy(&self, id: &ObjectId) -> Option<String> {
-        let problem = match self.observed.live.get(id)? {
-            Ok(Some(live)) => match health(id, live) {
-                Health::Current => return None,
-                Health::Progressing(problem) | Health::Failed(problem) => problem,
-            },
-            Ok(None) => "is not there".to_owned(),
-            Err(refusal) => refusal.message.clone(),
-        };
-        Some(format!("{}: {problem}", id.words()))
+    fn unhealthy(&self, spec: &Spec, id: &ObjectId) -> Option<String> {
+        match self.health_of(spec, id) {
+            Health::Current => None,
+            Health::Progressing(problem) | Health::Failed(problem) => {
+                Some(format!("{}: {problem}", id.words()))
+            }
+        }
     }
 
     /// Objects on their way are read again after about as long as it has been.

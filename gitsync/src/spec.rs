@@ -1,11 +1,14 @@
 //! The spec of a Delivery, read once into what cannot be wrong any more.
 
+use std::borrow::Cow;
+
 use jiff::SignedDuration;
 use tidegate_crds::{
     BootstrapFrom, DeliveryGit, DeliverySpec, ForgeType, GoDuration, PruneAfter, RejectedAction,
     RejectedReason,
 };
 
+use crate::health::Checks;
 use crate::notify::{Chat, chats};
 use crate::remote::ForgeKind;
 
@@ -18,13 +21,13 @@ const MAX_TEXT: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {message}")]
 pub struct InvalidSpec {
-    field: &'static str,
+    field: Cow<'static, str>,
     message: String,
 }
 
-pub(crate) fn invalid(field: &'static str, message: impl Into<String>) -> InvalidSpec {
+pub(crate) fn invalid(field: impl Into<Cow<'static, str>>, message: impl Into<String>) -> InvalidSpec {
     InvalidSpec {
-        field,
+        field: field.into(),
         message: message.into(),
     }
 }
@@ -84,6 +87,7 @@ pub struct Spec {
     pub(crate) bootstrap_from_verified: bool,
     pub(crate) soak: SignedDuration,
     pub(crate) require_verified: bool,
+    pub(crate) health: Checks,
     pub(crate) action: RejectedAction,
     pub(crate) write_on: Vec<RejectedReason>,
     /// The forge, if it is known.
@@ -155,6 +159,7 @@ impl Spec {
             bootstrap_from_verified: bootstrap(spec.bootstrap_from.clone(), write_secret.is_some())?,
             soak: duration("spec.verify.soak", verify.soak.as_ref(), SignedDuration::ZERO)?,
             require_verified: verify.require_verified.unwrap_or(false),
+            health: Checks::read(&spec.health_checks)?,
             action,
             write_on: write_on(on_rejected.write_on)?,
             feedback: forge,

@@ -29,6 +29,9 @@ pub struct DeliverySpec {
     /// When a commit counts as good.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verify: Option<DeliveryVerify>,
+    /// How kinds are asked for their health, before the rules that are built in; at most 20.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub health_checks: Vec<DeliveryHealthCheck>,
     /// What happens when a commit is rejected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_rejected: Option<DeliveryOnRejected>,
@@ -147,6 +150,26 @@ pub struct DeliveryVerify {
     /// Go back only to commits whose metrics were measured, not to those that were merely deployed. Default false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub require_verified: Option<bool>,
+}
+
+/// How a kind is asked for its health: expressions in CEL over the fields of an object, in the order `inProgress`, `failed`,
+/// `current`. What is none of these is in progress. Each has at most 1 KiB.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, rename_all = "camelCase")]
+pub struct DeliveryHealthCheck {
+    /// API version of the kind; all versions of the group count.
+    pub api_version: String,
+    /// The kind.
+    pub kind: String,
+    /// True while the object is on its way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_progress: Option<String>,
+    /// True when the object will not get there by itself: then the commit is rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+    /// True when the object is as it should be.
+    pub current: String,
 }
 
 /// What happens when a commit is rejected.

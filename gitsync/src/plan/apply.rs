@@ -173,7 +173,7 @@ impl Draft<'_> {
         }
         self.note_inventory(desired);
         if let Some(begun) = begun
-            && self.waits_for_wave(desired, begun, digest)
+            && self.waits_for_wave(spec, desired, begun, digest)
         {
             return;
         }
@@ -229,17 +229,17 @@ impl Draft<'_> {
     }
 
     /// Whether objects of a wave that is applied are not healthy yet. Rollouts are not waited for: they have a verdict.
-    fn waits_for_wave(&mut self, desired: &Desired, wave: i64, digest: &str) -> bool {
+    fn waits_for_wave(&mut self, spec: &Spec, desired: &Desired, wave: i64, digest: &str) -> bool {
         let of_wave = desired
             .objects
             .iter()
-            .filter(|object| object.wave == wave && has_health(&object.id));
+            .filter(|object| object.wave == wave && has_health(&spec.health, object));
         let of_wave: Vec<&Wanted> = of_wave.collect();
         let known = |draft: &Self, id: &ObjectId| draft.observed.live.contains_key(id);
         if self.ask_for(of_wave.iter().copied(), known, read) {
             return true;
         }
-        let Some(problem) = of_wave.iter().find_map(|object| self.unhealthy(&object.id)) else {
+        let Some(problem) = of_wave.iter().find_map(|object| self.unhealthy(spec, &object.id)) else {
             return false;
         };
         let since = self.entry(digest).and_then(|entry| entry.since);
@@ -375,7 +375,10 @@ impl Draft<'_> {
             .collect();
         let target = self.plan.status.target.clone();
         self.status().applied = target;
-        let watched = desired.objects.iter().filter(|object| has_health(&object.id));
+        let watched = desired
+            .objects
+            .iter()
+            .filter(|object| has_health(&spec.health, object));
         let watched: Vec<String> = watched.map(|object| object.id.to_string()).collect();
         if let Some(entry) = self.entry_mut(digest) {
             entry.watched = watched;
