@@ -5,14 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tidegate_crds::LedgerRollout;
+use tidegate_crds::{HookPhase, LedgerRollout};
 use tidegate_manifests::Place;
 
 use crate::digest::sha256;
 use crate::graft::Owned;
+use crate::hooks::{Occasion, Role, role, stamped, wave};
 use crate::object::{DELIVERY_LABEL, DELIVERY_NAMESPACE_LABEL, ObjectId, rank};
 use crate::observed::{Kinds, Observed};
 use crate::render::{Manifest, Rendered};
+
+/// How many hooks a commit may have: each has a place in the status.
+const MAX_HOOKS: usize = 50;
 
 /// One object of a commit.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,10 +30,24 @@ pub(crate) struct Wanted {
     pub(crate) later: bool,
 }
 
+/// What runs once for a commit.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Hook {
+    pub(crate) phase: HookPhase,
+    pub(crate) occasion: Occasion,
+    /// As it runs.
+    pub(crate) wanted: Wanted,
+}
+
 /// All objects of a commit.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Desired {
+    /// What the cluster is kept at.
     pub(crate) objects: Vec<Wanted>,
+    /// What runs once, by phase and wave.
+    pub(crate) hooks: Vec<Hook>,
+    /// What is in Git and not in `objects`, which is nothing to delete either.
+    apart: BTreeSet<ObjectId>,
     pub(crate) owned: Owned,
 }
 
@@ -56,9 +74,10 @@ impl Desired {
             .filter_map(|manifest| manifest.value.pointer("/metadata/name")?.as_str())
             .collect();
         let mut unknown = BTreeSet::new();
-        let mut objects: Vec<Wanted> = Vec::new();
+        let mut found: Vec<(Wanted, Role)> = Vec::new();
         for Manifest { value, place } in &rendered.manifests {
-            let mut id = ObjectId::of(value);
+            let named = named(value, &rendered.digest).map_err(|problem| wrong(place, &problem))?;
+            let mut id = ObjectId::of(&named);
             let api_version = id.api_version();
             let from_crd = brought.get(&(id.group.clone(), id.kind.clone())).copied();
             let served = match observed.kinds.get(&api_version) {
@@ -73,48 +92,84 @@ impl Desired {
                 let message = format!("{place}: the cluster has no kind {} in {api_version}", id.kind);
                 return Err(Obstacle::NoKind(message));
             };
-            let mut body = value.clone();
+            let mut body = named;
             if in_namespace && id.namespace.is_empty() {
                 id.namespace.clone_from(&metadata.namespace);
             } else if !in_namespace {
                 id.namespace.clear();
             }
-            if let Err(problem) = label(&mut body, &id, &metadata.namespace, &metadata.name) {
-                return Err(Obstacle::Wrong(format!("{place}: {problem}")));
-            }
+            label(&mut body, &id, &metadata.namespace, &metadata.name)
+                .map_err(|problem| wrong(place, &problem))?;
             if id.group == "tidegate.io"
                 && id.kind == "Delivery"
                 && id.namespace == metadata.namespace
                 && id.name == metadata.name
             {
                 let message = format!(
-                    "{place}: {} is the Delivery that delivers this; keep it elsewhere",
+                    "{} is the Delivery that delivers this; keep it elsewhere",
                     id.words()
                 );
-                return Err(Obstacle::Wrong(message));
+                return Err(wrong(place, &message));
             }
-            let wave = match wave(value) {
-                Ok(wave) => wave,
-                Err(problem) => return Err(Obstacle::Wrong(format!("{place}: {}: {problem}", id.words()))),
-            };
+            let of_object = |problem: String| wrong(place, &format!("{}: {problem}", id.words()));
+            let (role, wave) = (role(value).map_err(of_object)?, wave(value).map_err(of_object)?);
             let later = served.is_none() || namespaces.contains(id.namespace.as_str());
-            objects.push(Wanted {
+            let wanted = Wanted {
                 id,
                 body,
                 place: place.clone(),
                 wave,
                 later,
-            });
+            };
+            found.push((wanted, role));
         }
         if !unknown.is_empty() {
             return Err(Obstacle::Unknown(unknown));
         }
-        objects.sort_by_key(|object| (object.wave, rank(&object.id)));
-        if let Some(twice) = twice(&objects) {
+        found.sort_by_key(|(object, _)| (object.wave, rank(&object.id)));
+        if let Some(twice) = twice(found.iter().map(|(object, _)| object)) {
             return Err(Obstacle::Wrong(twice));
         }
-        let owned = Owned::by(objects.iter().map(|object| (&object.id, &object.body)));
-        Ok(Self { objects, owned })
+        Self::divided(found, &rendered.digest)
+    }
+
+    /// Puts what runs once aside.
+    fn divided(found: Vec<(Wanted, Role)>, digest: &str) -> Result<Self, Obstacle> {
+        let mut desired = Self::default();
+        for (wanted, role) in found {
+            let phases = match role {
+                Role::Ordinary => {
+                    desired.objects.push(wanted);
+                    continue;
+                }
+                Role::Apart => BTreeMap::new(),
+                Role::Hook(phases) => phases,
+            };
+            desired.apart.insert(wanted.id.clone());
+            for (phase, occasion) in phases {
+                if desired.hooks.len() == MAX_HOOKS {
+                    let message = format!("more than {MAX_HOOKS} hooks: make some of them one");
+                    return Err(wrong(&wanted.place, &message));
+                }
+                let body = stamped(wanted.body.clone(), &phase, digest);
+                desired.hooks.push(Hook {
+                    phase,
+                    occasion,
+                    wanted: Wanted {
+                        body,
+                        ..wanted.clone()
+                    },
+                });
+            }
+        }
+        desired.hooks.sort_by_key(|hook| hook.phase.clone());
+        desired.owned = Owned::by(desired.objects.iter().map(|object| (&object.id, &object.body)));
+        Ok(desired)
+    }
+
+    /// Whether the commit says nothing of how an object is to be, and yet has it.
+    pub(crate) fn leaves_alone(&self, id: &ObjectId) -> bool {
+        self.apart.iter().any(|apart| apart.same(id))
     }
 
     /// The Rollouts, with digests of their templates.
@@ -134,23 +189,19 @@ impl Desired {
             .collect()
     }
 
+    /// The object of the commit that a Rollout has its pod template from, if it names one.
+    pub(crate) fn workload_of(&self, rollout: &Wanted) -> Option<&Wanted> {
+        let text = |field: &str| rollout.body.pointer("/spec/workloadRef")?.get(field)?.as_str();
+        let (kind, name) = (text("kind")?, text("name")?);
+        self.objects.iter().find(|object| {
+            object.id.kind == kind && object.id.name == name && object.id.namespace == rollout.id.namespace
+        })
+    }
+
     /// Digest of the pod template of a Rollout, or of the workload that it names.
     fn template(&self, rollout: &Wanted) -> String {
         let inline = rollout.body.pointer("/spec/template");
-        let template = inline.or_else(|| {
-            let text = |field: &str| rollout.body.pointer("/spec/workloadRef")?.get(field)?.as_str();
-            let (kind, name) = (text("kind")?, text("name")?);
-            let of = |object: &&Wanted| {
-                object.id.kind == kind
-                    && object.id.name == name
-                    && object.id.namespace == rollout.id.namespace
-            };
-            let workload = self.objects.iter().find(of)?;
-            workload
-                .body
-                .pointer("/spec/template")
-                .or_else(|| workload.body.get("template"))
-        });
+        let template = inline.or_else(|| template(&self.workload_of(rollout)?.body));
         let digest = template.map(|template| sha256(template.to_string().as_bytes()));
         digest
             .and_then(|digest| digest.get(..16).map(str::to_owned))
@@ -158,24 +209,30 @@ impl Desired {
     }
 }
 
-/// The wave that an object says it belongs to, as Argo CD's annotation has it; 0 if it says nothing.
-fn wave(object: &Value) -> Result<i64, String> {
-    let annotation = |key: &str| object.get("metadata")?.get("annotations")?.get(key)?.as_str();
-    for key in ["argocd.argoproj.io/hook", "helm.sh/hook"] {
-        if annotation(key).is_some() {
-            return Err(format!(
-                "the annotation {key} is not supported yet: run it as an ordinary Job, or take it out"
-            ));
-        }
+fn wrong(place: &Place, problem: &str) -> Obstacle {
+    Obstacle::Wrong(format!("{place}: {problem}"))
+}
+
+/// The object with a name: a hook may leave it to us, and gets one for its commit.
+fn named(object: &Value, digest: &str) -> Result<Value, String> {
+    let mut object = object.clone();
+    let metadata = object.get_mut("metadata").and_then(Value::as_object_mut);
+    let metadata = metadata.ok_or("metadata is no object")?;
+    let prefix = metadata.remove("generateName");
+    let prefix = prefix.as_ref().and_then(Value::as_str).unwrap_or_default();
+    if metadata.get("name").is_none() {
+        let digest = digest.strip_prefix("sha256:").unwrap_or(digest);
+        let name = format!("{prefix}{}", digest.get(..10).unwrap_or(digest));
+        metadata.insert("name".to_owned(), json!(name));
     }
-    let key = "argocd.argoproj.io/sync-wave";
-    match annotation(key) {
-        None => Ok(0),
-        Some(text) => text
-            .trim()
-            .parse()
-            .map_err(|_| format!("the annotation {key} is {text:?}: use a whole number")),
-    }
+    Ok(object)
+}
+
+/// The pod template of a workload.
+pub(crate) fn template(workload: &Value) -> Option<&Value> {
+    workload
+        .pointer("/spec/template")
+        .or_else(|| workload.get("template"))
 }
 
 fn namespaced(kinds: &Kinds, kind: &str) -> Option<bool> {
@@ -226,7 +283,7 @@ fn label(body: &mut Value, id: &ObjectId, namespace: &str, name: &str) -> Result
     Ok(())
 }
 
-fn twice(objects: &[Wanted]) -> Option<String> {
+fn twice<'a>(objects: impl Iterator<Item = &'a Wanted>) -> Option<String> {
     let mut seen: BTreeMap<(&str, &str, &str, &str), &Place> = BTreeMap::new();
     for Wanted { id, place, .. } in objects {
         let key = (

@@ -9,6 +9,7 @@ mod desired;
 mod digest;
 mod graft;
 mod health;
+mod hooks;
 mod mac;
 pub mod notify;
 pub mod object;

@@ -8,6 +8,7 @@ mod apply;
 mod bundle;
 mod conditions;
 mod head;
+mod hooks;
 mod notify;
 mod record;
 mod revert;
@@ -52,6 +53,8 @@ pub enum Task {
     Apply(ObjectId, Value),
     /// Delete an object if it has this uid, as the service account: `deleted`.
     Delete(ObjectId, String),
+    /// The same of a hook, which stays until all that it started is gone: `deleted`.
+    End(ObjectId, String),
     /// Keep the objects of a digest in the Secret of that name: `stored`.
     Store(String, String, Vec<u8>),
     /// Read the Secret of that name, which keeps the objects of a digest: `bundles`.
@@ -73,7 +76,10 @@ pub enum Task {
 impl Task {
     /// Whether it changes the cluster, or may take long and cannot be undone: what is recorded has to be written before.
     fn changes(&self) -> bool {
-        matches!(self, Self::Apply(..) | Self::Delete(..) | Self::Notify(..))
+        matches!(
+            self,
+            Self::Apply(..) | Self::Delete(..) | Self::End(..) | Self::Notify(..)
+        )
     }
 }
 
@@ -141,11 +147,16 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     draft.retry();
     draft.sync();
     draft.follow_head(&spec);
+    draft.watch_hooks();
+    draft.judge_hooks();
     draft.judge(&spec);
     draft.choose_target(&spec);
+    draft.end_hooks();
     // Each stage comes only when the one before has nothing left to ask or do.
     let stages = [
         Draft::bring_about,
+        Draft::run_late_hooks,
+        Draft::clear_hooks,
         Draft::prune,
         Draft::tell,
         Draft::take_back,
@@ -282,6 +293,7 @@ impl<'a> Draft<'a> {
                 entry.reason = None;
                 entry.message.clear();
                 entry.revert = None;
+                hooks::run_again(&mut entry.hooks);
                 // what quarantined it is forgiven, too
                 for rollout in &mut entry.rollouts {
                     rollout.generation = None;
@@ -410,6 +422,13 @@ impl<'a> Draft<'a> {
 
     /// A commit whose Rollouts are healthy waits for its other objects.
     fn judge_others(&mut self, spec: &Spec, entry: &LedgerEntry, judged: Judged) -> Judged {
+        if let Some(message) = Self::unfinished_hook(entry) {
+            return Judged {
+                state: VerdictState::Progressing,
+                message,
+                ..judged
+            };
+        }
         let ids: Vec<ObjectId> = entry
             .watched
             .iter()
@@ -514,15 +533,13 @@ impl<'a> Draft<'a> {
                 return;
             }
         };
-        let running = before
-            .as_ref()
-            .and_then(|target| self.entry(&target.digest))
-            .cloned();
+        let running = self.what_runs().cloned();
+        let nothing = running.is_none();
         let (target, why) = if let Some(pinned) = pinned {
             (Some(as_target(&pinned)), TargetReason::PinnedByHand)
         } else if head.state != VerdictState::Rejected {
             (Some(as_target(&head)), TargetReason::Head)
-        } else if spec.action == RejectedAction::Hold {
+        } else if spec.action == RejectedAction::Hold || self.cannot_go_back(spec) {
             match running {
                 Some(running) => (Some(as_target(&running)), TargetReason::Held),
                 None => (None, TargetReason::Held),
@@ -533,13 +550,17 @@ impl<'a> Draft<'a> {
         } else if let Some(good) = self.last_good(spec) {
             (Some(as_target(good)), TargetReason::Pinned)
         } else {
-            (before.clone(), TargetReason::Held)
+            (before.clone().filter(|_| !nothing), TargetReason::Held)
         };
         let digest =
             |revision: &Option<DeliveryRevision>| revision.as_ref().map(|revision| revision.digest.clone());
         if digest(&target) != digest(&before) {
             if let Some(old) = digest(&before) {
                 self.supersede(&old);
+                if self.entry(&old).is_some_and(|entry| entry.wave.is_some()) {
+                    // Some of its waves are there: what was applied before is applied again.
+                    self.status().applied = None;
+                }
             }
             if let Some(entry) = digest(&target).and_then(|digest| self.entry_mut(&digest)) {
                 entry.wave = None;

@@ -53,7 +53,7 @@ impl Preview {
         let inventory = delivery.status.inventory.iter();
         inventory
             .filter_map(|id| ObjectId::parse(id))
-            .filter(|id| !self.0.objects.iter().any(|wanted| wanted.id.same(id)))
+            .filter(|id| !self.0.objects.iter().any(|wanted| wanted.id.same(id)) && !self.0.leaves_alone(id))
             .collect()
     }
 }

@@ -467,11 +467,12 @@ impl DeliveryJob {
                 })
             }
             Task::Apply(id, body) => self.request(Verb::Apply, id, body.clone(), &spec, deliveries),
-            Task::Delete(id, uid) => {
+            Task::Delete(id, uid) | Task::End(id, uid) => {
+                let ended = matches!(task, Task::End(..));
                 let body = json!({
                     "apiVersion": "v1",
                     "kind": "DeleteOptions",
-                    "propagationPolicy": "Background",
+                    "propagationPolicy": if ended { "Foreground" } else { "Background" },
                     "preconditions": {"uid": uid},
                 });
                 self.request(Verb::Delete, id, body, &spec, deliveries)
@@ -742,7 +743,7 @@ impl DeliveryJob {
                 }
                 self.observed.applied.insert(id, applied);
             }
-            Task::Delete(id, _) => {
+            Task::Delete(id, _) | Task::End(id, _) => {
                 let deleted = match answer {
                     Err(failure) if !failure.is_not_found() => Err(refusal(&failure)),
                     _ => Ok(()),

@@ -135,6 +135,12 @@ pub struct LedgerEntry {
     /// Other objects that have to be healthy: `GROUP/VERSION/KIND/NAMESPACE/NAME`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub watched: Vec<String>,
+    /// Its hooks, as far as they are known; at most fifty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<LedgerHook>,
+    /// An object of it says `tidegate.io/on-rejected: Hold`: the cluster does not go back to what was before it.
+    #[serde(skip_serializing_if = "crate::scalars::is_default")]
+    pub hold: bool,
     /// How many objects it has, once none is left over from commits before it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objects: Option<i64>,
@@ -203,6 +209,58 @@ pub struct LedgerRollout {
     /// `rollouts-pod-template-hash` of its pods; empty until its controller has seen it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub pod_hash: String,
+}
+
+/// An object that runs once for a commit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, rename_all = "camelCase")]
+pub struct LedgerHook {
+    /// When it runs.
+    pub phase: HookPhase,
+    /// What runs: `GROUP/VERSION/KIND/NAMESPACE/NAME`.
+    pub object: String,
+    /// How far it is.
+    pub state: HookState,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// It is to be deleted.
+    #[serde(skip_serializing_if = "crate::scalars::is_default")]
+    pub delete: bool,
+}
+
+text_enum! {
+    /// When a hook runs.
+    HookPhase {
+        /// Before anything of the commit is applied.
+        PreSync,
+        /// In its wave.
+        Sync,
+        /// Once the commit is good.
+        PostSync,
+        /// Once the commit is rejected.
+        SyncFail,
+    }
+}
+
+text_enum! {
+    /// How far a hook is.
+    HookState {
+        /// Its turn has not come.
+        Pending,
+        /// It is to run anew, whatever is left of it.
+        Again,
+        /// It is on its way.
+        Running,
+        /// It is done.
+        Succeeded,
+        /// It failed.
+        Failed,
+    }
 }
 
 /// How a commit was taken back in Git.

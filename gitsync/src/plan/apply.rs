@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 use serde_json::Value;
-use tidegate_crds::{LedgerRollout, PruneAfter, RejectedReason, Time, VerdictState};
+use tidegate_crds::{
+    HookPhase, LedgerEntry, LedgerRollout, PruneAfter, RejectedReason, TargetReason, Time, VerdictState,
+};
 
+use super::hooks::Turn;
 use super::{Draft, Task, shorten};
 use crate::desired::{Desired, Obstacle, Wanted};
 use crate::graft::holds;
@@ -47,15 +50,17 @@ impl Draft<'_> {
         let Some(desired) = self.desired_of(&target.digest) else {
             return;
         };
+        let rejected = |entry: &LedgerEntry| entry.state == VerdictState::Rejected;
+        let by_hand = self.plan.status.why == Some(TargetReason::PinnedByHand);
         if applied {
             self.heal(&desired, &target.digest);
-        } else {
+        } else if by_hand || !self.entry(&target.digest).is_some_and(rejected) {
             self.release(spec, &desired, &target.digest);
         }
     }
 
     /// The objects of a digest; `None` while something is missing, which is asked for.
-    fn desired_of(&mut self, digest: &str) -> Option<Desired> {
+    pub(super) fn desired_of(&mut self, digest: &str) -> Option<Desired> {
         let rendered = self.rendered(digest)?;
         match Desired::of(&rendered, self.observed) {
             Ok(desired) => Some(desired),
@@ -127,6 +132,17 @@ impl Draft<'_> {
         if waiting.is_some_and(|(of, at)| of == digest && *at > self.now) {
             return;
         }
+        let hooks = self.runs_hooks(digest);
+        if hooks {
+            self.note_hooks(desired, digest);
+        }
+        // All was tried before the first of them began.
+        if hooks
+            && self.has_begun(digest, &HookPhase::PreSync)
+            && self.run_hooks(desired, digest, &HookPhase::PreSync, i64::MAX) != Turn::Ended
+        {
+            return;
+        }
         let begun = self.entry(digest).and_then(|entry| entry.wave);
         let missing: Vec<&Wanted> = desired
             .objects
@@ -155,6 +171,9 @@ impl Draft<'_> {
             self.plan.tasks = tries;
             return;
         }
+        if hooks && begun.is_none() && self.try_hooks(desired, digest) {
+            return;
+        }
         // Whose it is, of what is there already and not ours yet.
         let strangers = missing
             .iter()
@@ -167,17 +186,46 @@ impl Draft<'_> {
         if self.ask_for(strangers.into_iter(), known, read) {
             return;
         }
-        if let Some(problem) = self.refusal(desired) {
+        let hook_refusal = if hooks {
+            self.hook_refusal(desired, digest)
+        } else {
+            None
+        };
+        if let Some(problem) = self.refusal(desired).or(hook_refusal) {
             self.refuse(digest, &problem);
             return;
         }
-        self.note_inventory(desired);
-        if let Some(begun) = begun
-            && self.waits_for_wave(spec, desired, begun, digest)
-        {
+        if hooks && begun.is_none() && !self.may_apply(desired, digest) {
             return;
         }
-        let Some(wave) = missing.iter().map(|object| object.wave).min() else {
+        self.note_inventory(desired);
+        let sync = if hooks {
+            self.sync_waves(desired, digest)
+        } else {
+            Vec::new()
+        };
+        let next = missing.iter().map(|object| object.wave);
+        let next = next.chain(
+            sync.iter()
+                .copied()
+                .filter(|wave| begun.is_none_or(|begun| *wave > begun)),
+        );
+        let waves: BTreeSet<i64> = next.collect();
+        if let Some(begun) = begun {
+            let turn = if hooks {
+                self.run_hooks(desired, digest, &HookPhase::Sync, begun)
+            } else {
+                Turn::Ended
+            };
+            let last = waves.is_empty();
+            if turn == Turn::Waits || turn == Turn::Begun && !last {
+                return;
+            }
+            if !last && self.waits_for_wave(spec, desired, begun, digest) {
+                return;
+            }
+        }
+        let Some(wave) = waves.first().copied() else {
             return self.complete(spec, desired, digest);
         };
         let of_wave: Vec<&Wanted> = missing
@@ -203,13 +251,31 @@ impl Draft<'_> {
         if let Some(problem) = failed {
             return self.refuse(digest, &problem);
         }
-        if missing.len() == of_wave.len() {
+        let last = waves.len() == 1;
+        let sync = sync.contains(&wave);
+        if last && !sync {
             return self.complete(spec, desired, digest);
         }
         if let Some(entry) = self.entry_mut(digest) {
             entry.wave = Some(wave);
         }
+        let turn = if sync {
+            self.run_hooks(desired, digest, &HookPhase::Sync, wave)
+        } else {
+            Turn::Ended
+        };
+        if last && turn != Turn::Waits {
+            return self.complete(spec, desired, digest);
+        }
         self.wake_at(self.now.saturating_add(super::HEALTH.0).unwrap_or(self.now));
+    }
+
+    /// Whether the hooks that come before everything else have ended, and nothing of other commits is in the way.
+    fn may_apply(&mut self, desired: &Desired, digest: &str) -> bool {
+        if self.has_hooks_to_run(digest) && self.waits_for_others(digest) {
+            return false;
+        }
+        self.run_hooks(desired, digest, &HookPhase::PreSync, i64::MAX) == Turn::Ended
     }
 
     /// Asks for what is not known of some objects; whether there is anything to ask.
@@ -310,16 +376,19 @@ impl Draft<'_> {
             })
     }
 
-    fn refuse(&mut self, digest: &str, problem: &str) {
+    pub(super) fn refuse(&mut self, digest: &str, problem: &str) {
         let now = Time::from(self.now);
         let message = shorten(problem);
-        let good = self.entry(digest).is_some_and(|entry| {
+        let judged = self.entry(digest).is_some_and(|entry| {
             matches!(
                 entry.state,
-                VerdictState::Verified | VerdictState::Deployed | VerdictState::Regressed
+                VerdictState::Verified
+                    | VerdictState::Deployed
+                    | VerdictState::Regressed
+                    | VerdictState::Rejected
             )
         });
-        if good {
+        if judged {
             // Going back is refused: that says nothing about the commit.
             self.trouble = Some(("ApplyFailed", message));
             return;
@@ -527,6 +596,9 @@ impl Draft<'_> {
                 }
                 continue;
             }
+            if desired.leaves_alone(&id) {
+                continue;
+            }
             if self.is_gone(&id) {
                 continue;
             }
@@ -574,6 +646,6 @@ fn read(id: &ObjectId) -> Task {
     Task::Read(id.clone())
 }
 
-fn refused(object: &Wanted, refusal: &Refusal) -> String {
+pub(super) fn refused(object: &Wanted, refusal: &Refusal) -> String {
     format!("{}: {}: {}", object.place, object.id.words(), refusal.message)
 }

@@ -41,6 +41,10 @@ impl Draft<'_> {
         } else {
             self.set("Reconciling", "True", &reason, &message);
         }
+        match self.failed_hook() {
+            Some((phase, message)) => self.set("HookFailed", "True", phase.as_str(), &message),
+            None => self.unset("HookFailed"),
+        }
         let available = running
             .as_ref()
             .is_some_and(|entry| matches!(entry.state, VerdictState::Verified | VerdictState::Deployed));

@@ -6,6 +6,7 @@ use tidegate_crds::{DeliveryRevision, LedgerEntry, LedgerRollout, RejectedReason
 
 use super::{Draft, Task, commit_of, revision, shorten};
 use crate::desired::{Desired, Obstacle};
+use crate::hooks::holds;
 use crate::observed::RenderedCommit;
 use crate::render::RenderError;
 use crate::spec::Spec;
@@ -144,6 +145,9 @@ impl Draft<'_> {
         }
         entry.subject = subject;
         entry.author = shorten(&info.author);
+        entry.hold = rendered
+            .as_ref()
+            .is_ok_and(|rendered| rendered.manifests.iter().any(|it| holds(&it.value) == Ok(true)));
         match rollouts {
             Err(problem) => {
                 entry.state = VerdictState::Rejected;

@@ -4,6 +4,7 @@ use serde_json::Value;
 use tidegate_manifests::{Document, Limits as ReadLimits, PathPart, path, read};
 
 use super::{Limits, Manifest, RenderError};
+use crate::hooks::is_hook;
 use crate::tree::{EntryKind, Tree};
 
 /// Files whose names end so are manifests; all others are left alone.
@@ -140,7 +141,9 @@ fn object(
         }
         return Ok(());
     }
-    if text("/metadata/name").is_none() {
+    // A hook gets a name for each commit.
+    let named_later = text("/metadata/generateName").is_some() && is_hook(value);
+    if text("/metadata/name").is_none() && !named_later {
         let message = if text("/metadata/generateName").is_some() {
             format!("{kind}: metadata.generateName makes a new object at each sync; give it a name")
         } else {

@@ -10,6 +10,8 @@ mod crashes;
 mod crowded;
 #[path = "../common/each.rs"]
 mod each;
+mod hooks;
+mod observe;
 mod rejection;
 mod story;
 mod ways;
