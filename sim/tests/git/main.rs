@@ -11,7 +11,6 @@ mod crowded;
 #[path = "../common/each.rs"]
 mod each;
 mod hooks;
-mod observe;
 mod rejection;
 mod story;
 mod ways;
