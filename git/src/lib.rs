@@ -9,6 +9,7 @@ mod chats;
 mod child;
 mod forges;
 mod repository;
+mod signature;
 mod trouble;
 
 use std::collections::BTreeSet;

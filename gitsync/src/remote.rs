@@ -69,8 +69,8 @@ pub enum GitRequest {
         path: String,
         /// What an earlier commit was rendered from.
         known: Option<Closure>,
-        /// Lines of an `allowed_signers` file of OpenSSH: then the commit's signature is checked.
-        signers: Option<String>,
+        /// Whose signature the commit has to have; `None`: none.
+        signers: Option<Box<Signers>>,
     },
     /// Makes a ref of our own point to a commit that is there, wherever it pointed before. Answered by [`GitAnswer::Pointed`].
     Point {
@@ -84,6 +84,15 @@ pub enum GitRequest {
     /// Puts a folder back to what it was in an earlier commit and pushes that. Answered by [`GitAnswer::Restored`],
     /// [`GitAnswer::Moved`] or [`GitAnswer::NotTheSame`].
     Restore(Box<Restore>),
+}
+
+/// Whose signatures of commits count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Signers {
+    /// Lines of an `allowed_signers` file of OpenSSH.
+    pub ssh: String,
+    /// Armored public PGP keys.
+    pub pgp: Vec<String>,
 }
 
 /// Puts a folder back to what it was in an earlier commit: one new commit on top of `tip`, equal to it but for the folder. The same

@@ -13,7 +13,7 @@ use tidegate_gitsync::object::ObjectId;
 use tidegate_gitsync::observed::{Observed, Refusal, RunView};
 use tidegate_gitsync::plan::{Event, Plan, RestoreOrder, Task, plan};
 use tidegate_gitsync::remote::{
-    Credentials, Forge, ForgeRequest, GitAnswer, GitRequest, Remote, RemoteError, Restore,
+    Credentials, Forge, ForgeRequest, GitAnswer, GitRequest, Remote, RemoteError, Restore, Signers,
 };
 use tidegate_gitsync::spec::Spec;
 use tidegate_gitsync::tree::Oid;
@@ -51,7 +51,7 @@ pub(crate) struct DeliveryJob {
     /// Secrets that were read.
     secrets: BTreeMap<String, Result<Credentials, String>>,
     /// Lists of signers that were read.
-    signers: BTreeMap<String, Result<String, String>>,
+    signers: BTreeMap<String, Result<Signers, String>>,
     /// The same, of chats.
     chat_keys: BTreeMap<String, Result<Key, String>>,
     plan: Option<Plan>,
@@ -581,7 +581,7 @@ impl DeliveryJob {
             commit: commit.clone(),
             path: spec.path.clone(),
             known,
-            signers,
+            signers: signers.map(Box::new),
         }))))
     }
 

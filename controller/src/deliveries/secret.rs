@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tidegate_gitsync::notify::Key;
-use tidegate_gitsync::remote::Credentials;
+use tidegate_gitsync::remote::{Credentials, Signers};
 
 use crate::base64;
 
@@ -60,15 +60,53 @@ pub(crate) fn webhook_token(secret: &Value) -> Option<String> {
     Some(token.trim_end_matches(['\r', '\n']).to_owned()).filter(|token| !token.is_empty())
 }
 
-/// The list of those whose signatures count.
-pub(crate) fn signers(name: &str, secret: &Value) -> Result<String, String> {
-    let encoded = secret
+/// Those whose signatures count.
+///
+/// # Errors
+/// Says which keys it should have.
+pub(crate) fn signers(name: &str, secret: &Value) -> Result<Signers, String> {
+    let mut signers = Signers::default();
+    for (key, value) in secret
         .get("data")
-        .and_then(|data| data.get("allowed_signers")?.as_str());
-    let text = encoded.and_then(base64::decode);
-    text.ok_or_else(|| {
-        format!("Secret {name}: the key allowed_signers is missing: put a line for each signer into it")
-    })
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        let is = |ending: &str| key.ends_with(ending);
+        if !(key == "allowed_signers" || is(".sshpub") || is(".asc")) {
+            continue;
+        }
+        let Some(text) = value.as_str().and_then(base64::decode) else {
+            return Err(format!(
+                "Secret {name}: the key {key} is no text: put public keys into it"
+            ));
+        };
+        if is(".asc") {
+            signers.pgp.push(text);
+        } else {
+            signers.ssh.extend(text.lines().map(allowed_signer));
+        }
+    }
+    if signers == Signers::default() {
+        return Err(format!(
+            "Secret {name}: holds nobody whose signature counts: put a line for each SSH key into the key allowed_signers, and \
+             each public PGP key into a key that ends in .asc"
+        ));
+    }
+    Ok(signers)
+}
+
+/// A line of `allowed_signers`; a public key alone may be anybody's.
+fn allowed_signer(line: &str) -> String {
+    let line = line.trim();
+    let alone = ["ssh-", "ecdsa-", "sk-"]
+        .iter()
+        .any(|kind| line.starts_with(kind));
+    if alone {
+        format!("* {line}\n")
+    } else {
+        format!("{line}\n")
+    }
 }
 
 #[cfg(test)]
@@ -76,6 +114,33 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn those_whose_signatures_count() {
+        let of = |data: Value| signers("signers", &json!({"data": data}));
+        let encoded = |text: &str| base64::encode(text.as_bytes());
+        let both = of(json!({
+            "allowed_signers": encoded("# ours\nann@example.com ssh-ed25519 AAAA"),
+            "bob.asc": encoded("-----BEGIN"),
+            "eve.sshpub": encoded("ssh-ed25519 BBBB eve\n"),
+            "other": "%",
+        }));
+        let expected = Signers {
+            ssh: "# ours\nann@example.com ssh-ed25519 AAAA\n* ssh-ed25519 BBBB eve\n".to_owned(),
+            pgp: vec!["-----BEGIN".to_owned()],
+        };
+        assert_eq!(both, Ok(expected));
+        assert!(
+            of(json!({}))
+                .unwrap_err()
+                .starts_with("Secret signers: holds nobody whose signature counts")
+        );
+        assert!(
+            of(json!({"a.asc": "%"}))
+                .unwrap_err()
+                .contains("the key a.asc is no text")
+        );
+    }
 
     #[test]
     fn the_keys_of_flux_and_argo_cd() {

@@ -62,7 +62,7 @@ pub struct DeliveryGit {
     /// The folder, from the root of the repository. Default: all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Takes only commits with an SSH signature of somebody who is named here. Default: all commits.
+    /// Takes only commits with a signature, by an SSH or a PGP key, of somebody who is named here. Default: all commits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verify: Option<DeliverySignatures>,
     /// A Secret of this namespace: `username` and `password`, or `bearerToken`; for SSH `identity` and `known_hosts`.
@@ -79,8 +79,9 @@ pub struct DeliveryGit {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, rename_all = "camelCase")]
 pub struct DeliverySignatures {
-    /// A Secret of this namespace whose key `allowed_signers` is a file of that name of OpenSSH: one line for each key, with
-    /// who it belongs to. A commit that none of them has signed is rejected.
+    /// A Secret of this namespace. Its key `allowed_signers`, and all that end in `.sshpub`, are files in the format of that name
+    /// of OpenSSH: one line for each key, with who it belongs to. All that end in `.asc` are public PGP keys. A commit that none
+    /// of them has signed is rejected.
     pub secret_ref: SecretName,
 }
 

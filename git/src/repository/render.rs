@@ -1,14 +1,16 @@
 //! Rendering a folder of a commit.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use tidegate_gitsync::remote::{GitAnswer, RemoteError};
+use tidegate_gitsync::remote::{GitAnswer, RemoteError, Signers};
 use tidegate_gitsync::render::{RenderError, Rendered, render};
 use tidegate_gitsync::tree::{Closure, Oid};
 
 use super::files::Files;
 use super::{Commit, Work};
-use crate::child::Call;
+use crate::child::{Call, Ended};
+use crate::signature::Signature;
 use crate::trouble;
 
 impl Work<'_> {
@@ -18,7 +20,7 @@ impl Work<'_> {
         oid: &Oid,
         path: &str,
         known: Option<&Closure>,
-        signers: Option<&str>,
+        signers: Option<&Signers>,
     ) -> Result<GitAnswer, RemoteError> {
         let commit = self.commit(oid).await?;
         if known.is_some_and(|known| known.holds(&self.files(&commit))) {
@@ -35,7 +37,37 @@ impl Work<'_> {
     }
 
     /// Why a commit is not signed by one of these, if it is not.
-    async fn unsigned(&self, oid: &Oid, signers: &str) -> Result<Option<String>, RemoteError> {
+    async fn unsigned(&self, oid: &Oid, signers: &Signers) -> Result<Option<String>, RemoteError> {
+        let commit = self.ask(&["cat-file", "commit", oid.as_str()]).await?;
+        if !commit.success {
+            return Err(RemoteError::Unavailable(self.doing("read a commit of")));
+        }
+        match Signature::of(&commit.output, oid.as_str().len() == 64) {
+            None => Ok(Some("it has no signature".to_owned())),
+            Some(signature) if signature.is_pgp() => {
+                self.refused_by_pgp(signature, signers.pgp.clone()).await
+            }
+            Some(_) if signers.ssh.is_empty() => Ok(Some("it has no PGP signature".to_owned())),
+            Some(_) => self.refused_by_ssh(oid, &signers.ssh).await,
+        }
+    }
+
+    async fn refused_by_pgp(
+        &self,
+        signature: Signature,
+        keys: Vec<String>,
+    ) -> Result<Option<String>, RemoteError> {
+        let work = move || signature.refused_by_pgp(&keys, SystemTime::now());
+        let refused = tokio::task::spawn_blocking(work).await;
+        let refused = refused.map_err(|error| {
+            RemoteError::Unavailable(self.doing(&format!("{error}: check a signature of")))
+        })?;
+        refused
+            .map(|why| why.map(|why| trouble::quote(&why)))
+            .map_err(|problem| RemoteError::Refused(format!("signatures: {}", trouble::quote(&problem))))
+    }
+
+    async fn refused_by_ssh(&self, oid: &Oid, signers: &str) -> Result<Option<String>, RemoteError> {
         let unwritten = |error: std::io::Error| {
             RemoteError::Unavailable(format!("the signers cannot be written: {error}"))
         };
@@ -46,24 +78,18 @@ impl Work<'_> {
         let file = folder.path().join("allowed_signers");
         std::fs::write(&file, signers).map_err(unwritten)?;
         let variable = format!("gpg.ssh.allowedSignersFile={}", file.display());
-        let args = [
-            "-c",
-            &variable,
-            "-c",
-            "gpg.program=false",
-            "verify-commit",
-            "--raw",
-            oid.as_str(),
-        ];
-        let call = Call {
-            args: args.map(str::to_owned).into(),
-            repository: Some(&self.repository.folder),
-            max_output: 1 << 20,
-            ..Call::default()
-        };
-        let doing = self.doing("check a signature of");
-        let ended = self.git.children.run(call).await;
-        let ended = ended.map_err(|stopped| trouble::stopped(&doing, &stopped))?;
+        let no_gpg = "gpg.program=false";
+        let ended = self
+            .ask(&[
+                "-c",
+                &variable,
+                "-c",
+                no_gpg,
+                "verify-commit",
+                "--raw",
+                oid.as_str(),
+            ])
+            .await?;
         Ok((!ended.success).then(|| {
             let words = trouble::quote(ended.complaint.lines().next_back().unwrap_or_default());
             if words.is_empty() {
@@ -72,6 +98,19 @@ impl Work<'_> {
                 words
             }
         }))
+    }
+
+    /// Asks git about a commit and its signature.
+    async fn ask(&self, args: &[&str]) -> Result<Ended, RemoteError> {
+        let call = Call {
+            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            repository: Some(&self.repository.folder),
+            max_output: 1 << 20,
+            ..Call::default()
+        };
+        let doing = self.doing("check a signature of");
+        let ended = self.git.children.run(call).await;
+        ended.map_err(|stopped| trouble::stopped(&doing, &stopped))
     }
 
     /// Renders a commit that is here.

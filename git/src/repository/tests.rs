@@ -5,7 +5,7 @@ use std::process::Command;
 
 use jiff::Timestamp;
 use tempfile::TempDir;
-use tidegate_gitsync::remote::Restore;
+use tidegate_gitsync::remote::{Restore, Signers};
 use tidegate_gitsync::render::{Limits, RenderError, Rendered, render};
 use tidegate_gitsync::tree::{Closure, Files};
 
@@ -584,7 +584,10 @@ async fn only_a_commit_that_is_signed_by_who_may_is_signed() {
     };
     let (theirs, strangers) = (key("developer"), key("stranger"));
     let public = std::fs::read_to_string(theirs.with_extension("pub")).unwrap();
-    let signers = format!("developer@example.com {public}");
+    let signers = Signers {
+        ssh: format!("developer@example.com {public}"),
+        pgp: Vec::new(),
+    };
     let signed_by = |file: &Path, what: &str| {
         world.write("a.yaml", &map(what));
         world.git("clone", &["add", "--all"]);
@@ -614,12 +617,73 @@ async fn only_a_commit_that_is_signed_by_who_may_is_signed() {
             commit,
             path: String::new(),
             known: None,
-            signers: Some(signers.clone()),
+            signers: Some(Box::new(signers.clone())),
         };
         let Ok(GitAnswer::Rendered(rendered)) = git.answer(request).await else {
             panic!("it is rendered");
         };
         assert_eq!(rendered.0.unsigned.is_none(), is_signed, "{:?}", rendered.0);
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_is_signed_by_a_pgp_key_is_signed() {
+    let world = World::new();
+    let git = world.ours();
+    let file = |name: &str| {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("testdata/pgp")
+            .join(name)
+    };
+    world.write("a.yaml", &map("pgp"));
+    world.git("clone", &["add", "--all"]);
+    world.git("clone", &["write-tree"]);
+    let commit = world.git(
+        "clone",
+        &[
+            "hash-object",
+            "-t",
+            "commit",
+            "-w",
+            file("commit-sha1").to_str().unwrap(),
+        ],
+    );
+    let to = format!("+{commit}:refs/heads/main");
+    world.git("clone", &["push", "--quiet", "../origin.git", &to]);
+    let key = |name: &str| std::fs::read_to_string(file(name)).unwrap();
+    let table = [
+        (vec![key("bob.asc"), key("ann.asc")], Ok(None)),
+        (vec![key("bob.asc")], Ok(Some("is not among those that count"))),
+        (vec![], Ok(Some("is not among those that count"))),
+        (vec!["x".to_owned()], Err("is no armored public key")),
+    ];
+    for (pgp, expected) in table {
+        let request = GitRequest::Render {
+            remote: world.remote(),
+            commit: Oid::parse(&commit).unwrap(),
+            path: String::new(),
+            known: None,
+            signers: Some(Box::new(Signers {
+                ssh: String::new(),
+                pgp,
+            })),
+        };
+        match (git.answer(request).await, expected) {
+            (Ok(GitAnswer::Rendered(rendered)), Ok(expected)) => {
+                let unsigned = rendered.0.unsigned.as_deref();
+                assert_eq!(unsigned.is_some(), expected.is_some(), "{unsigned:?}");
+                assert!(
+                    unsigned
+                        .unwrap_or_default()
+                        .contains(expected.unwrap_or_default()),
+                    "{unsigned:?}"
+                );
+            }
+            (Err(RemoteError::Refused(problem)), Err(expected)) => {
+                assert!(problem.contains(expected), "{problem}")
+            }
+            (answer, _) => panic!("{answer:?}"),
+        }
     }
 }
 

@@ -108,8 +108,8 @@ impl<'v> Run<'v> {
                 Val::Double(value) => Ok(Val::Double(-value)),
                 other => wrong(format!("`-` of {}", other.kind())),
             },
-            Expr::All(terms) => self.decide(terms.iter().map(|term| self.bool(term, scope)), false),
-            Expr::Any(terms) => self.decide(terms.iter().map(|term| self.bool(term, scope)), true),
+            Expr::All(terms) => decide(terms.iter().map(|term| self.bool(term, scope)), false),
+            Expr::Any(terms) => decide(terms.iter().map(|term| self.bool(term, scope)), true),
             Expr::Choose(of) => {
                 let [condition, yes, no] = of.as_ref();
                 let chosen = if self.bool(condition, scope)? { yes } else { no };
@@ -133,24 +133,6 @@ impl<'v> Run<'v> {
             Val::Bool(value) => Ok(value),
             other => wrong(format!("{} where true or false is needed", other.kind())),
         }
-    }
-
-    /// `&&` and `||`: an answer that settles it makes up for what is wrong elsewhere.
-    fn decide(
-        &self,
-        mut answers: impl Iterator<Item = Result<bool, Fault>>,
-        settles: bool,
-    ) -> Result<Val<'v>, Fault> {
-        let mut fault = None;
-        let settled = answers.find_map(|answer| match answer {
-            Ok(answer) => (answer == settles).then_some(Ok(Val::Bool(settles))),
-            Err(Fault::Steps) => Some(Err(Fault::Steps)),
-            Err(problem) => {
-                fault.get_or_insert(problem);
-                None
-            }
-        });
-        settled.unwrap_or_else(|| fault.map_or(Ok(Val::Bool(!settles)), Err))
     }
 
     fn map(&self, entries: &'v [(Node, Node)], scope: Option<&Scope<'_, 'v>>) -> Result<Val<'v>, Fault> {
@@ -226,8 +208,8 @@ impl<'v> Run<'v> {
         };
         let asked = |item: Val<'v>| self.bool(&each.body, Some(&with(item)));
         match each.each {
-            Each::All => self.decide(items.iter().map(asked), false),
-            Each::Exists => self.decide(items.iter().map(asked), true),
+            Each::All => decide(items.iter().map(asked), false),
+            Each::Exists => decide(items.iter().map(asked), true),
             Each::ExistsOne => {
                 let answers: Result<Vec<bool>, Fault> = items.iter().map(asked).collect();
                 Ok(Val::Bool(
@@ -386,6 +368,23 @@ impl<'v> Run<'v> {
             (left, right) => wrong(format!("{} and {} cannot be compared", left.kind(), right.kind())),
         }
     }
+}
+
+/// `&&` and `||`: an answer that settles it makes up for what is wrong elsewhere.
+fn decide<'v>(
+    mut answers: impl Iterator<Item = Result<bool, Fault>>,
+    settles: bool,
+) -> Result<Val<'v>, Fault> {
+    let mut fault = None;
+    let settled = answers.find_map(|answer| match answer {
+        Ok(answer) => (answer == settles).then_some(Ok(Val::Bool(settles))),
+        Err(Fault::Steps) => Some(Err(Fault::Steps)),
+        Err(problem) => {
+            fault.get_or_insert(problem);
+            None
+        }
+    });
+    settled.unwrap_or_else(|| fault.map_or(Ok(Val::Bool(!settles)), Err))
 }
 
 pub(super) fn too_large() -> Fault {
