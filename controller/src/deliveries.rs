@@ -62,6 +62,8 @@ struct Memory {
     closure: Option<(Oid, Closure)>,
     /// A commit that has the same files, or renders to the same.
     same: Option<Oid>,
+    /// What commits render to that another syncer may have applied.
+    renders_to: BTreeMap<Oid, String>,
     /// The digest that the API server refused, how often in a row, and when to try again.
     refused: Option<(String, u32, Timestamp)>,
     /// When to compare with Git next.

@@ -136,19 +136,26 @@ fn copy(from: &Value, to: &mut Value, path: &[&str]) {
 /// Whether `live` says everything that `desired` says: then applying it changes nothing. Lists are compared item by item, and
 /// what the server adds is overlooked.
 pub(crate) fn holds(desired: &Value, live: &Value) -> bool {
+    difference(desired, live).is_none()
+}
+
+/// The path of the first value that [`holds`] misses: `.spec.replicas`.
+pub(crate) fn difference(desired: &Value, live: &Value) -> Option<String> {
     match (desired, live) {
-        (Value::Object(desired), Value::Object(live)) => desired.iter().all(|(key, value)| {
-            let found = live.get(key);
-            value.is_null() && found.is_none() || found.is_some_and(|found| holds(value, found))
+        (Value::Object(desired), Value::Object(live)) => desired.iter().find_map(|(key, value)| {
+            let below = match live.get(key) {
+                None => (!value.is_null()).then(String::new),
+                Some(found) => difference(value, found),
+            };
+            below.map(|below| format!(".{key}{below}"))
         }),
-        (Value::Array(desired), Value::Array(live)) => {
-            desired.len() == live.len()
-                && desired
-                    .iter()
-                    .zip(live)
-                    .all(|(desired, live)| holds(desired, live))
+        (Value::Array(desired), Value::Array(live)) if desired.len() == live.len() => {
+            let mut pairs = desired.iter().zip(live).enumerate();
+            pairs.find_map(|(index, (desired, live))| {
+                difference(desired, live).map(|below| format!("[{index}]{below}"))
+            })
         }
-        (desired, live) => desired == live,
+        (desired, live) => (desired != live).then(String::new),
     }
 }
 

@@ -14,6 +14,7 @@ mod mac;
 pub mod notify;
 pub mod object;
 pub mod observed;
+mod observer;
 pub mod plan;
 pub mod preview;
 pub mod remote;

@@ -66,6 +66,8 @@ pub struct Observed {
     pub kinds: BTreeMap<String, Kinds>,
     /// Commits that were rendered.
     pub rendered: BTreeMap<Oid, Result<RenderedCommit, RemoteError>>,
+    /// Digests of commits that were rendered before, as far as they are remembered; only for who observes another syncer.
+    pub renders_to: BTreeMap<Oid, String>,
     /// Objects that were read; `None`: there is none.
     pub live: BTreeMap<ObjectId, Result<Option<Value>, Refusal>>,
     /// What a dry run of applying would leave.

@@ -10,6 +10,7 @@ mod conditions;
 mod head;
 mod hooks;
 mod notify;
+mod observe;
 mod record;
 mod revert;
 mod tell;
@@ -146,14 +147,16 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     }
     draft.retry();
     draft.sync();
+    if let Some(observe) = &spec.observe {
+        return draft.observe(&spec, observe);
+    }
     draft.follow_head(&spec);
     draft.watch_hooks();
     draft.judge_hooks();
     draft.judge(&spec);
     draft.choose_target(&spec);
     draft.end_hooks();
-    // Each stage comes only when the one before has nothing left to ask or do.
-    let stages = [
+    let stages: &[Stage<'_>] = &[
         Draft::bring_about,
         Draft::run_late_hooks,
         Draft::clear_hooks,
@@ -164,17 +167,12 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         Draft::keep_bundles,
         Draft::notify,
     ];
-    for stage in stages {
-        if !draft.plan.tasks.is_empty() {
-            break;
-        }
-        stage(&mut draft, &spec);
-    }
-    draft.trim();
-    draft.conditions();
-    draft.plan.write_first = draft.plan.tasks.iter().any(Task::changes);
-    draft.plan
+    draft.run(&spec, stages);
+    draft.finish()
 }
+
+/// A part of a plan.
+type Stage<'a> = fn(&mut Draft<'a>, &Spec);
 
 /// A plan in the making.
 struct Draft<'a> {
@@ -184,6 +182,8 @@ struct Draft<'a> {
     /// Why nothing can be fetched or applied at the moment.
     trouble: Option<(&'static str, String)>,
     drifted: bool,
+    /// Who applies instead of us, if somebody does.
+    syncer: Option<observe::Syncer>,
     /// What the expressions of health checks may still spend.
     budget: Budget,
 }
@@ -202,8 +202,26 @@ impl<'a> Draft<'a> {
             },
             trouble: None,
             drifted: observed.check_drift,
+            syncer: None,
             budget: Checks::budget(),
         }
+    }
+
+    /// Each stage comes only when the one before has nothing left to ask or do.
+    fn run(&mut self, spec: &Spec, stages: &[Stage<'a>]) {
+        for stage in stages {
+            if !self.plan.tasks.is_empty() {
+                break;
+            }
+            stage(self, spec);
+        }
+    }
+
+    fn finish(mut self) -> Plan {
+        self.trim();
+        self.conditions();
+        self.plan.write_first = self.plan.tasks.iter().any(Task::changes);
+        self.plan
     }
 
     fn status(&mut self) -> &mut DeliveryStatus {
@@ -422,7 +440,7 @@ impl<'a> Draft<'a> {
 
     /// A commit whose Rollouts are healthy waits for its other objects.
     fn judge_others(&mut self, spec: &Spec, entry: &LedgerEntry, judged: Judged) -> Judged {
-        if let Some(message) = Self::unfinished_hook(entry) {
+        if let Some(message) = self.unfinished().or_else(|| Self::unfinished_hook(entry)) {
             return Judged {
                 state: VerdictState::Progressing,
                 message,

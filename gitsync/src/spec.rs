@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use jiff::SignedDuration;
 use tidegate_crds::{
-    BootstrapFrom, DeliveryGit, DeliverySpec, ForgeType, GoDuration, PruneAfter, RejectedAction,
-    RejectedReason,
+    BootstrapFrom, DeliveryGit, DeliveryObserve, DeliverySpec, ForgeType, GoDuration, PruneAfter,
+    RejectedAction, RejectedReason, SyncerKind,
 };
 
 use crate::health::Checks;
@@ -41,6 +41,24 @@ pub struct Reference {
     pub short: String,
     /// Whether it is a branch, which may be written to.
     pub branch: bool,
+}
+
+/// Who may apply a folder instead of us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Syncer {
+    /// Argo CD's.
+    Application,
+    /// Flux's.
+    Kustomization,
+}
+
+/// The object of another syncer that is observed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Observe {
+    pub(crate) kind: Syncer,
+    pub(crate) name: String,
+    /// `None`: that of the Delivery.
+    pub(crate) namespace: Option<String>,
 }
 
 /// The forge and what it is told.
@@ -81,6 +99,8 @@ pub struct Spec {
     pub suspend: bool,
     /// Service account that objects are applied as.
     pub service_account: String,
+    /// Who applies instead, if somebody does.
+    pub(crate) observe: Option<Observe>,
     /// When objects that are in Git no more are deleted; `None`: never.
     pub(crate) prune: Option<PruneAfter>,
     /// Where to start without history, and whether to record it in Git.
@@ -106,6 +126,11 @@ impl Spec {
         vec![of("verified"), of("rejected")]
     }
 
+    /// Whether somebody else applies, and commits are only judged.
+    pub fn observes(&self) -> bool {
+        self.observe.is_some()
+    }
+
     /// Reads a spec.
     ///
     /// # Errors
@@ -123,7 +148,8 @@ impl Spec {
             .or_else(|| read_secret.clone());
         let url = url(git)?;
         let reference = reference(git)?;
-        let action = action(on_rejected.action.clone())?;
+        let observe = spec.observe.as_ref().map(observe).transpose()?;
+        let action = action(on_rejected.action.clone(), observe.is_some())?;
         let writes = matches!(action, RejectedAction::RevertPR | RejectedAction::RevertCommit);
         if writes && write_secret.is_none() {
             let message =
@@ -142,6 +168,10 @@ impl Spec {
             return Err(invalid("spec.feedback.forge.type", message));
         }
         let prune = spec.prune.clone().unwrap_or_default();
+        if observe.is_some() && spec.prune.is_some() && prune.enabled != Some(false) {
+            let message = "nothing is deleted with spec.observe, which leaves that to the other syncer: take it out";
+            return Err(invalid("spec.prune", message));
+        }
         let verify = spec.verify.clone().unwrap_or_default();
         Ok(Self {
             signers_secret: git.verify.as_ref().map(|verify| verify.secret_ref.name.clone()),
@@ -155,7 +185,8 @@ impl Spec {
                 .clone()
                 .filter(|name| !name.is_empty())
                 .unwrap_or_else(|| "default".to_owned()),
-            prune: prune_after(prune.enabled.unwrap_or(true), prune.after)?,
+            prune: prune_after(prune.enabled.unwrap_or(observe.is_none()), prune.after)?,
+            observe,
             bootstrap_from_verified: bootstrap(spec.bootstrap_from.clone(), write_secret.is_some())?,
             soak: duration("spec.verify.soak", verify.soak.as_ref(), SignedDuration::ZERO)?,
             require_verified: verify.require_verified.unwrap_or(false),
@@ -264,9 +295,41 @@ fn prune_after(enabled: bool, after: Option<PruneAfter>) -> Result<Option<PruneA
     }
 }
 
-fn action(action: Option<RejectedAction>) -> Result<RejectedAction, InvalidSpec> {
+fn observe(observe: &DeliveryObserve) -> Result<Observe, InvalidSpec> {
+    let kind = match &observe.kind {
+        SyncerKind::Application => Syncer::Application,
+        SyncerKind::Kustomization => Syncer::Kustomization,
+        SyncerKind::Unset => return Err(invalid("spec.observe.kind", "is needed: Application or Kustomization")),
+        SyncerKind::Other(text) => {
+            let message = format!("{text:?} is not known: use Application (Argo CD) or Kustomization (Flux)");
+            return Err(invalid("spec.observe.kind", message));
+        }
+    };
+    let odd = |name: &str| name.is_empty() || name.len() > 253 || name.contains(['/', '?', '#', '%']) || name.contains("..");
+    if odd(&observe.name) {
+        let message = format!("{:?} is no name of an object: name the {}", observe.name, observe.kind);
+        return Err(invalid("spec.observe.name", message));
+    }
+    let namespace = observe.namespace.clone().filter(|namespace| !namespace.is_empty());
+    if let Some(namespace) = namespace.as_deref().filter(|namespace| odd(namespace)) {
+        return Err(invalid("spec.observe.namespace", format!("{namespace:?} is no name of a namespace")));
+    }
+    Ok(Observe {
+        kind,
+        name: observe.name.clone(),
+        namespace,
+    })
+}
+
+fn action(action: Option<RejectedAction>, observes: bool) -> Result<RejectedAction, InvalidSpec> {
     match action.unwrap_or_default() {
+        RejectedAction::Unset if observes => Ok(RejectedAction::Hold),
         RejectedAction::Unset => Ok(RejectedAction::Pin),
+        RejectedAction::Pin if observes => {
+            let message = "Pin needs a Delivery that applies, and with spec.observe another syncer does: use Hold, RevertPR or \
+                           RevertCommit";
+            Err(invalid("spec.onRejected.action", message))
+        }
         RejectedAction::Other(text) => {
             let message = format!("{text:?} is not known: use Hold, Pin, RevertPR or RevertCommit");
             Err(invalid("spec.onRejected.action", message))
@@ -496,6 +559,23 @@ mod tests {
             (
                 with(json!({"onRejected": {"action": "RevertCommit"}})),
                 "spec.onRejected.writeSecretRef: is needed for onRejected.action RevertCommit: name a Secret with the right to push",
+            ),
+            (
+                with(json!({"observe": {"kind": "Application", "name": "shop"}, "onRejected": {"action": "Pin"}})),
+                "spec.onRejected.action: Pin needs a Delivery that applies, and with spec.observe another syncer does: use Hold, \
+                 RevertPR or RevertCommit",
+            ),
+            (
+                with(json!({"observe": {"kind": "Application", "name": "shop"}, "prune": {"after": "Applied"}})),
+                "spec.prune: nothing is deleted with spec.observe, which leaves that to the other syncer: take it out",
+            ),
+            (
+                with(json!({"observe": {"kind": "HelmRelease", "name": "shop"}})),
+                "spec.observe.kind: \"HelmRelease\" is not known: use Application (Argo CD) or Kustomization (Flux)",
+            ),
+            (
+                with(json!({"observe": {"kind": "Kustomization"}})),
+                "spec.observe.name: \"\" is no name of an object: name the Kustomization",
             ),
             (
                 with(json!({"onRejected": {"action": "RevertPR", "writeSecretRef": {"name": "a"}}})),

@@ -71,9 +71,13 @@ pub(crate) fn judge(entry: &LedgerEntry, observed: &Observed, now: Timestamp) ->
             }
             Part::Foreign => {
                 judged.drifted = true;
+                let then = match observed.delivery.spec.observe {
+                    Some(_) => "no verdict is drawn from it",
+                    None => "it is put back",
+                };
                 (
                     VerdictState::Progressing,
-                    "was changed by somebody else; it is put back".to_owned(),
+                    format!("was changed by somebody else; {then}"),
                 )
             }
             Part::Unseen => (

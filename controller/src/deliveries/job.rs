@@ -29,6 +29,8 @@ use crate::request::{DELIVERIES, Failure, Request, SECRETS, Verb};
 
 /// Plans that one look may take: far more than any needs.
 const MAX_ROUNDS: u32 = 50;
+/// Commits whose digests are remembered.
+const MAX_DIGESTS: usize = 50;
 /// Author of commits that take others back.
 const AUTHOR: (&str, &str) = ("Tidegate", "tidegate@users.noreply.tidegate.io");
 
@@ -227,6 +229,7 @@ impl DeliveryJob {
                 (head, _) => head,
             };
         }
+        self.observed.renders_to.clone_from(&memory.renders_to);
         // The first comparison comes some time after the start, not for all at once.
         let spread = i64::from(
             self.key
@@ -331,6 +334,9 @@ impl DeliveryJob {
                 *of = recorded;
             }
             memory.same = tip;
+        }
+        if self.spec.as_ref().is_some_and(Spec::observes) {
+            remember_digests(&mut memory.renders_to, &self.observed, &plan.status);
         }
         if self.observed.check_drift {
             memory.drift_at = Some(now.saturating_add(DRIFT).unwrap_or(now));
@@ -907,6 +913,22 @@ impl DeliveryJob {
 
 fn retry_key(chat: usize) -> &'static str {
     notify::RETRY.get(chat).copied().unwrap_or_default()
+}
+
+/// Takes down what commits render to: another syncer may name any of them for long.
+fn remember_digests(known: &mut BTreeMap<Oid, String>, observed: &Observed, status: &DeliveryStatus) {
+    let rendered = observed.rendered.iter().filter_map(|(commit, answer)| {
+        let (_, rendered) = answer.as_ref().ok()?;
+        Some((commit.clone(), rendered.as_ref().ok()?.digest.clone()))
+    });
+    let head = status.head.as_ref().map(|head| head.digest.clone());
+    let is_head = matches!(&observed.head, Some(Ok(head)) if recorded_head(status).as_ref() == Some(head));
+    let tip = observed.tip.clone().filter(|_| is_head).zip(head);
+    let found: Vec<(Oid, String)> = rendered.chain(tip).collect();
+    if known.len() + found.len() > MAX_DIGESTS {
+        known.clear();
+    }
+    known.extend(found);
 }
 
 /// The newest commit of a status.

@@ -19,6 +19,9 @@ pub struct DeliverySpec {
     /// do. Default `default`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_account_name: Option<String>,
+    /// Who applies the folder instead: then nothing is applied, pruned, healed or pinned here, and the commits are only judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observe: Option<DeliveryObserve>,
     /// What happens to objects that are in Git no more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prune: Option<DeliveryPrune>,
@@ -38,6 +41,30 @@ pub struct DeliverySpec {
     /// What the forge is told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feedback: Option<DeliveryFeedback>,
+}
+
+/// Who applies the folder instead of Tidegate. It is read as the service account, and never written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, rename_all = "camelCase")]
+pub struct DeliveryObserve {
+    /// Its kind.
+    pub kind: SyncerKind,
+    /// Its name.
+    pub name: String,
+    /// Its namespace. Default: that of the Delivery.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+text_enum! {
+    /// Who applies a folder.
+    SyncerKind {
+        /// An Application of Argo CD, `argoproj.io/v1alpha1`.
+        Application,
+        /// A Kustomization of Flux, `kustomize.toolkit.fluxcd.io/v1`.
+        Kustomization,
+    }
 }
 
 /// Where the manifests are.

@@ -93,6 +93,8 @@ text_enum! {
         PinnedByHand,
         /// The newest one was rejected, and it stays nevertheless: `onRejected.action: Hold`, or there is none to go back to.
         Held,
+        /// Somebody else applied it: `spec.observe`.
+        Observed,
     }
 }
 

@@ -55,6 +55,9 @@ impl Draft<'_> {
             Some(entry) => self.set("Available", "Unknown", entry.state.as_str(), &entry.message),
             None => self.unset("Available"),
         }
+        if self.observed.delivery.spec.observe.is_some() {
+            return self.observed_conditions();
+        }
         let ahead = head.is_some()
             && self.plan.status.head.as_ref().map(|head| &head.digest)
                 != target.as_ref().map(|target| &target.digest);
@@ -142,7 +145,7 @@ impl Draft<'_> {
         }
     }
 
-    fn set(&mut self, kind: &str, status: &str, reason: &str, message: &str) {
+    pub(super) fn set(&mut self, kind: &str, status: &str, reason: &str, message: &str) {
         let (now, generation) = (Time::from(self.now), self.plan.status.observed_generation);
         let conditions = &mut self.plan.status.conditions;
         let wanted = DeliveryCondition {
@@ -169,7 +172,7 @@ impl Draft<'_> {
         }
     }
 
-    fn unset(&mut self, kind: &str) {
+    pub(super) fn unset(&mut self, kind: &str) {
         self.plan
             .status
             .conditions

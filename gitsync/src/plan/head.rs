@@ -66,6 +66,7 @@ impl Draft<'_> {
         match self.read(rendered) {
             Ok(None) => {}
             Ok(Some(rollouts)) => self.record(spec, commit, rendered, Ok(rollouts)),
+            Err(problem) if self.syncer.is_some() => self.not_rendered(commit, &problem),
             Err(problem) => self.record(spec, commit, rendered, Err(problem)),
         }
     }
@@ -89,7 +90,11 @@ impl Draft<'_> {
                 ),
             });
         }
-        match Desired::of(rendered, self.observed) {
+        let desired = match self.syncer {
+            Some(_) => self.judged_of(rendered),
+            None => Desired::of(rendered, self.observed),
+        };
+        match desired {
             Ok(desired) => Ok(Some(desired.rollouts())),
             Err(Obstacle::Unknown(versions)) => {
                 self.plan.tasks.extend(versions.into_iter().map(Task::Discover));
@@ -170,7 +175,9 @@ impl Draft<'_> {
                 if entry.rollouts.is_empty() {
                     entry.rollouts = rollouts;
                 }
-                if entry.state == VerdictState::Pending && self.rejected_elsewhere(commit) {
+                if self.syncer.is_some() {
+                    // Whether it is released again is not ours to say: then it is measured again.
+                } else if entry.state == VerdictState::Pending && self.rejected_elsewhere(commit) {
                     entry.state = VerdictState::Rejected;
                     entry.reason = Some(RejectedReason::Quarantined);
                     "it was rejected before this cluster was made, which is recorded in the repository"

@@ -100,6 +100,7 @@ impl Draft<'_> {
         if let (true, Some(target)) = (is_head, &status.target) {
             let held = match status.why {
                 Some(TargetReason::Pinned | TargetReason::PinnedByHand) => "The cluster is held at",
+                Some(TargetReason::Observed) => "Still applied by another syncer:",
                 _ => "The cluster stays at",
             };
             text = format!("{text}\n{held} {}", target.revision);

@@ -13,7 +13,7 @@ const RECORD: &str = "record";
 impl Draft<'_> {
     /// The commit to go on with when the newest is `head`; `None` while that is not known.
     pub(super) fn start_from(&self, spec: &Spec, head: &Oid) -> Option<Oid> {
-        if !spec.bootstrap_from_verified {
+        if !spec.bootstrap_from_verified || spec.observe.is_some() {
             return Some(head.clone());
         }
         let [verified, _] = self.observed.recorded.as_ref()?;

@@ -83,20 +83,25 @@ impl Draft<'_> {
             .reason
             .as_ref()
             .is_some_and(|reason| spec.write_on.contains(reason));
-        let pinned = self.plan.status.why == Some(TargetReason::Pinned);
+        let why = self.plan.status.why.as_ref();
+        let pinned = matches!(why, Some(TargetReason::Pinned | TargetReason::Observed));
         let done = head.revert.as_ref().is_some_and(|revert| revert.done);
         let rejected = head.state == tidegate_crds::VerdictState::Rejected;
         if !wanted || !reason || !rejected || !pinned || done || head.reverts {
             return None;
         }
         let target = self.plan.status.target.as_ref()?;
-        // The cluster is safe before Git is touched.
+        // The cluster is safe before Git is touched; under another syncer, as safe as its Rollouts are.
         if self.plan.status.applied.as_ref() != Some(target) {
             return None;
         }
         // Somebody's newer commit is on its way to us.
         let newest = self.plan.status.head.as_ref().map(commit_of)?;
-        let good = self.entry(&target.digest)?;
+        let good = match &spec.observe {
+            Some(_) if target.digest == head.digest => self.last_good(spec)?,
+            Some(_) => return None,
+            None => self.entry(&target.digest)?,
+        };
         (head.commits.last().map(String::as_str) == Some(newest)).then(|| (head.clone(), good.clone()))
     }
 
@@ -150,11 +155,15 @@ impl Draft<'_> {
     fn text(&self, entry: &LedgerEntry, good: &LedgerEntry) -> String {
         let metadata = &self.observed.delivery.metadata;
         let bad = entry.commits.last().map_or("", String::as_str);
+        let what = match self.syncer {
+            Some(_) => "the last good commit",
+            None => "what the cluster runs",
+        };
         let back = good.commits.last().map_or("", String::as_str);
         let reason = entry.reason.as_ref().map(ToString::to_string).unwrap_or_default();
         format!(
-            "Commit {bad} was rejected in {}/{}: {reason}.\n{}\n\nThis puts the folder back to what it was in {back}, which is what \
-             the cluster runs.",
+            "Commit {bad} was rejected in {}/{}: {reason}.\n{}\n\nThis puts the folder back to what it was in {back}, which is \
+             {what}.",
             metadata.namespace, metadata.name, entry.message
         )
     }

@@ -11,6 +11,7 @@ mod crowded;
 #[path = "../common/each.rs"]
 mod each;
 mod hooks;
+mod observe;
 mod rejection;
 mod story;
 mod ways;
