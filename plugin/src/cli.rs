@@ -179,6 +179,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         what: Delivery,
     },
+    /// Print the delivery that does what Argo CD or Flux does now; changes nothing
+    Import {
+        #[command(subcommand)]
+        what: Import,
+    },
     /// Validate manifests: every rollout in the files, with what it refers to in the same files
     Lint {
         /// Files or directories; - is standard input
@@ -365,6 +370,28 @@ pub(crate) enum Delivery {
         #[arg(short, long, value_name = "FOLDER")]
         path: PathBuf,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Import {
+    /// From an Application of Argo CD
+    Argocd(ImportArgs),
+    /// From a Kustomization of Flux and its GitRepository
+    Flux(ImportArgs),
+}
+
+/// What is imported. The Delivery goes to standard output; every field that it has not, to standard error.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// Its name; with a file, all of the kind unless given
+    #[arg(required_unless_present = "filename")]
+    pub(crate) name: Option<String>,
+    /// Read it from a file instead of the cluster; - is standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) filename: Option<PathBuf>,
+    /// Print a delivery that judges what the other goes on applying, and applies nothing itself
+    #[arg(long)]
+    pub(crate) observe: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -12,6 +12,7 @@ pub mod demo;
 mod explain;
 mod failure;
 mod gather;
+mod import;
 mod info;
 mod lint;
 mod list;
@@ -145,6 +146,7 @@ async fn run(cli: Cli, out: &mut Output) -> Result<(), Failure> {
             print,
         } => explain::explain(&connect().await?, &name.unwrap_or_default(), print, out).await,
         Command::Delivery { what } => delivery::run(&connection, what, out).await,
+        Command::Import { what } => import::run(&connection, what, out).await,
         Command::Lint {
             files,
             filename,
