@@ -147,6 +147,9 @@ pub struct RunArgs {
     /// controller's own disk.
     #[arg(long, value_name = "NAMES", value_enum, value_delimiter = ',', default_values_t = [GitProtocol::Https, GitProtocol::Ssh])]
     pub git_protocols: Vec<GitProtocol>,
+    /// Program that renders the Helm charts of Deliveries, in a sandbox; without it, charts are refused. Only with --git-cache.
+    #[arg(long, value_name = "PROGRAM", requires = "git_cache")]
+    pub helm: Option<PathBuf>,
     /// Seconds after which each object is looked at even without news.
     #[arg(long, value_name = "SECONDS", default_value_t = 900, value_parser = clap::value_parser!(i64).range(1..=31_536_000))]
     pub rollout_resync: i64,

@@ -58,6 +58,8 @@ struct Memory {
     uid: String,
     /// Where its commits are, as long as its spec is of this generation.
     remote: Option<(Option<i64>, Remote)>,
+    /// [`Spec::rendered_as`] when what follows was found out.
+    rendered_as: String,
     /// What a commit was rendered from: of use once that is the newest in its status.
     closure: Option<(Oid, Closure)>,
     /// A commit that has the same files, or renders to the same.

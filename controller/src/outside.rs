@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tidegate_git::{Chats, Forges, Git, Options, Protocol};
 use tidegate_gitsync::remote::{GitRequest, RemoteError};
+use tracing::{info, warn};
 
 use crate::args::{GitProtocol, RunArgs};
 use crate::deliveries::{Outside, OutsideAnswer};
@@ -19,9 +20,16 @@ impl Outsiders {
         };
         let mut options = Options::new(cache.clone());
         options.protocols = args.git_protocols.iter().copied().map(protocol).collect();
+        options.helm.clone_from(&args.helm);
         let forges = Forges::new()?;
         let chats = Chats::beside(&forges);
-        Ok(Self(Some((Git::new(options)?, forges, chats))))
+        let git = Git::new(options)?;
+        match git.helm() {
+            Some(helm) if helm.is_fenced() => info!("charts: {}", helm.describe()),
+            Some(helm) => warn!("charts: {}", helm.describe()),
+            None => {}
+        }
+        Ok(Self(Some((git, forges, chats))))
     }
 
     /// Asks. What changes something is asked only while we lead.

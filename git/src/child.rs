@@ -5,7 +5,7 @@ mod access;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,6 +90,14 @@ pub(crate) struct Ended {
     pub(crate) complaint: String,
 }
 
+/// How a child ended and what it said.
+pub(crate) struct Said {
+    pub(crate) status: ExitStatus,
+    pub(crate) output: Vec<u8>,
+    /// The end of what it complained about.
+    pub(crate) complaint: String,
+}
+
 /// Why it did not come to an end by itself.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Stopped {
@@ -117,6 +125,39 @@ impl Drop for Running {
 }
 
 impl Running {
+    /// A child that leads a process group.
+    pub(crate) fn new(child: Child, permit: Option<OwnedSemaphorePermit>) -> Self {
+        Self {
+            group: child.id().and_then(|id| Pid::from_raw(id.cast_signed())),
+            child,
+            _permit: permit,
+        }
+    }
+
+    /// Talks with it until its end, or until `stop` says why it has to end.
+    pub(crate) async fn finish(
+        mut self,
+        input: &[u8],
+        max_output: usize,
+        stop: impl Future<Output = Stopped>,
+    ) -> Result<Said, Stopped> {
+        let ended = tokio::select! {
+            ended = converse(&mut self.child, input, max_output) => ended,
+            stopped = stop => Err(stopped),
+        };
+        match ended {
+            Ok(said) => {
+                self.group = None;
+                Ok(said)
+            }
+            Err(stopped) => {
+                self.kill();
+                self.child.wait().await?;
+                Err(stopped)
+            }
+        }
+    }
+
     fn kill(&mut self) {
         if let Some(group) = self.group.take() {
             // it may be over already
@@ -140,48 +181,36 @@ impl Children {
 
     /// Runs a child to its end.
     pub(crate) async fn run(&self, call: Call<'_>) -> Result<Ended, Stopped> {
-        let mut running = self.spawn(&call).await?;
+        let running = self.spawn(&call).await?;
         let timeout = call
             .timeout
             .map_or(self.timeout, |shorter| self.timeout.min(shorter));
-        let ended = tokio::select! {
-            ended = converse(&mut running.child, &call.input, call.max_output) => ended,
-            () = tokio::time::sleep(timeout) => Err(Stopped::TooLong(timeout)),
-            bytes = outgrown(call.repository, call.max_bytes) => Err(Stopped::TooBig(bytes)),
+        let stop = async {
+            tokio::select! {
+                () = tokio::time::sleep(timeout) => Stopped::TooLong(timeout),
+                bytes = outgrown(call.repository, call.max_bytes) => Stopped::TooBig(bytes),
+            }
         };
-        match ended {
-            Ok((success, output, complaint)) => {
-                running.group = None;
-                let complaint = String::from_utf8_lossy(&complaint);
-                let complaint = call.access.map_or_else(
-                    || complaint.clone().into_owned(),
-                    |access| access.scrub(&complaint),
-                );
-                Ok(Ended {
-                    success,
-                    output,
-                    complaint,
-                })
-            }
-            Err(stopped) => {
-                running.kill();
-                running.child.wait().await?;
-                Err(stopped)
-            }
-        }
+        let Said {
+            status,
+            output,
+            complaint,
+        } = running.finish(&call.input, call.max_output, stop).await?;
+        let complaint = call
+            .access
+            .map_or_else(|| complaint.clone(), |access| access.scrub(&complaint));
+        Ok(Ended {
+            success: status.success(),
+            output,
+            complaint,
+        })
     }
 
     /// Starts a child when there are few enough.
     pub(crate) async fn spawn(&self, call: &Call<'_>) -> Result<Running, Stopped> {
         // fails only when the semaphore is closed, which nobody does
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
-        let child = self.command(call).spawn()?;
-        let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        Ok(Running {
-            child,
-            group,
-            _permit: permit,
-        })
+        Ok(Running::new(self.command(call).spawn()?, permit))
     }
 
     fn command(&self, call: &Call<'_>) -> Command {
@@ -226,11 +255,7 @@ impl Children {
 }
 
 /// Writes the input and reads both outputs at once, so that neither side waits for the other.
-async fn converse(
-    child: &mut Child,
-    input: &[u8],
-    max_output: usize,
-) -> Result<(bool, Vec<u8>, Vec<u8>), Stopped> {
+async fn converse(child: &mut Child, input: &[u8], max_output: usize) -> Result<Said, Stopped> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let feed = async {
         if let Some(mut stdin) = stdin {
@@ -240,8 +265,11 @@ async fn converse(
         Ok(())
     };
     let ((), output, complaint) = tokio::try_join!(feed, whole(stdout, max_output), end(stderr))?;
-    let status = child.wait().await?;
-    Ok((status.success(), output, complaint))
+    Ok(Said {
+        status: child.wait().await?,
+        output,
+        complaint: String::from_utf8_lossy(&complaint).into_owned(),
+    })
 }
 
 async fn whole(source: Option<impl AsyncRead + Unpin>, max: usize) -> Result<Vec<u8>, Stopped> {

@@ -8,6 +8,7 @@ mod address;
 mod chats;
 mod child;
 mod forges;
+mod helm;
 mod repository;
 mod signature;
 mod trouble;
@@ -21,6 +22,7 @@ use tidegate_gitsync::render::Limits;
 pub use self::address::Protocol;
 pub use self::chats::Chats;
 pub use self::forges::Forges;
+pub use self::helm::Helm;
 pub use self::repository::Git;
 
 /// Settings of [`Git`].
@@ -39,6 +41,8 @@ pub struct Options {
     pub max_cache_bytes: u64,
     /// What a commit may cost to render.
     pub limits: Limits,
+    /// The program that renders Helm charts; `None`: they are refused.
+    pub helm: Option<PathBuf>,
 }
 
 impl Options {
@@ -51,6 +55,7 @@ impl Options {
             max_repository_bytes: 512 << 20,
             max_cache_bytes: 1 << 30,
             limits: Limits::default(),
+            helm: None,
         }
     }
 }
@@ -61,6 +66,14 @@ pub enum SetupError {
     /// No `git`.
     #[error("git cannot be run: {0}; install git 2.31 or newer on the PATH")]
     NoGit(String),
+    /// No `helm`.
+    #[error("helm {} cannot be used: {message}", path.display())]
+    NoHelm {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        message: String,
+    },
     /// The cache folder.
     #[error("cache folder {}: {message}", path.display())]
     Cache {

@@ -24,7 +24,7 @@ use tokio::sync::OwnedMutexGuard;
 use self::listing::Listing;
 use crate::address::Address;
 use crate::child::{Access, Call, Children, bytes_below};
-use crate::{Options, SetupError, trouble};
+use crate::{Helm, Options, SetupError, trouble};
 
 /// Commits of a repository whose listing is kept in memory.
 const KEPT_LISTINGS: usize = 2;
@@ -37,6 +37,7 @@ const MAX_LOCAL_OUTPUT: usize = 64 << 20;
 pub struct Git {
     options: Options,
     children: Arc<Children>,
+    helm: Option<Arc<Helm>>,
     repositories: Mutex<BTreeMap<String, Known>>,
     /// Held for as long as the cache is ours.
     _lock: File,
@@ -77,22 +78,33 @@ struct Work<'a> {
 }
 
 impl Git {
-    /// Takes the cache folder and looks for `git`.
+    /// Takes the cache folder and looks for `git`, and for `helm` if that is wanted.
     ///
     /// # Errors
-    /// There is no `git`, or the folder cannot be used.
+    /// There is no `git`, no `helm`, or the folder cannot be used.
     pub fn new(options: Options) -> Result<Self, SetupError> {
         let program = PathBuf::from("git");
         look_for(&program)?;
         let lock = take(&options.cache)?;
         let protocols: Vec<_> = options.protocols.iter().map(|protocol| protocol.name()).collect();
         let children = Children::new(program, &options.cache, protocols.join(":"), options.timeout);
+        let helm = options
+            .helm
+            .as_ref()
+            .map(|program| Helm::new(program, children.private.clone()))
+            .transpose()?;
         Ok(Self {
             children: Arc::new(children),
+            helm: helm.map(Arc::new),
             options,
             repositories: Mutex::default(),
             _lock: lock,
         })
+    }
+
+    /// What renders Helm charts.
+    pub fn helm(&self) -> Option<&Helm> {
+        self.helm.as_deref()
     }
 
     /// Asks or orders. Dropping the future stops what runs for it.
@@ -119,11 +131,12 @@ impl Git {
             GitRequest::Render {
                 commit,
                 path,
+                release,
                 known,
                 signers,
                 ..
             } => {
-                work.render(&commit, &path, known.as_ref(), signers.as_deref())
+                work.render(&commit, (&path, &release), known.as_ref(), signers.as_deref())
                     .await
             }
             GitRequest::Point {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use crate::render::helm::Release;
 use crate::render::{RenderError, Rendered};
 use crate::tree::{Closure, Oid};
 
@@ -67,6 +68,8 @@ pub enum GitRequest {
         commit: Oid,
         /// The folder, from the root.
         path: String,
+        /// As what it is rendered if it is a Helm chart.
+        release: Release,
         /// What an earlier commit was rendered from.
         known: Option<Closure>,
         /// Whose signature the commit has to have; `None`: none.
@@ -107,6 +110,8 @@ pub struct Restore {
     pub tip: Oid,
     /// The folder, from the root.
     pub path: String,
+    /// As what it is rendered if it is a Helm chart.
+    pub release: Release,
     /// The commit whose folder is taken.
     pub good: Oid,
     /// What the folder must render to before anything is pushed.

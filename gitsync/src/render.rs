@@ -1,11 +1,13 @@
 //! From the files of a commit to objects: the same commit always gives the same bytes.
 
+pub mod helm;
 mod kustomize;
 mod plain;
 
 use serde_json::Value;
 use tidegate_manifests::{Place, ReadError};
 
+use self::helm::{Helm, Release};
 use crate::digest::sha256;
 use crate::tree::{Closure, EntryKind, Recorded, Tree, TreeError};
 
@@ -103,11 +105,25 @@ pub enum RenderError {
     Tree(#[from] TreeError),
 }
 
-/// Renders the folder at `path`.
+/// Renders the folder at `path`, which is no chart.
 ///
 /// # Errors
 /// Names the file, and the line where it is a matter of one.
 pub fn render(tree: &dyn Tree, path: &str, limits: &Limits) -> Result<Rendered, RenderError> {
+    render_as(tree, path, &Release::default(), None, limits)
+}
+
+/// Renders the folder at `path`, which may be a Helm chart if there is a `helm`.
+///
+/// # Errors
+/// Names the file, and the line where it is a matter of one.
+pub fn render_as(
+    tree: &dyn Tree,
+    path: &str,
+    release: &Release,
+    helm: Option<&dyn Helm>,
+    limits: &Limits,
+) -> Result<Rendered, RenderError> {
     let path = path.trim_matches('/');
     let path = if path == "." { "" } else { path };
     match tree.entry(path) {
@@ -129,13 +145,16 @@ pub fn render(tree: &dyn Tree, path: &str, limits: &Limits) -> Result<Rendered, 
         }
     };
     let has = |name: &str| tree.entry(&file(name)).is_some();
-    let manifests = if KUSTOMIZATION.iter().any(|name| has(name)) {
-        kustomize::build(&tree, path, limits)?
-    } else if has(CHART) {
+    let manifests = if release.asked && !has(CHART) {
         return Err(RenderError::File {
             path: file(CHART),
-            message: "Helm charts are not rendered yet: commit what `helm template` prints".to_owned(),
+            message: "there is no such file, but spec.source.helm is set: take that out, or set spec.source.git.path to a chart"
+                .to_owned(),
         });
+    } else if !release.asked && KUSTOMIZATION.iter().any(|name| has(name)) {
+        kustomize::build(&tree, path, limits)?
+    } else if has(CHART) {
+        helm::chart(&tree, path, release, helm, limits)?
     } else {
         plain::folder(&tree, path, limits)?
     };

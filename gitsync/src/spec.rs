@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+mod helm;
+
 use jiff::SignedDuration;
 use tidegate_crds::{
     BootstrapFrom, DeliveryGit, DeliveryObserve, DeliverySpec, ForgeType, GoDuration, PruneAfter,
@@ -11,6 +13,7 @@ use tidegate_crds::{
 use crate::health::Checks;
 use crate::notify::{Chat, chats};
 use crate::remote::ForgeKind;
+use crate::render::helm::Release;
 
 const DEFAULT_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
 const MIN_INTERVAL: SignedDuration = SignedDuration::from_secs(5);
@@ -93,6 +96,8 @@ pub struct Spec {
     pub reference: Reference,
     /// The folder, without slashes around it; empty for all.
     pub path: String,
+    /// How a chart is rendered; the names may be missing.
+    helm: Release,
     /// How often the branch is looked at.
     pub interval: SignedDuration,
     /// Whether nothing is to be done.
@@ -169,7 +174,8 @@ impl Spec {
         }
         let prune = spec.prune.clone().unwrap_or_default();
         if observe.is_some() && spec.prune.is_some() && prune.enabled != Some(false) {
-            let message = "nothing is deleted with spec.observe, which leaves that to the other syncer: take it out";
+            let message =
+                "nothing is deleted with spec.observe, which leaves that to the other syncer: take it out";
             return Err(invalid("spec.prune", message));
         }
         let verify = spec.verify.clone().unwrap_or_default();
@@ -178,6 +184,7 @@ impl Spec {
             secret: read_secret,
             forge_secret,
             path: path(git)?,
+            helm: helm::read(spec.source.helm.as_ref())?,
             interval: duration("spec.interval", spec.interval.as_ref(), DEFAULT_INTERVAL)?.max(MIN_INTERVAL),
             suspend: spec.suspend.unwrap_or(false),
             service_account: spec
@@ -299,20 +306,36 @@ fn observe(observe: &DeliveryObserve) -> Result<Observe, InvalidSpec> {
     let kind = match &observe.kind {
         SyncerKind::Application => Syncer::Application,
         SyncerKind::Kustomization => Syncer::Kustomization,
-        SyncerKind::Unset => return Err(invalid("spec.observe.kind", "is needed: Application or Kustomization")),
+        SyncerKind::Unset => {
+            return Err(invalid(
+                "spec.observe.kind",
+                "is needed: Application or Kustomization",
+            ));
+        }
         SyncerKind::Other(text) => {
             let message = format!("{text:?} is not known: use Application (Argo CD) or Kustomization (Flux)");
             return Err(invalid("spec.observe.kind", message));
         }
     };
-    let odd = |name: &str| name.is_empty() || name.len() > 253 || name.contains(['/', '?', '#', '%']) || name.contains("..");
+    let odd = |name: &str| {
+        name.is_empty() || name.len() > 253 || name.contains(['/', '?', '#', '%']) || name.contains("..")
+    };
     if odd(&observe.name) {
-        let message = format!("{:?} is no name of an object: name the {}", observe.name, observe.kind);
+        let message = format!(
+            "{:?} is no name of an object: name the {}",
+            observe.name, observe.kind
+        );
         return Err(invalid("spec.observe.name", message));
     }
-    let namespace = observe.namespace.clone().filter(|namespace| !namespace.is_empty());
+    let namespace = observe
+        .namespace
+        .clone()
+        .filter(|namespace| !namespace.is_empty());
     if let Some(namespace) = namespace.as_deref().filter(|namespace| odd(namespace)) {
-        return Err(invalid("spec.observe.namespace", format!("{namespace:?} is no name of a namespace")));
+        return Err(invalid(
+            "spec.observe.namespace",
+            format!("{namespace:?} is no name of a namespace"),
+        ));
     }
     Ok(Observe {
         kind,
@@ -561,12 +584,16 @@ mod tests {
                 "spec.onRejected.writeSecretRef: is needed for onRejected.action RevertCommit: name a Secret with the right to push",
             ),
             (
-                with(json!({"observe": {"kind": "Application", "name": "shop"}, "onRejected": {"action": "Pin"}})),
+                with(
+                    json!({"observe": {"kind": "Application", "name": "shop"}, "onRejected": {"action": "Pin"}}),
+                ),
                 "spec.onRejected.action: Pin needs a Delivery that applies, and with spec.observe another syncer does: use Hold, \
                  RevertPR or RevertCommit",
             ),
             (
-                with(json!({"observe": {"kind": "Application", "name": "shop"}, "prune": {"after": "Applied"}})),
+                with(
+                    json!({"observe": {"kind": "Application", "name": "shop"}, "prune": {"after": "Applied"}}),
+                ),
                 "spec.prune: nothing is deleted with spec.observe, which leaves that to the other syncer: take it out",
             ),
             (

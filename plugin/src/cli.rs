@@ -359,6 +359,9 @@ pub(crate) enum Delivery {
     Render {
         /// The folder; the checkout around it is the repository
         folder: PathBuf,
+        /// Manifest of the delivery, for what it says about a Helm chart: release, values and so on
+        #[arg(long, value_name = "FILE")]
+        delivery: Option<PathBuf>,
         #[command(flatten)]
         print: Print,
     },

@@ -5,6 +5,7 @@ mod disk;
 #[cfg(test)]
 mod examples;
 mod explain;
+mod folder;
 mod info;
 
 use std::path::Path;
@@ -15,9 +16,9 @@ use tidegate_controller::request::{ANALYSIS_RUNS, DELIVERIES};
 use tidegate_crds::decode::tolerant;
 use tidegate_crds::{AnalysisRun, Delivery, VerdictState};
 use tidegate_gitsync::object::{PIN_ANNOTATION, RETRY_ANNOTATION, SYNC_ANNOTATION};
-use tidegate_gitsync::render::{Limits, Rendered};
+use tidegate_gitsync::render::helm::{KUBE_VERSION, Release};
 
-use self::disk::Disk;
+use self::folder::{delivery_in, release_of, rendered};
 use self::info::{Info, Row};
 use crate::api::Api;
 use crate::cli::{self, Connection, Print};
@@ -33,8 +34,24 @@ pub(crate) async fn run(
     what: cli::Delivery,
     out: &mut Output,
 ) -> Result<(), Failure> {
-    if let cli::Delivery::Render { folder, print } = what {
-        return render(&folder, print, out);
+    if let cli::Delivery::Render {
+        folder,
+        delivery,
+        print,
+    } = what
+    {
+        let namespace = connection.namespace.as_deref().unwrap_or("default");
+        let release = match delivery {
+            Some(file) => release_of(&delivery_in(&file)?, namespace)?,
+            None => Release {
+                // as `helm template` has it
+                name: "release-name".to_owned(),
+                namespace: namespace.to_owned(),
+                kube_version: KUBE_VERSION.to_owned(),
+                ..Release::default()
+            },
+        };
+        return render(&folder, release, print, out).await;
     }
     let api = Api::connect(connection).await?;
     let now = Timestamp::now();
@@ -207,14 +224,9 @@ async fn runs(api: &Api, delivery: &Delivery) -> Result<Vec<AnalysisRun>, Failur
     Ok(runs)
 }
 
-/// Renders a local folder as the controller renders the same folder of a commit.
-fn rendered(folder: &Path) -> Result<Rendered, Failure> {
-    let (disk, path) = Disk::around(folder)?;
-    tidegate_gitsync::render::render(&disk, &path, &Limits::default()).map_err(Failure::other)
-}
-
-fn render(folder: &Path, print: Print, out: &mut Output) -> Result<(), Failure> {
-    let objects: Vec<Value> = rendered(folder)?
+async fn render(folder: &Path, release: Release, print: Print, out: &mut Output) -> Result<(), Failure> {
+    let objects: Vec<Value> = rendered(folder, release)
+        .await?
         .manifests
         .into_iter()
         .map(|manifest| manifest.value)

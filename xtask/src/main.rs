@@ -33,6 +33,8 @@ enum Chore {
     Cluster(cluster::Cluster),
     /// Runs the end-to-end tests.
     E2e(e2e::E2e),
+    /// Builds the Helm of the tests, once, and prints where it is: for the variable TIDEGATE_HELM.
+    Helm,
     /// Measures time, memory and size, for docs/performance.md.
     Bench(bench::Bench),
     /// Takes guards of the planner away, one at a time: a scenario of the simulator has to fail for each.
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Chore::Crds { check } => crds::run(check),
         Chore::Cluster(arguments) => cluster::run(arguments),
         Chore::E2e(arguments) => e2e::run(&arguments),
+        Chore::Helm => cluster::tools::helm().map(|program| println!("{}", program.display())),
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Mutants(arguments) => mutants::run(&arguments),
     };

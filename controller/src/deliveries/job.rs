@@ -164,6 +164,13 @@ impl DeliveryJob {
         let metadata = &self.observed.delivery.metadata;
         let generation = metadata.generation;
         let memory = deliveries.memory(&self.key, &metadata.uid);
+        let rendered_as = spec.rendered_as();
+        if memory.rendered_as != rendered_as {
+            memory.rendered_as = rendered_as;
+            memory.closure = None;
+            memory.same = None;
+            memory.renders_to.clear();
+        }
         let known = memory.remote.as_ref().filter(|(of, _)| *of == generation);
         let remote = if let Some((_, remote)) = known {
             remote.clone()
@@ -501,7 +508,7 @@ impl DeliveryJob {
                     commit: commit.clone(),
                 }))))
             }
-            Task::Restore(order) => Some(restore(order, &spec, credentials)),
+            Task::Restore(order) => Some(restore(order, &self.key, &spec, credentials)),
             Task::Notify(index, _, note) => {
                 let chat = spec.chats.get(*index)?;
                 match self.chat_keys.get(&chat.secret) {
@@ -586,6 +593,7 @@ impl DeliveryJob {
             remote,
             commit: commit.clone(),
             path: spec.path.clone(),
+            release: spec.release(&self.key.namespace, &self.key.name),
             known,
             signers: signers.map(Box::new),
         }))))
@@ -936,7 +944,7 @@ fn recorded_head(status: &DeliveryStatus) -> Option<Oid> {
     Oid::parse(status.head.as_ref()?.revision.rsplit_once(':')?.1)
 }
 
-fn restore(order: &RestoreOrder, spec: &Spec, credentials: Credentials) -> Step {
+fn restore(order: &RestoreOrder, key: &ObjectKey, spec: &Spec, credentials: Credentials) -> Step {
     Step::Outside(Outside::Git(Box::new(GitRequest::Restore(Box::new(Restore {
         remote: Remote {
             url: spec.url.clone(),
@@ -945,6 +953,7 @@ fn restore(order: &RestoreOrder, spec: &Spec, credentials: Credentials) -> Step 
         base: spec.reference.full.clone(),
         tip: order.tip.clone(),
         path: spec.path.clone(),
+        release: spec.release(&key.namespace, &key.name),
         good: order.good.clone(),
         digest: order.digest.clone(),
         push_to: order.push_to.clone(),

@@ -1,5 +1,8 @@
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+#[cfg(feature = "schema")]
+use crate::schema;
 use crate::{GoDuration, text_enum};
 
 /// What is delivered, from where, and what happens when it turns out bad.
@@ -74,6 +77,32 @@ text_enum! {
 pub struct DeliverySource {
     /// A folder of a Git repository.
     pub git: DeliveryGit,
+    /// How the folder is rendered if it is a Helm chart; refused if it is none. Needs a controller with `--helm`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub helm: Option<DeliveryHelm>,
+}
+
+/// How a Helm chart is rendered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, rename_all = "camelCase")]
+pub struct DeliveryHelm {
+    /// Name of the release. Default: the Delivery's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release_name: Option<String>,
+    /// Files with values: relative to the chart, or with a slash before them to the root of the repository. The last one counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub value_files: Vec<String>,
+    /// Values that count more than those of all files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<schema::Opaque>"))]
+    pub values: Option<Value>,
+    /// Deliver what is in the chart's `crds/` as well. Default true.
+    #[serde(rename = "includeCRDs", skip_serializing_if = "Option::is_none")]
+    pub include_crds: Option<bool>,
+    /// The version of Kubernetes that the chart is told; the cluster is not asked. Default 1.34.0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kube_version: Option<String>,
 }
 
 /// A folder of a Git repository.

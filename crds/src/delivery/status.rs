@@ -17,6 +17,9 @@ pub struct DeliveryStatus {
     /// The newest commit that changed what is delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head: Option<DeliveryRevision>,
+    /// Digest of what the spec said about rendering when `head` was rendered: another path or other values are news like a commit.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub rendered_as: String,
     /// The commit that the cluster is held at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<DeliveryRevision>,

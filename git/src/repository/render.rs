@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tidegate_gitsync::remote::{GitAnswer, RemoteError, Signers};
-use tidegate_gitsync::render::{RenderError, Rendered, render};
+use tidegate_gitsync::render::helm::{Helm, Release};
+use tidegate_gitsync::render::{RenderError, Rendered, render_as};
 use tidegate_gitsync::tree::{Closure, Oid};
 
 use super::files::Files;
@@ -18,7 +19,7 @@ impl Work<'_> {
     pub(super) async fn render(
         &mut self,
         oid: &Oid,
-        path: &str,
+        (path, release): (&str, &Release),
         known: Option<&Closure>,
         signers: Option<&Signers>,
     ) -> Result<GitAnswer, RemoteError> {
@@ -28,7 +29,7 @@ impl Work<'_> {
         }
         // its listing may have outlived it
         self.ensure(oid).await?;
-        let rendered = self.render_here(&commit, path).await?;
+        let rendered = self.render_here(&commit, path, release).await?;
         let mut info = commit.info;
         if let Some(signers) = signers {
             info.unsigned = self.unsigned(oid, signers).await?;
@@ -118,10 +119,16 @@ impl Work<'_> {
         &mut self,
         commit: &Commit,
         path: &str,
+        release: &Release,
     ) -> Result<Result<Rendered, RenderError>, RemoteError> {
         let files = self.files(commit);
-        let (path, limits) = (path.to_owned(), self.git.options.limits);
-        let work = move || (render(&files, &path, &limits), files.broken());
+        let (path, release) = (path.to_owned(), release.clone());
+        let (helm, limits) = (self.git.helm.clone(), self.git.options.limits);
+        let work = move || {
+            let helm = helm.as_deref().map(|helm| helm as &dyn Helm);
+            let rendered = render_as(&files, &path, &release, helm, &limits);
+            (rendered, files.broken())
+        };
         let (rendered, broken) = tokio::task::spawn_blocking(work)
             .await
             .map_err(|error| RemoteError::Unavailable(self.doing(&format!("{error}: render"))))?;

@@ -37,7 +37,7 @@ impl Work<'_> {
             .await?;
         let commit = self.write_commit(order, &tree).await?;
         let rendered = self.list(&commit).await?;
-        match self.render_here(&rendered, &path).await? {
+        match self.render_here(&rendered, &path, &order.release).await? {
             Ok(rendered) if rendered.digest == order.digest => self.publish(order, &commit).await,
             Ok(rendered) => Ok(GitAnswer::NotTheSame(rendered.digest)),
             Err(error) => {

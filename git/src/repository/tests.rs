@@ -6,6 +6,7 @@ use std::process::Command;
 use jiff::Timestamp;
 use tempfile::TempDir;
 use tidegate_gitsync::remote::{Restore, Signers};
+use tidegate_gitsync::render::helm::Release;
 use tidegate_gitsync::render::{Limits, RenderError, Rendered, render};
 use tidegate_gitsync::tree::{Closure, Files};
 
@@ -110,6 +111,7 @@ impl World {
             remote: self.remote(),
             commit: commit.clone(),
             path: path.to_owned(),
+            release: Release::default(),
             known: known.cloned(),
             signers: None,
         }
@@ -121,6 +123,7 @@ impl World {
             base: "refs/heads/main".to_owned(),
             tip: tip.clone(),
             path: "shop/prod".to_owned(),
+            release: Release::default(),
             good: good.clone(),
             digest: digest.to_owned(),
             push_to: push_to.to_owned(),
@@ -337,10 +340,17 @@ async fn a_server_that_gives_out_branches_only() {
         access,
         repository,
     };
-    let error = work.render(&first, "", None, None).await.unwrap_err();
+    let error = work
+        .render(&first, ("", &Release::default()), None, None)
+        .await
+        .unwrap_err();
     assert!(matches!(error, RemoteError::NotFound(_)), "{error:?}");
     work.heads(&["refs/heads/main".to_owned()]).await.unwrap();
-    match work.render(&first, "", None, None).await.unwrap() {
+    match work
+        .render(&first, ("", &Release::default()), None, None)
+        .await
+        .unwrap()
+    {
         GitAnswer::Rendered(rendered) => assert_eq!(names(&rendered.1.unwrap()), ["a"]),
         other => panic!("{other:?}"),
     }
@@ -616,6 +626,7 @@ async fn only_a_commit_that_is_signed_by_who_may_is_signed() {
             remote: world.remote(),
             commit,
             path: String::new(),
+            release: Release::default(),
             known: None,
             signers: Some(Box::new(signers.clone())),
         };
@@ -662,6 +673,7 @@ async fn a_commit_that_is_signed_by_a_pgp_key_is_signed() {
             remote: world.remote(),
             commit: Oid::parse(&commit).unwrap(),
             path: String::new(),
+            release: Release::default(),
             known: None,
             signers: Some(Box::new(Signers {
                 ssh: String::new(),

@@ -32,12 +32,11 @@ impl Draft<'_> {
             },
         };
         let commit = &commit;
-        if self
-            .plan
-            .status
-            .head
-            .as_ref()
-            .is_some_and(|head| commit_of(head) == commit.as_str())
+        let rendered_as = spec.rendered_as();
+        let head = self.plan.status.head.as_ref();
+        let before = &self.plan.status.rendered_as;
+        if head.is_some_and(|head| commit_of(head) == commit.as_str())
+            && (before.is_empty() || *before == rendered_as)
         {
             return;
         }
@@ -61,6 +60,7 @@ impl Draft<'_> {
             && before == Some(&rendered.digest)
             && !self.head_entry().is_some_and(signed_now)
         {
+            self.status().rendered_as = rendered_as;
             return;
         }
         match self.read(rendered) {
@@ -213,6 +213,7 @@ impl Draft<'_> {
         );
         self.status().ledger.insert(0, entry);
         self.status().head = Some(head);
+        self.status().rendered_as = spec.rendered_as();
     }
 
     /// A commit of ours says what it takes back: that it was pushed may never have been written down.

@@ -92,9 +92,14 @@ pub(super) fn file(tree: &dyn Tree, path: &str) -> Result<Vec<Manifest>, RenderE
     };
     let mut manifests = Vec::new();
     for document in read(path, text, &ReadLimits::default())? {
-        object(&document, &document.value, &mut Vec::new(), &mut manifests)?;
+        objects(&document, &mut manifests)?;
     }
     Ok(manifests)
+}
+
+/// The objects of one document.
+pub(super) fn objects(document: &Document, into: &mut Vec<Manifest>) -> Result<(), RenderError> {
+    object(document, &document.value, &mut Vec::new(), into)
 }
 
 fn object(

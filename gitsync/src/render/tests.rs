@@ -71,7 +71,8 @@ fn a_chart_is_refused_and_not_taken_for_manifests() {
         .with("app/values.yaml", "a: 1\n");
     assert_eq!(
         refusal(&files, "app"),
-        "app/Chart.yaml: Helm charts are not rendered yet: commit what `helm template` prints"
+        "app/Chart.yaml: is a Helm chart, and there is no helm: start the controller with --helm PATH, or commit what `helm \
+         template` prints"
     );
 }
 

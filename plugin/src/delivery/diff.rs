@@ -46,7 +46,8 @@ pub(super) async fn diff(
     folder: &Path,
     out: &mut Output,
 ) -> Result<(), Failure> {
-    let rendered = super::rendered(folder)?;
+    let release = super::release_of(delivery, &api.namespace)?;
+    let rendered = super::rendered(folder, release).await?;
     let mut served = Served::default();
     let preview = loop {
         match Preview::of(rendered.clone(), delivery, &served.kinds) {

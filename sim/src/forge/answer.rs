@@ -5,7 +5,8 @@ use tidegate_controller::deliveries::{Outside, OutsideAnswer};
 use tidegate_gitsync::remote::{
     Credentials, ForgeAnswer, ForgeRequest, GitAnswer, GitRequest, PullRequestState, RemoteError, Restore,
 };
-use tidegate_gitsync::render::{Limits, RenderError, render};
+use tidegate_gitsync::render::helm::Release;
+use tidegate_gitsync::render::{Limits, RenderError, render_as};
 use tidegate_gitsync::tree::{Closure, Oid};
 
 use super::{Commit, Forge, HOST, PullRequest, Push, Repository, Status};
@@ -102,10 +103,14 @@ impl Forge {
                 Ok(GitAnswer::Heads(refs.iter().filter_map(at).collect()))
             }
             GitRequest::Render {
-                commit, path, known, ..
+                commit,
+                path,
+                release,
+                known,
+                ..
             } => {
                 self.fetched.insert(commit.clone());
-                repository.render(commit, path, known.as_ref())
+                repository.render(commit, path, release, known.as_ref())
             }
             GitRequest::Point {
                 remote,
@@ -132,12 +137,18 @@ impl Repository {
             .ok_or_else(|| not_found(&format!("commit {oid}")))
     }
 
-    fn render(&self, oid: &Oid, path: &str, known: Option<&Closure>) -> Result<GitAnswer, RemoteError> {
+    fn render(
+        &self,
+        oid: &Oid,
+        path: &str,
+        release: &Release,
+        known: Option<&Closure>,
+    ) -> Result<GitAnswer, RemoteError> {
         let commit = self.found(oid)?;
         if known.is_some_and(|known| known.holds(&commit.files)) {
             return Ok(GitAnswer::Unchanged);
         }
-        let rendered = render(&commit.files, path, &Limits::default());
+        let rendered = render_as(&commit.files, path, release, None, &Limits::default());
         Ok(GitAnswer::Rendered(Box::new((commit.info(), rendered))))
     }
 
@@ -150,7 +161,13 @@ impl Repository {
             author: order.author.0.clone(),
             time: Timestamp::from_second(order.time.as_second()).unwrap_or_default(),
         };
-        let rendered = render(&commit.files, &order.path, &Limits::default());
+        let rendered = render_as(
+            &commit.files,
+            &order.path,
+            &order.release,
+            None,
+            &Limits::default(),
+        );
         let rendered = rendered.map_err(|error: RenderError| RemoteError::Refused(error.to_string()))?;
         if rendered.digest != order.digest {
             return Ok(GitAnswer::NotTheSame(rendered.digest));

@@ -77,6 +77,14 @@ const GITEA: GoModule = GoModule {
     programs: &[("gitea", "code.gitea.io/gitea")],
 };
 
+const HELM: GoModule = GoModule {
+    name: "helm",
+    ldflags: "-s -w -X helm.sh/helm/v3/internal/version.version=v3.22.0",
+    tags: "",
+    cgo: false,
+    programs: &[("helm", "helm.sh/helm/v3/cmd/helm")],
+};
+
 /// The programs that the box itself runs.
 pub(crate) fn for_box(profile: Profile) -> Result<Vec<PathBuf>> {
     let kubernetes: &[&str] = match profile {
@@ -141,6 +149,11 @@ pub(crate) fn traefik() -> Result<PathBuf> {
     fs::remove_dir_all(fetched)?;
     fs::remove_dir_all(unpacked)?;
     Ok(program)
+}
+
+/// Helm, for the tests that render charts.
+pub(crate) fn helm() -> Result<PathBuf> {
+    build(&HELM, &["helm"])?.pop().context("nothing was built")
 }
 
 /// The folder with the Gateway API's CRDs.
@@ -253,7 +266,7 @@ fn go() -> Command {
 
 /// Runs `go build -v`, which prints a line for each package, and says every ten seconds how far it is.
 fn follow(what: &str, command: &mut Command) -> Result<()> {
-    println!("building {what} (once; takes minutes)");
+    eprintln!("building {what} (once; takes minutes)");
     let start = Instant::now();
     let mut child = command
         .stdout(Stdio::null())
@@ -287,7 +300,7 @@ fn follow(what: &str, command: &mut Command) -> Result<()> {
             Err(RecvTimeoutError::Disconnected) => break,
         }
         if said.elapsed() >= Duration::from_secs(10) {
-            println!("  {packages} packages, {} s", start.elapsed().as_secs());
+            eprintln!("  {packages} packages, {} s", start.elapsed().as_secs());
             said = Instant::now();
         }
         if start.elapsed() > BUILD_LIMIT {
@@ -305,7 +318,7 @@ fn follow(what: &str, command: &mut Command) -> Result<()> {
     if !status.success() {
         bail!("cannot build {what}:\n{}", process::tail(&other.join("\n"), 30));
     }
-    println!("  built in {} s", start.elapsed().as_secs());
+    eprintln!("  built in {} s", start.elapsed().as_secs());
     Ok(())
 }
 
