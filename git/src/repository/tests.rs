@@ -692,7 +692,7 @@ async fn a_commit_that_is_signed_by_a_pgp_key_is_signed() {
                 );
             }
             (Err(RemoteError::Refused(problem)), Err(expected)) => {
-                assert!(problem.contains(expected), "{problem}")
+                assert!(problem.contains(expected), "{problem}");
             }
             (answer, _) => panic!("{answer:?}"),
         }
