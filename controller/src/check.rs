@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tidegate_crds::DELIVERY_API_VERSION;
 
 use crate::args::Cli;
-use crate::client::Api;
+use crate::client::{Api, JSON};
 use crate::connect;
 use crate::request::{Failure, RESOURCES, Request, Resource, Verb};
 
@@ -139,7 +139,7 @@ const ROLLOUT_KINDS: &[&str] = &[
 const DELIVERY_KINDS: &[&str] = &["deliveries", "deliveries/status"];
 
 async fn crds(api: &Api, findings: &mut Findings, api_version: &str, kinds: &[&str]) -> anyhow::Result<()> {
-    let served = match api.page(&format!("/apis/{api_version}"), TIMEOUT).await {
+    let served = match api.page(&format!("/apis/{api_version}"), JSON, TIMEOUT).await {
         Ok(text) => serde_json::from_str::<Value>(&text)?,
         Err(failure) if failure.is_not_found() => Value::Null,
         Err(failure) => return Err(unanswered(&failure)),

@@ -18,6 +18,8 @@ use crate::request::{Failure, Request, Verb};
 const MAX_ANSWER: usize = 256 * 1024 * 1024;
 /// Largest answer that tells of a failure.
 const MAX_FAILURE: usize = 64 * 1024;
+/// The form in which objects are read.
+pub(crate) const JSON: &str = "application/json";
 const AGENT: &str = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
 
 /// The API server.
@@ -50,10 +52,15 @@ impl Api {
         result
     }
 
-    /// Reads a page of a list, as text.
-    pub(crate) async fn page(&self, path_and_query: &str, timeout: Duration) -> Result<String, Failure> {
+    /// Reads a page of a list, in one of the forms that the server has, as text.
+    pub(crate) async fn page(
+        &self,
+        path_and_query: &str,
+        form: &'static str,
+        timeout: Duration,
+    ) -> Result<String, Failure> {
         let answer = async {
-            let response = self.respond(get(path_and_query)?).await?;
+            let response = self.respond(get(path_and_query, form)?).await?;
             let body = Limited::new(response.into_body(), MAX_ANSWER)
                 .collect()
                 .await
@@ -65,13 +72,14 @@ impl Api {
             .unwrap_or_else(|_| Err(Failure::no_answer(format!("no answer within {timeout:?}"))))
     }
 
-    /// Opens a watch.
+    /// Opens a watch, whose objects come in one of the forms that the server has.
     pub(crate) async fn watch(
         &self,
         path_and_query: &str,
+        form: &'static str,
         timeout: Duration,
     ) -> Result<http::Response<Body>, Failure> {
-        let answer = self.respond(get(path_and_query)?);
+        let answer = self.respond(get(path_and_query, form)?);
         tokio::time::timeout(timeout, answer)
             .await
             .unwrap_or_else(|_| Err(Failure::no_answer(format!("no answer within {timeout:?}"))))
@@ -109,10 +117,10 @@ fn no_answer(error: impl std::fmt::Display) -> Failure {
     Failure::no_answer(error.to_string())
 }
 
-fn get(path_and_query: &str) -> Result<http::Request<Body>, Failure> {
+fn get(path_and_query: &str, form: &'static str) -> Result<http::Request<Body>, Failure> {
     // Servers from 1.37 on would compress a watch event by event.
     let request = http::Request::get(path_and_query)
-        .header(ACCEPT, "application/json")
+        .header(ACCEPT, form)
         .header(ACCEPT_ENCODING, "identity")
         .header(USER_AGENT, AGENT);
     request.body(Body::empty()).map_err(no_answer)

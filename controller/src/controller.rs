@@ -23,12 +23,13 @@ use tidegate_engine::{Observed, Plan, Settings, Urgency};
 use tidegate_gitsync::remote::Remote;
 
 use crate::cache::{Cache, Look};
+use crate::deliveries::drift::is_watched_anyway;
 use crate::deliveries::{Deliveries, DeliveryJob, OutsideAnswer, RepositoryJob};
 use crate::event::{self, Subject, Words};
 use crate::execute::{self, Execution, Outcome, Step};
 use crate::object::{Kind, Object, ObjectKey};
 use crate::queue::{Lane, Queue};
-use crate::request::{Failure, PODS, Request, SERVICES, Verb};
+use crate::request::{Failure, PODS, Request, Resource, SERVICES, Verb};
 use crate::runs::{RunJob, RunMemory};
 use crate::slim;
 
@@ -273,14 +274,34 @@ impl Controller {
         if !std::mem::take(&mut self.delivered) {
             return;
         }
-        self.deliveries = Deliveries::default();
+        self.deliveries.forget_all();
         for key in self.cache.delivery_keys() {
             self.delivering.add(Key::Delivery(key.clone()), Lane::Normal, now);
         }
     }
 
+    /// Kinds of objects of Deliveries whose metadata is to be watched, so that a change by hand is noticed. Grows.
+    pub fn wanted_metadata(&self) -> impl Iterator<Item = &'static Resource> {
+        self.deliveries.watched.wanted()
+    }
+
+    /// Takes in what a watch says of the metadata of a kind.
+    pub fn deliver_metadata(&mut self, resource: &'static Resource, signal: Signal<'_>, now: Timestamp) {
+        for (key, due) in self.deliveries.watched(resource, signal, now) {
+            self.delivering.add_at(Key::Delivery(key), due);
+        }
+    }
+
+    /// The watch of the metadata of a kind has ended: it is looked at from time to time instead.
+    pub fn lost_metadata(&mut self, resource: &'static Resource) {
+        self.deliveries.watched.lost(resource);
+    }
+
     /// Takes in what a watch says.
     pub fn deliver(&mut self, kind: Kind, signal: Signal<'_>, now: Timestamp) {
+        if self.options.deliveries && is_watched_anyway(kind.resource()) {
+            self.deliver_metadata(kind.resource(), signal, now);
+        }
         let looks = match signal {
             Signal::ListStart => {
                 self.cache.list_start(kind);

@@ -2,6 +2,7 @@
 //!
 //! All of it can be lost: it saves questions, it decides nothing.
 
+pub(crate) mod drift;
 mod job;
 mod repository;
 pub(crate) mod secret;
@@ -11,22 +12,24 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use tidegate_gitsync::drift::Compare;
 use tidegate_gitsync::notify::Post;
+use tidegate_gitsync::object::ObjectId;
 use tidegate_gitsync::observed::Kinds;
 use tidegate_gitsync::remote::{
     Forge, ForgeAnswer, ForgeRequest, GitAnswer, GitRequest, Remote, RemoteError,
 };
 use tidegate_gitsync::tree::{Closure, Oid};
 
+use self::drift::{Drift, Kinds as WatchedKinds};
 pub(crate) use self::job::DeliveryJob;
 pub(crate) use self::repository::{Repositories, RepositoryJob};
+use crate::controller::Signal;
 use crate::object::ObjectKey;
 use crate::request::Resource;
 
 /// How long it is believed what an API version serves.
 const SERVED_FOR: SignedDuration = SignedDuration::from_secs(30);
-/// What is applied is compared with Git at least so often, even without news.
-const DRIFT: SignedDuration = SignedDuration::from_mins(10);
 /// Longest wait after the forge could not be reached.
 const MAX_RETRY: SignedDuration = SignedDuration::from_mins(5);
 
@@ -68,8 +71,7 @@ struct Memory {
     renders_to: BTreeMap<Oid, String>,
     /// The digest that the API server refused, how often in a row, and when to try again.
     refused: Option<(String, u32, Timestamp)>,
-    /// When to compare with Git next.
-    drift_at: Option<Timestamp>,
+    drift: Drift,
     /// Failures in a row and when to try again, by the kind of work.
     retry: BTreeMap<&'static str, (u32, Timestamp)>,
     /// What chats were told and is not in the status yet: that may lose a race, and chats do not notice repetitions.
@@ -90,6 +92,8 @@ pub(crate) struct Deliveries {
     memory: BTreeMap<ObjectKey, Memory>,
     pub(crate) repositories: Repositories,
     served: BTreeMap<String, Served>,
+    /// Kinds whose objects are watched.
+    pub(crate) watched: WatchedKinds,
 }
 
 impl Deliveries {
@@ -108,6 +112,73 @@ impl Deliveries {
             };
         }
         memory
+    }
+
+    /// Forgets all but what is watched.
+    pub(crate) fn forget_all(&mut self) {
+        *self = Self {
+            watched: std::mem::take(&mut self.watched),
+            ..Self::default()
+        };
+    }
+
+    /// Takes in what a watch says of objects that may be applied ones. Answers who has to look, and when.
+    pub(crate) fn watched(
+        &mut self,
+        resource: &'static Resource,
+        signal: Signal<'_>,
+        now: Timestamp,
+    ) -> Vec<(ObjectKey, Timestamp)> {
+        let (object, gone) = match signal {
+            Signal::ListStart => {
+                self.watched.list_start(resource);
+                return Vec::new();
+            }
+            Signal::ListEnd { .. } => {
+                let there = self.watched.list_end(resource);
+                let all = self.memory.iter_mut();
+                let all = all.map(|(key, memory)| (key, &mut memory.drift));
+                return drift::missing(resource, &there, all, now);
+            }
+            Signal::Applied(object) => (object, false),
+            Signal::Deleted(object) => (object, true),
+        };
+        let Some(metadata) = object.metadata().filter(|_| !self.memory.is_empty()) else {
+            return Vec::new();
+        };
+        let id = drift::id_of(resource, &metadata);
+        self.watched.note(resource, &id);
+        let labelled = metadata
+            .delivery()
+            .map(|(namespace, name)| ObjectKey::new(namespace, name));
+        // The labels may be what somebody took away.
+        let key = labelled.or_else(|| {
+            let mut all = self.memory.iter();
+            all.find_map(|(key, memory)| memory.drift.knows(&id).then(|| key.clone()))
+        });
+        let state = (!gone).then(|| metadata.fingerprint());
+        let seen = key.and_then(|key| {
+            let due = self.memory.get_mut(&key)?.drift.seen(id, state, now)?;
+            Some((key, due))
+        });
+        seen.into_iter().collect()
+    }
+
+    /// What of a Delivery's objects is to be compared with Git now.
+    fn compare(&mut self, key: &ObjectKey, now: Timestamp) -> Compare {
+        let memory = self.memory.get_mut(key);
+        memory.map_or(Compare::Nothing, |memory| {
+            memory.drift.due(key, &self.watched, now)
+        })
+    }
+
+    /// Has the kinds of these objects watched from now on.
+    fn watch<'a>(&mut self, ids: impl Iterator<Item = &'a ObjectId>) {
+        for id in ids {
+            if let Some(resource) = self.resource(&id.api_version(), &id.kind) {
+                self.watched.want(resource);
+            }
+        }
     }
 
     /// Kinds that are known for certain at the moment.

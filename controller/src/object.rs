@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tidegate_crds::labels::LAST_APPLIED_ANNOTATION;
+use tidegate_gitsync::drift::Metadata;
 use tidegate_traffic::RouteKind;
 
 use crate::request::{
@@ -152,6 +153,15 @@ impl Object<'_> {
             Self::Text(text) => serde_json::from_str(text),
             Self::Value(value) => T::deserialize(value),
         }
+    }
+
+    /// What is read of its metadata to tell whether it has changed; `None` if that cannot be read.
+    pub(crate) fn metadata(self) -> Option<Metadata> {
+        #[derive(Deserialize)]
+        struct Raw {
+            metadata: Metadata,
+        }
+        self.decode().ok().map(|Raw { metadata }| metadata)
     }
 
     /// Its text without what nobody here reads and what takes up to half of it: `managedFields` and what

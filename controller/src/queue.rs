@@ -244,6 +244,15 @@ impl Default for Fnv {
     }
 }
 
+impl Fnv {
+    /// The hash of one key.
+    pub(crate) fn of(key: &impl Hash) -> u64 {
+        let mut hasher = Self::default();
+        key.hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
 impl Hasher for Fnv {
     fn write(&mut self, bytes: &[u8]) {
         for byte in bytes {

@@ -25,9 +25,9 @@ use crate::lease::{Election, lease_name};
 use crate::metrics::Metrics;
 use crate::object::{Kind, ObjectKey};
 use crate::outside::Outsiders;
-use crate::request::{Failure, Request, SECRETS};
+use crate::request::{Failure, Request, Resource, SECRETS};
 use crate::runs::Ask;
-use crate::watch::{self, Scope, Sink, Troubles};
+use crate::watch::{self, Scope, Sink, Troubles, Watched};
 use crate::webhook::{self, Door};
 use crate::{connect, http, measure};
 
@@ -68,18 +68,24 @@ impl Shared {
 }
 
 impl Sink for Shared {
-    fn deliver(&self, kind: Kind, signals: &mut dyn Iterator<Item = Signal<'_>>) {
+    fn deliver(&self, watched: Watched, signals: &mut dyn Iterator<Item = Signal<'_>>) {
         let now = Timestamp::now();
         let mut controller = self.controller();
         for signal in signals {
-            controller.deliver(kind, signal, now);
+            match watched {
+                Watched::Kind(kind) => controller.deliver(kind, signal, now),
+                Watched::Metadata(resource) => controller.deliver_metadata(resource, signal, now),
+            }
         }
         drop(controller);
         self.news.notify_one();
     }
 
-    fn restarted(&self, kind: Kind) {
-        self.metrics.watch_restarted(kind);
+    fn restarted(&self, watched: Watched) {
+        match watched {
+            Watched::Kind(kind) => self.metrics.watch_restarted(kind),
+            Watched::Metadata(resource) => self.controller().lost_metadata(resource),
+        }
     }
 }
 
@@ -292,6 +298,7 @@ fn identity() -> String {
 async fn watches(shared: Arc<Shared>, api: Api, scope: Scope) {
     let mut running = JoinSet::new();
     let mut watched = std::collections::BTreeSet::new();
+    let mut of_metadata = std::collections::BTreeSet::new();
     loop {
         let (wanted, listed) = {
             let controller = shared.controller();
@@ -304,7 +311,7 @@ async fn watches(shared: Arc<Shared>, api: Api, scope: Scope) {
                 // One namespace has no cluster-scoped templates, and perhaps no right to see them.
                 if kind == Kind::ClusterAnalysisTemplate && !scope.namespace.is_empty() {
                     let mut empty = [Signal::ListStart, Signal::ListEnd { version: "" }].into_iter();
-                    shared.deliver(kind, &mut empty);
+                    shared.deliver(Watched::Kind(kind), &mut empty);
                     continue;
                 }
                 let sink = Arc::clone(&shared) as Arc<dyn Sink>;
@@ -315,6 +322,13 @@ async fn watches(shared: Arc<Shared>, api: Api, scope: Scope) {
                     sink,
                     Arc::clone(&shared.troubles),
                 ));
+            }
+        }
+        let metadata: Vec<&'static Resource> = shared.controller().wanted_metadata().collect();
+        for resource in metadata {
+            if (resource.namespaced || scope.namespace.is_empty()) && of_metadata.insert(resource) {
+                let sink = Arc::clone(&shared) as Arc<dyn Sink>;
+                running.spawn(watch::metadata(resource, api.clone(), scope.clone(), sink));
             }
         }
         tokio::time::sleep(Duration::from_millis(if listed { 500 } else { 10 })).await;

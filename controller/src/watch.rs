@@ -1,4 +1,4 @@
-//! Lists and watches one kind of object for ever, page by page and line by line, straight into the cache.
+//! Lists and watches one kind of object, page by page and line by line, straight into the cache.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,11 +9,12 @@ use kube::client::Body;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidegate_crds::labels::{ANALYSIS_RUN_UID_LABEL, INSTANCE_ID_LABEL, POD_TEMPLATE_HASH_LABEL};
+use tidegate_gitsync::object::DELIVERY_LABEL;
 
-use crate::client::{Api, escape};
+use crate::client::{Api, JSON, escape};
 use crate::controller::Signal;
 use crate::object::{Kind, Object};
-use crate::request::Failure;
+use crate::request::{Failure, Resource};
 
 /// Objects on a page: small enough to keep the peak low, large enough to keep the start fast.
 const PAGE: usize = 100;
@@ -25,6 +26,8 @@ const WATCH_SECONDS: u32 = 300;
 const IDLE: Duration = Duration::from_mins(2);
 /// Longest wait before the next try.
 const MAX_WAIT: Duration = Duration::from_secs(10);
+/// The same, where the right to watch is missing, which nobody has to give.
+const NO_RIGHT: Duration = Duration::from_mins(10);
 /// Longest line of a watch: the largest object that the API server stores, with room for its encoding.
 const MAX_LINE: usize = 16 * 1024 * 1024;
 
@@ -53,9 +56,12 @@ impl Scope {
         }
     }
 
-    fn query(&self, kind: Kind) -> String {
-        let path = kind.resource().path(&self.namespace);
-        let selector = self.selector(kind);
+    fn query(&self, watched: Watched) -> String {
+        let (resource, selector) = match watched {
+            Watched::Kind(kind) => (kind.resource(), self.selector(kind)),
+            Watched::Metadata(resource) => (resource, DELIVERY_LABEL.to_owned()),
+        };
+        let path = resource.path(&self.namespace);
         if selector.is_empty() {
             format!("{path}?")
         } else {
@@ -64,12 +70,34 @@ impl Scope {
     }
 }
 
+/// What is watched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Watched {
+    /// A kind that the cache keeps.
+    Kind(Kind),
+    /// The metadata alone, of what Deliveries applied.
+    Metadata(&'static Resource),
+}
+
+impl Watched {
+    /// Forms of a list and of a watch that are asked for.
+    fn forms(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Kind(_) => (JSON, JSON),
+            Self::Metadata(_) => (
+                "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+                "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+            ),
+        }
+    }
+}
+
 /// Where news go.
 pub(crate) trait Sink: Send + Sync {
     /// Takes a batch of news about one kind.
-    fn deliver(&self, kind: Kind, signals: &mut dyn Iterator<Item = Signal<'_>>);
+    fn deliver(&self, watched: Watched, signals: &mut dyn Iterator<Item = Signal<'_>>);
     /// A watch broke or a list failed.
-    fn restarted(&self, kind: Kind);
+    fn restarted(&self, watched: Watched);
 }
 
 /// What is wrong with the watches, for `/readyz`.
@@ -135,19 +163,20 @@ struct ErrorStatus {
 
 /// Keeps the cache of one kind up to date until it is dropped.
 pub(crate) async fn run(kind: Kind, api: Api, scope: Scope, sink: Arc<dyn Sink>, troubles: Arc<Troubles>) {
+    let watched = Watched::Kind(kind);
     let mut wait = Duration::ZERO;
     loop {
-        let failure = match list(kind, &api, &scope, &*sink).await {
+        let failure = match list(watched, &api, &scope, &*sink).await {
             Ok(version) => {
                 wait = Duration::ZERO;
                 if troubles.set(kind, None) {
                     tracing::info!(kind = ?kind, "can be watched again");
                 }
-                follow(kind, &api, &scope, &*sink, version).await
+                follow(watched, &api, &scope, &*sink, version).await
             }
             Err(failure) => failure,
         };
-        sink.restarted(kind);
+        sink.restarted(watched);
         // A version that is too old is nobody's fault: list again at once.
         if failure.code == 410 {
             continue;
@@ -162,6 +191,26 @@ pub(crate) async fn run(kind: Kind, api: Api, scope: Scope, sink: Arc<dyn Sink>,
             .unwrap_or_default();
         wait = (wait * 2).clamp(Duration::from_millis(200), MAX_WAIT);
         tokio::time::sleep(wait.max(asked)).await;
+    }
+}
+
+/// Watches the metadata of one kind until it is dropped. It may do without the right to: what it does not see is compared
+/// with Git from time to time instead.
+pub(crate) async fn metadata(resource: &'static Resource, api: Api, scope: Scope, sink: Arc<dyn Sink>) {
+    let watched = Watched::Metadata(resource);
+    loop {
+        let failure = match list(watched, &api, &scope, &*sink).await {
+            Ok(version) => follow(watched, &api, &scope, &*sink, version).await,
+            Err(failure) => failure,
+        };
+        sink.restarted(watched);
+        if failure.code == 410 {
+            continue;
+        }
+        let (kind, version) = (resource.kind, resource.api_version());
+        tracing::debug!(kind, version, %failure, "is not watched");
+        let may = !matches!(failure.code, 401 | 403 | 404 | 405);
+        tokio::time::sleep(if may { MAX_WAIT } else { NO_RIGHT }).await;
     }
 }
 
@@ -191,38 +240,44 @@ fn advice(kind: Kind, failure: &Failure) -> String {
 }
 
 /// Lists all pages; answers the version to watch from.
-async fn list(kind: Kind, api: &Api, scope: &Scope, sink: &dyn Sink) -> Result<String, Failure> {
-    let query = scope.query(kind);
+async fn list(watched: Watched, api: &Api, scope: &Scope, sink: &dyn Sink) -> Result<String, Failure> {
+    let query = scope.query(watched);
+    let form = watched.forms().0;
     let mut next: Option<String> = None;
     let mut started = false;
     loop {
         let token = next
             .map(|token| format!("&continue={}", escape(&token)))
             .unwrap_or_default();
-        let text = api.page(&format!("{query}limit={PAGE}{token}"), TIMEOUT).await?;
+        let path = format!("{query}limit={PAGE}{token}");
+        let text = api.page(&path, form, TIMEOUT).await?;
         let page: Page<'_> =
             serde_json::from_str(&text).map_err(|error| Failure::no_answer(error.to_string()))?;
         if !started {
             started = true;
-            sink.deliver(kind, &mut std::iter::once(Signal::ListStart));
+            sink.deliver(watched, &mut std::iter::once(Signal::ListStart));
         }
         let items = page.items.unwrap_or_default();
         sink.deliver(
-            kind,
+            watched,
             &mut items.iter().map(|item| Signal::Applied(Object::Text(item.get()))),
         );
         next = page.metadata.next.filter(|token| !token.is_empty());
         if next.is_none() {
             let version = page.metadata.resource_version;
-            sink.deliver(kind, &mut std::iter::once(Signal::ListEnd { version: &version }));
+            sink.deliver(
+                watched,
+                &mut std::iter::once(Signal::ListEnd { version: &version }),
+            );
             return Ok(version);
         }
     }
 }
 
 /// Watches from a version on, over as many connections as it takes, until a list is needed.
-async fn follow(kind: Kind, api: &Api, scope: &Scope, sink: &dyn Sink, mut version: String) -> Failure {
-    let query = scope.query(kind);
+async fn follow(watched: Watched, api: &Api, scope: &Scope, sink: &dyn Sink, mut version: String) -> Failure {
+    let query = scope.query(watched);
+    let form = watched.forms().1;
     let mut failures = 0_u32;
     loop {
         let path = format!(
@@ -230,9 +285,11 @@ async fn follow(kind: Kind, api: &Api, scope: &Scope, sink: &dyn Sink, mut versi
             escape(&version)
         );
         let before = version.clone();
-        let failure = match api.watch(&path, TIMEOUT).await {
+        let failure = match api.watch(&path, form, TIMEOUT).await {
             // The server ends each watch after a while: that is no failure.
-            Ok(response) => read(kind, response.into_body(), sink, &mut version).await.err(),
+            Ok(response) => read(watched, response.into_body(), sink, &mut version)
+                .await
+                .err(),
             Err(failure) => Some(failure),
         };
         if version != before {
@@ -241,9 +298,9 @@ async fn follow(kind: Kind, api: &Api, scope: &Scope, sink: &dyn Sink, mut versi
         match failure {
             None => {}
             Some(failure) if failure.code == 0 && failures < 3 => {
-                sink.restarted(kind);
+                sink.restarted(watched);
                 failures += 1;
-                tracing::debug!(kind = ?kind, %failure, "watch broke");
+                tracing::debug!(?watched, %failure, "watch broke");
                 tokio::time::sleep(Duration::from_millis(100 << failures)).await;
             }
             Some(failure) => return failure,
@@ -252,7 +309,12 @@ async fn follow(kind: Kind, api: &Api, scope: &Scope, sink: &dyn Sink, mut versi
 }
 
 /// Reads a watch to its end.
-async fn read(kind: Kind, mut body: Body, sink: &dyn Sink, version: &mut String) -> Result<(), Failure> {
+async fn read(
+    watched: Watched,
+    mut body: Body,
+    sink: &dyn Sink,
+    version: &mut String,
+) -> Result<(), Failure> {
     let mut buffer: Vec<u8> = Vec::new();
     loop {
         let frame = match tokio::time::timeout(IDLE, body.frame()).await {
@@ -271,7 +333,7 @@ async fn read(kind: Kind, mut body: Body, sink: &dyn Sink, version: &mut String)
             let line = buffer.get(start..start + length).unwrap_or_default();
             start += length + 1;
             if !line.is_empty() {
-                take_line(kind, line, sink, version)?;
+                take_line(watched, line, sink, version)?;
             }
         }
         buffer.drain(..start);
@@ -284,7 +346,7 @@ async fn read(kind: Kind, mut body: Body, sink: &dyn Sink, version: &mut String)
     }
 }
 
-fn take_line(kind: Kind, line: &[u8], sink: &dyn Sink, version: &mut String) -> Result<(), Failure> {
+fn take_line(watched: Watched, line: &[u8], sink: &dyn Sink, version: &mut String) -> Result<(), Failure> {
     let line: Line<'_> = serde_json::from_slice(line).map_err(|error| {
         Failure::new(
             410,
@@ -307,7 +369,7 @@ fn take_line(kind: Kind, line: &[u8], sink: &dyn Sink, version: &mut String) -> 
             return note_version(line.object.get(), version);
         }
     };
-    sink.deliver(kind, &mut std::iter::once(signal));
+    sink.deliver(watched, &mut std::iter::once(signal));
     note_version(line.object.get(), version)
 }
 

@@ -97,7 +97,7 @@ fn granted() -> Result<BTreeSet<String>> {
             .pointer("/metadata/name")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        if !["tidegate", "tidegate-leader"].contains(&name) {
+        if !["tidegate", "tidegate-drift", "tidegate-leader"].contains(&name) {
             continue;
         }
         for rule in document

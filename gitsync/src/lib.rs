@@ -7,6 +7,7 @@ pub mod bundle;
 mod cel;
 mod desired;
 mod digest;
+pub mod drift;
 mod graft;
 mod health;
 mod hooks;

@@ -79,6 +79,15 @@ impl ObjectId {
         self.group == group && self.kind == kind
     }
 
+    /// The object in whatever version.
+    #[must_use]
+    pub fn unversioned(&self) -> Self {
+        Self {
+            version: String::new(),
+            ..self.clone()
+        }
+    }
+
     /// The same object in whatever version.
     pub(crate) fn same(&self, other: &Self) -> bool {
         let without_version = |id: &Self| {

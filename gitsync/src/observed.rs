@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tidegate_crds::{AnalysisPhase, Delivery, Rollout};
 
+use crate::drift::Compare;
 use crate::object::ObjectId;
 use crate::remote::{CommitInfo, ForgeAnswer, GitAnswer, RemoteError};
 use crate::render::{RenderError, Rendered};
@@ -60,8 +61,8 @@ pub struct Observed {
     pub rollouts: BTreeMap<(String, String), Rollout>,
     /// Analysis runs of those Rollouts.
     pub runs: Vec<RunView>,
-    /// Whether what is applied is to be compared with Git although there is no news.
-    pub check_drift: bool,
+    /// What of the applied objects is to be compared with Git although there is no news.
+    pub compare: Compare,
     /// What API versions serve.
     pub kinds: BTreeMap<String, Kinds>,
     /// Commits that were rendered.

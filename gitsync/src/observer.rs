@@ -57,14 +57,21 @@ pub(crate) fn id(observe: &Observe, own_namespace: &str) -> ObjectId {
         group: group.to_owned(),
         version: version.to_owned(),
         kind: kind.to_owned(),
-        namespace: observe.namespace.clone().unwrap_or_else(|| own_namespace.to_owned()),
+        namespace: observe
+            .namespace
+            .clone()
+            .unwrap_or_else(|| own_namespace.to_owned()),
         name: observe.name.clone(),
     }
 }
 
 /// For people: `the Argo CD Application argocd/shop`.
 pub(crate) fn words(id: &ObjectId) -> String {
-    let product = if id.kind == "Application" { "Argo CD" } else { "Flux" };
+    let product = if id.kind == "Application" {
+        "Argo CD"
+    } else {
+        "Flux"
+    };
     format!("the {product} {}", id.words())
 }
 
@@ -80,7 +87,10 @@ pub(crate) fn read(kind: Syncer, object: &Value, spec: &Spec) -> Result<Said, St
 }
 
 fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 fn some(object: &Value, pointer: &str) -> Option<String> {
@@ -105,15 +115,23 @@ fn application(object: &Value, spec: &Spec) -> Result<Said, String> {
             .to_owned());
     }
     if let Some(chart) = some(object, "/spec/source/chart") {
-        return Err(format!("delivers the chart {chart} of a Helm repository, not a folder of {}", spec.url));
+        return Err(format!(
+            "delivers the chart {chart} of a Helm repository, not a folder of {}",
+            spec.url
+        ));
     }
-    let elsewhere = match (text(object, "/spec/destination/name"), text(object, "/spec/destination/server")) {
+    let elsewhere = match (
+        text(object, "/spec/destination/name"),
+        text(object, "/spec/destination/server"),
+    ) {
         ("" | "in-cluster", "" | "https://kubernetes.default.svc") => None,
         (name, "") => Some(name.to_owned()),
         (_, server) => Some(server.to_owned()),
     };
     if let Some(elsewhere) = elsewhere {
-        return Err(format!("applies to another cluster ({elsewhere}): observe it from a Delivery there"));
+        return Err(format!(
+            "applies to another cluster ({elsewhere}): observe it from a Delivery there"
+        ));
     }
     same_repository("spec.source.repoURL", text(object, "/spec/source/repoURL"), spec)?;
     same_path("spec.source.path", text(object, "/spec/source/path"), spec)?;
@@ -133,7 +151,8 @@ fn application(object: &Value, spec: &Spec) -> Result<Said, String> {
 fn operation(object: &Value) -> Option<(Oid, &str)> {
     let partial = has(object, "/status/operationState/operation/sync/resources")
         || object.pointer("/status/operationState/operation/sync/dryRun") == Some(&Value::Bool(true));
-    let commit = Oid::parse(text(object, "/status/operationState/syncResult/revision")).filter(|_| !partial)?;
+    let commit =
+        Oid::parse(text(object, "/status/operationState/syncResult/revision")).filter(|_| !partial)?;
     Some((commit, text(object, "/status/operationState/phase")))
 }
 
@@ -152,18 +171,25 @@ fn synced(object: &Value) -> Option<Applied> {
 fn operated(object: &Value) -> Option<Applied> {
     let (commit, phase) = operation(object)?;
     if phase == "Succeeded" {
-        return Some(Applied { commit, unfinished: None });
+        return Some(Applied {
+            commit,
+            unfinished: None,
+        });
     }
-    let resources = object.pointer("/status/operationState/syncResult/resources").and_then(Value::as_array)?;
+    let resources = object
+        .pointer("/status/operationState/syncResult/resources")
+        .and_then(Value::as_array)?;
     let mut rollouts = resources
         .iter()
         .filter(|resource| text(resource, "/group") == "argoproj.io" && text(resource, "/kind") == "Rollout")
         .peekable();
     rollouts.peek()?;
-    rollouts.all(|rollout| text(rollout, "/status") == "Synced").then(|| Applied {
-        commit,
-        unfinished: Some(unfinished(object, phase)),
-    })
+    rollouts
+        .all(|rollout| text(rollout, "/status") == "Synced")
+        .then(|| Applied {
+            commit,
+            unfinished: Some(unfinished(object, phase)),
+        })
 }
 
 fn unfinished(object: &Value, phase: &str) -> String {
@@ -177,23 +203,37 @@ fn failure(object: &Value) -> Option<String> {
     let mut conditions = conditions.into_iter().flatten();
     let error = conditions.find(|condition| text(condition, "/type").ends_with("Error"));
     if let Some(error) = error {
-        return Some(clip(&format!("{}: {}", text(error, "/type"), text(error, "/message"))));
+        return Some(clip(&format!(
+            "{}: {}",
+            text(error, "/type"),
+            text(error, "/message")
+        )));
     }
     let phase = text(object, "/status/operationState/phase");
     let failed = matches!(phase, "Failed" | "Error");
-    failed.then(|| clip(&format!("its last sync is {phase}: {}", text(object, "/status/operationState/message"))))
+    failed.then(|| {
+        clip(&format!(
+            "its last sync is {phase}: {}",
+            text(object, "/status/operationState/message")
+        ))
+    })
 }
 
 // Flux
 
 fn kustomization(object: &Value, spec: &Spec) -> Result<Said, String> {
     if has(object, "/spec/kubeConfig") {
-        return Err("applies to another cluster (spec.kubeConfig): observe it from a Delivery there".to_owned());
+        return Err(
+            "applies to another cluster (spec.kubeConfig): observe it from a Delivery there".to_owned(),
+        );
     }
     let source = text(object, "/spec/sourceRef/kind");
     if source != "GitRepository" {
         let name = text(object, "/spec/sourceRef/name");
-        return Err(format!("takes its manifests from the {source} {name}, not from {}", spec.url));
+        return Err(format!(
+            "takes its manifests from the {source} {name}, not from {}",
+            spec.url
+        ));
     }
     same_path("spec.path", text(object, "/spec/path"), spec)?;
     let namespace = some(object, "/spec/sourceRef/namespace");
@@ -214,9 +254,16 @@ fn kustomization(object: &Value, spec: &Spec) -> Result<Said, String> {
 /// Status, reason and message of a condition.
 fn condition<'a>(object: &'a Value, kind: &str) -> (&'a str, &'a str, &'a str) {
     let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
-    let found = conditions.into_iter().flatten().find(|condition| text(condition, "/type") == kind);
+    let found = conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| text(condition, "/type") == kind);
     found.map_or(("", "", ""), |found| {
-        (text(found, "/status"), text(found, "/reason"), text(found, "/message"))
+        (
+            text(found, "/status"),
+            text(found, "/reason"),
+            text(found, "/message"),
+        )
     })
 }
 
@@ -230,9 +277,14 @@ fn reconciled(object: &Value) -> Option<Applied> {
     match (attempted, applied) {
         (Some(commit), applied) if checked && applied.as_ref() != Some(&commit) => Some(Applied {
             commit,
-            unfinished: Some(clip(&format!("the health checks of Flux are not over: {message}"))),
+            unfinished: Some(clip(&format!(
+                "the health checks of Flux are not over: {message}"
+            ))),
         }),
-        (_, Some(commit)) => Some(Applied { commit, unfinished: None }),
+        (_, Some(commit)) => Some(Applied {
+            commit,
+            unfinished: None,
+        }),
         _ => None,
     }
 }
@@ -273,7 +325,10 @@ fn same_repository(field: &str, url: &str, spec: &Spec) -> Result<(), String> {
     if repository(url) == repository(&spec.url) {
         return Ok(());
     }
-    Err(format!("{field} is {url}, and spec.source.git.url of the Delivery is {}", spec.url))
+    Err(format!(
+        "{field} is {url}, and spec.source.git.url of the Delivery is {}",
+        spec.url
+    ))
 }
 
 /// Host and path, so that the same repository by another protocol is the same.
@@ -293,7 +348,10 @@ fn same_path(field: &str, path: &str, spec: &Spec) -> Result<(), String> {
     if clean == spec.path {
         return Ok(());
     }
-    Err(format!("{field} is {path:?}, and spec.source.git.path of the Delivery is {:?}", spec.path))
+    Err(format!(
+        "{field} is {path:?}, and spec.source.git.path of the Delivery is {:?}",
+        spec.path
+    ))
 }
 
 /// A fixed commit may be any branch's: that is how a person goes back there.
@@ -302,11 +360,18 @@ fn same_reference(field: &str, name: &str, reference: &Reference) -> Result<(), 
     if same {
         return Ok(());
     }
-    Err(format!("{field} is {name}, and spec.source.git.ref of the Delivery is {}", reference.short))
+    Err(format!(
+        "{field} is {name}, and spec.source.git.ref of the Delivery is {}",
+        reference.short
+    ))
 }
 
 fn clip(words: &str) -> String {
-    words.trim_end_matches([':', ' ']).chars().take(MAX_WORDS).collect()
+    words
+        .trim_end_matches([':', ' '])
+        .chars()
+        .take(MAX_WORDS)
+        .collect()
 }
 
 // What of a commit is compared
@@ -326,9 +391,14 @@ pub(crate) fn judged(rendered: &Rendered, namespace: &Namespace) -> Arc<Rendered
         let mut manifest = manifest.clone();
         if let Some(metadata) = manifest.value.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("annotations");
-            let unsaid = metadata.get("namespace").and_then(Value::as_str).is_none_or(str::is_empty);
+            let unsaid = metadata
+                .get("namespace")
+                .and_then(Value::as_str)
+                .is_none_or(str::is_empty);
             match namespace {
-                Namespace::Default(name) if unsaid => _ = metadata.insert("namespace".to_owned(), name.as_str().into()),
+                Namespace::Default(name) if unsaid => {
+                    _ = metadata.insert("namespace".to_owned(), name.as_str().into());
+                }
                 Namespace::Always(name) => _ = metadata.insert("namespace".to_owned(), name.as_str().into()),
                 _ => {}
             }

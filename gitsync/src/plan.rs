@@ -15,7 +15,10 @@ mod record;
 mod revert;
 mod tell;
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize as _;
 use serde_json::Value;
 use tidegate_crds::{
     Delivery, DeliveryRevision, DeliveryStatus, LedgerEntry, RejectedAction, RejectedReason, TargetReason,
@@ -23,6 +26,7 @@ use tidegate_crds::{
 };
 
 use crate::cel::Budget;
+use crate::drift::{Compare, Fingerprint, Metadata};
 use crate::health::{Checks, Health, health_by};
 use crate::notify::Note;
 use crate::object::{ObjectId, PIN_ANNOTATION, RETRY_ANNOTATION, SYNC_ANNOTATION};
@@ -129,6 +133,10 @@ pub struct Plan {
     pub wake: Option<Timestamp>,
     /// The repository is to be asked again at once.
     pub ask_again: bool,
+    /// Objects that are as Git has them, and the state in which they were seen to be.
+    pub settled: BTreeMap<ObjectId, Fingerprint>,
+    /// Whether that is so of everything that is applied.
+    pub all_compared: bool,
 }
 
 /// Plans.
@@ -181,7 +189,8 @@ struct Draft<'a> {
     plan: Plan,
     /// Why nothing can be fetched or applied at the moment.
     trouble: Option<(&'static str, String)>,
-    drifted: bool,
+    /// What of the applied objects is to be compared with Git.
+    compare: Compare,
     /// Who applies instead of us, if somebody does.
     syncer: Option<observe::Syncer>,
     /// What the expressions of health checks may still spend.
@@ -201,7 +210,7 @@ impl<'a> Draft<'a> {
                 ..Plan::default()
             },
             trouble: None,
-            drifted: observed.check_drift,
+            compare: observed.compare.clone(),
             syncer: None,
             budget: Checks::budget(),
         }
@@ -252,6 +261,14 @@ impl<'a> Draft<'a> {
         self.plan.status.ledger.iter().find(has)
     }
 
+    /// Notes that an object is as Git has it.
+    fn settle(&mut self, id: &ObjectId, object: &Value) {
+        let metadata = object.get("metadata").map(Metadata::deserialize);
+        if let Some(Ok(metadata)) = metadata {
+            self.plan.settled.insert(id.clone(), metadata.fingerprint());
+        }
+    }
+
     fn wake_at(&mut self, at: Timestamp) {
         let wake = &mut self.plan.wake;
         *wake = Some(wake.map_or(at, |wake| wake.min(at)));
@@ -278,7 +295,7 @@ impl<'a> Draft<'a> {
         if asked.is_some() && asked != self.plan.status.handled_sync {
             self.status().handled_sync = asked;
             self.plan.ask_again = true;
-            self.drifted = true;
+            self.compare = Compare::Everything;
         }
     }
 
@@ -371,7 +388,9 @@ impl<'a> Draft<'a> {
             return;
         }
         let judged = judge(&entry, self.observed, self.now);
-        self.drifted |= judged.drifted;
+        if judged.drifted {
+            self.compare = Compare::Everything;
+        }
         let judged = match judged.state {
             _ if good => stays_good(&entry, judged),
             VerdictState::Verified | VerdictState::Deployed => self.judge_others(spec, &entry, judged),

@@ -8,6 +8,7 @@ mod flux;
 use std::io::Read;
 use std::path::Path;
 
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 use tidegate_controller::request::Resource;
 use tidegate_crds::{DELIVERY_API_VERSION, DeliverySpec};
@@ -58,8 +59,8 @@ struct Imported {
 }
 
 impl Imported {
-    fn new(name: &str, namespace: &str, spec: Value, mut notes: Vec<String>) -> Result<Self, Failure> {
-        let typed: DeliverySpec = serde_json::from_value(spec.clone()).map_err(Failure::other)?;
+    fn new(name: &str, namespace: &str, spec: &Value, mut notes: Vec<String>) -> Result<Self, Failure> {
+        let typed: DeliverySpec = DeliverySpec::deserialize(spec).map_err(Failure::other)?;
         if let Err(error) = Spec::read(&typed) {
             notes.push(format!("the Delivery is not valid as it is: {error}"));
         }
@@ -79,14 +80,22 @@ pub(crate) async fn run(connection: &Connection, what: cli::Import, out: &mut Ou
         cli::Import::Argocd(args) => (args, &APPLICATIONS),
         cli::Import::Flux(args) => (args, &KUSTOMIZATIONS),
     };
-    let mode = if args.observe { Mode::Observe } else { Mode::Deliver };
+    let mode = if args.observe {
+        Mode::Observe
+    } else {
+        Mode::Deliver
+    };
     let imported = match &args.filename {
         Some(path) => of_objects(&objects(path)?, args, kind, mode)?,
         None => vec![of_cluster(connection, args, kind, mode).await?],
     };
     let several = imported.len() > 1;
     for Imported { delivery, notes } in imported {
-        out.text(&format!("{}{}", if several { "---\n" } else { "" }, yaml(&delivery)?))?;
+        out.text(&format!(
+            "{}{}",
+            if several { "---\n" } else { "" },
+            yaml(&delivery)?
+        ))?;
         for line in notes.iter().flat_map(|words| warning(words)) {
             note(&line);
         }
@@ -96,10 +105,13 @@ pub(crate) async fn run(connection: &Connection, what: cli::Import, out: &mut Ou
 
 /// The first line says what it is.
 fn warning(words: &str) -> impl Iterator<Item = String> {
-    words
-        .lines()
-        .enumerate()
-        .map(|(index, line)| if index == 0 { format!("Warning: {line}") } else { line.to_owned() })
+    words.lines().enumerate().map(|(index, line)| {
+        if index == 0 {
+            format!("Warning: {line}")
+        } else {
+            line.to_owned()
+        }
+    })
 }
 
 async fn of_cluster(
@@ -126,13 +138,22 @@ fn of_objects(
     mode: Mode,
 ) -> Result<Vec<Imported>, Failure> {
     let text = |object: &Value, pointer: &str| {
-        object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+        object
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
     };
     let is = |object: &Value, kind: &Resource| {
-        text(object, "/kind") == kind.kind && text(object, "/apiVersion").starts_with(&format!("{}/", kind.group))
+        text(object, "/kind") == kind.kind
+            && text(object, "/apiVersion").starts_with(&format!("{}/", kind.group))
     };
     let wanted = |object: &&Value| {
-        is(object, kind) && args.name.as_ref().is_none_or(|name| text(object, "/metadata/name") == *name)
+        is(object, kind)
+            && args
+                .name
+                .as_ref()
+                .is_none_or(|name| text(object, "/metadata/name") == *name)
     };
     let mut imported = Vec::new();
     for object in objects.iter().filter(wanted) {
@@ -150,12 +171,25 @@ fn of_objects(
         imported.push(flux::import(object, repository, mode)?);
     }
     let Some(last) = imported.last_mut() else {
-        let name = args.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
-        return Err(Failure::other(format!("there is no {}{name} in the file", kind.kind)));
+        let name = args
+            .name
+            .as_ref()
+            .map(|name| format!(" {name}"))
+            .unwrap_or_default();
+        return Err(Failure::other(format!(
+            "there is no {}{name} in the file",
+            kind.kind
+        )));
     };
     for (kind, words) in [
-        ("ApplicationSet", "make a Delivery in each cluster, or for each folder, from the Applications that it generates"),
-        ("AppProject", "its limits are the rights of the service account, and who may write Deliveries in the namespace"),
+        (
+            "ApplicationSet",
+            "make a Delivery in each cluster, or for each folder, from the Applications that it generates",
+        ),
+        (
+            "AppProject",
+            "its limits are the rights of the service account, and who may write Deliveries in the namespace",
+        ),
     ] {
         let found = objects.iter().filter(|object| text(object, "/kind") == kind);
         let notes = found.map(|object| format!("{kind} {}: {words}", text(object, "/metadata/name")));
@@ -184,7 +218,9 @@ fn no_repository(namespace: &str, name: &str) -> Failure {
     } else {
         format!("{namespace}/{name}")
     };
-    Failure::other(format!("there is no GitRepository {place}, which the Kustomization takes its manifests from"))
+    Failure::other(format!(
+        "there is no GitRepository {place}, which the Kustomization takes its manifests from"
+    ))
 }
 
 /// The objects of a file, or of standard input.
@@ -218,7 +254,9 @@ fn named(object: &Value) -> Result<&str, Failure> {
 
 /// Whether a revision is a commit.
 fn is_commit(revision: &str) -> bool {
-    revision.len() >= 7 && revision.bytes().all(|byte| byte.is_ascii_hexdigit()) && revision.bytes().any(|byte| byte.is_ascii_digit())
+    revision.len() >= 7
+        && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && revision.bytes().any(|byte| byte.is_ascii_digit())
 }
 
 /// Sets a field, and makes the objects around it; what is no object on the way is replaced.

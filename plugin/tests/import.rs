@@ -20,10 +20,22 @@ fn imported(file: &str, arguments: &[&str]) -> String {
 fn deliveries_and_all_that_is_not_in_them() {
     for (file, arguments, golden) in [
         ("import/argocd.yaml", &["argocd"][..], "import/argocd.txt"),
-        ("import/argocd.yaml", &["argocd", "--observe"], "import/argocd-observe.txt"),
-        ("import/argocd-helm.yaml", &["argocd", "web"], "import/argocd-helm.txt"),
+        (
+            "import/argocd.yaml",
+            &["argocd", "--observe"],
+            "import/argocd-observe.txt",
+        ),
+        (
+            "import/argocd-helm.yaml",
+            &["argocd", "web"],
+            "import/argocd-helm.txt",
+        ),
         ("import/flux.yaml", &["flux"], "import/flux.txt"),
-        ("import/flux.yaml", &["flux", "shop", "--observe"], "import/flux-observe.txt"),
+        (
+            "import/flux.yaml",
+            &["flux", "shop", "--observe"],
+            "import/flux-observe.txt",
+        ),
     ] {
         same_as_file(golden, &imported(file, arguments));
     }
@@ -59,6 +71,9 @@ fn what_cannot_be_a_delivery_is_refused() {
         let path = folder.path().join("in.yaml");
         std::fs::write(&path, text).unwrap();
         let ran = run(command(&["import", kind, "-f", path.to_str().unwrap()]));
-        assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (1, "", expected));
+        assert_eq!(
+            (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
+            (1, "", expected)
+        );
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_crds::labels::POD_TEMPLATE_HASH_LABEL;
 use tidegate_crds::{DELIVERY_API_VERSION, Delivery, DeliveryStatus};
@@ -18,7 +18,7 @@ use tidegate_gitsync::remote::{
 use tidegate_gitsync::spec::Spec;
 use tidegate_gitsync::tree::Oid;
 
-use super::{DRIFT, Deliveries, Outside, OutsideAnswer, retry_delay, secret};
+use super::{Deliveries, Outside, OutsideAnswer, retry_delay, secret};
 use crate::base64;
 use crate::cache::Cache;
 use crate::event::{self, Subject, Words};
@@ -237,19 +237,6 @@ impl DeliveryJob {
             };
         }
         self.observed.renders_to.clone_from(&memory.renders_to);
-        // The first comparison comes some time after the start, not for all at once.
-        let spread = i64::from(
-            self.key
-                .name
-                .bytes()
-                .fold(7_u16, |sum, byte| sum.wrapping_mul(31) ^ u16::from(byte))
-                % 600,
-        );
-        let first = now
-            .saturating_add(SignedDuration::from_secs(spread))
-            .unwrap_or(now);
-        let drift_at = *memory.drift_at.get_or_insert(first);
-        self.observed.check_drift |= drift_at <= now;
         let told = memory.notified.iter().map(|key| (key.clone(), Ok(())));
         self.observed.notified.extend(told);
         let refused = memory.refused.as_ref();
@@ -258,6 +245,8 @@ impl DeliveryJob {
         for (version, kinds) in kinds {
             self.observed.kinds.entry(version).or_insert(kinds);
         }
+        let compare = std::mem::take(&mut self.observed.compare);
+        self.observed.compare = compare.and(deliveries.compare(&self.key, now));
         self.gather_rollouts(cache);
         let plan = plan(&self.observed, now);
         self.ask_again |= plan.ask_again;
@@ -345,8 +334,15 @@ impl DeliveryJob {
         if self.spec.as_ref().is_some_and(Spec::observes) {
             remember_digests(&mut memory.renders_to, &self.observed, &plan.status);
         }
-        if self.observed.check_drift {
-            memory.drift_at = Some(now.saturating_add(DRIFT).unwrap_or(now));
+        let applied = |id: &ObjectId| self.observed.applied.contains_key(id);
+        let asked = &self.observed.compare;
+        memory
+            .drift
+            .compared(asked, plan.all_compared, &plan.settled, applied, now);
+        memory.drift.keep(&plan.status.inventory);
+        let suspended = self.spec.as_ref().is_some_and(|spec| spec.suspend);
+        if suspended {
+            memory.drift.forget();
         }
         memory.notified.clear();
         let refused = self
@@ -377,7 +373,7 @@ impl DeliveryJob {
             .as_ref()
             .map(|(_, _, at)| *at)
             .filter(|at| *at > now);
-        let drift_at = memory.drift_at;
+        let drift_at = memory.drift.wake().filter(|_| !suspended);
         self.wake = [
             plan.wake,
             refused_until,
@@ -392,6 +388,7 @@ impl DeliveryJob {
         .into_iter()
         .flatten()
         .min();
+        deliveries.watch(plan.settled.keys());
         self.outcome = Some(Outcome::Done);
     }
 

@@ -65,7 +65,7 @@ struct Notes {
 }
 
 impl Sink for Notes {
-    fn deliver(&self, _: Kind, signals: &mut dyn Iterator<Item = Signal<'_>>) {
+    fn deliver(&self, _: Watched, signals: &mut dyn Iterator<Item = Signal<'_>>) {
         for signal in signals {
             let name = |object: Object<'_>| {
                 let Object::Text(text) = object else {
@@ -86,7 +86,7 @@ impl Sink for Notes {
         self.news.notify_one();
     }
 
-    fn restarted(&self, _: Kind) {}
+    fn restarted(&self, _: Watched) {}
 }
 
 /// Watches Services against a script until so many lines are noted; answers the lines and what was asked.
@@ -251,18 +251,25 @@ fn selectors_narrow_the_watch_on_the_server() {
     };
     let label = "argo-rollouts.argoproj.io/controller-instance-id";
     assert_eq!(
-        all.query(Kind::Rollout),
+        all.query(Watched::Kind(Kind::Rollout)),
         format!("/apis/argoproj.io/v1alpha1/rollouts?labelSelector=%21{label}&")
     );
     assert_eq!(
-        one.query(Kind::Rollout),
+        one.query(Watched::Kind(Kind::Rollout)),
         format!("/apis/argoproj.io/v1alpha1/namespaces/shop/rollouts?labelSelector={label}%3Dx&")
     );
     assert_eq!(
-        all.query(Kind::ReplicaSet),
+        all.query(Watched::Kind(Kind::ReplicaSet)),
         "/apis/apps/v1/replicasets?labelSelector=rollouts-pod-template-hash&"
     );
-    assert_eq!(one.query(Kind::Service), "/api/v1/namespaces/shop/services?");
+    assert_eq!(
+        one.query(Watched::Kind(Kind::Service)),
+        "/api/v1/namespaces/shop/services?"
+    );
+    assert_eq!(
+        all.query(Watched::Metadata(&SERVICES)),
+        "/api/v1/services?labelSelector=tidegate.io/delivery&"
+    );
 }
 
 #[tokio::test]

@@ -1,4 +1,7 @@
-#![allow(clippy::needless_pass_by_value, reason = "a json! literal reads best as a value")]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "a json! literal reads best as a value"
+)]
 
 use serde_json::{Value, json};
 use tidegate_crds::DeliverySpec;
@@ -45,14 +48,21 @@ fn kustomization(patch: Value) -> Result<Said, String> {
         "metadata": {"name": "shop", "namespace": "flux-system"},
         "spec": {"sourceRef": {"kind": "GitRepository", "name": "deploy"}, "path": "./prod"},
     });
-    read(Syncer::Kustomization, &with(object, &patch), &spec("Kustomization"))
+    read(
+        Syncer::Kustomization,
+        &with(object, &patch),
+        &spec("Kustomization"),
+    )
 }
 
 /// The commit that counts as applied, and why it is not finished.
 fn applied(said: Result<Said, String>) -> (String, String) {
     let applied = said.unwrap().applied;
     applied.map_or_else(Default::default, |applied| {
-        (applied.commit.as_str().to_owned(), applied.unfinished.unwrap_or_default())
+        (
+            applied.commit.as_str().to_owned(),
+            applied.unfinished.unwrap_or_default(),
+        )
     })
 }
 
@@ -62,23 +72,49 @@ fn is(commit: &str, unfinished: &str) -> (String, String) {
 
 #[test]
 fn what_an_application_has_applied() {
-    let rollout = |status: &str| json!([{"group": "argoproj.io", "kind": "Rollout", "name": "web", "status": status},
-        {"kind": "ConfigMap", "name": "late", "status": ""}]);
+    let rollout = |status: &str| {
+        json!([{"group": "argoproj.io", "kind": "Rollout", "name": "web", "status": status},
+        {"kind": "ConfigMap", "name": "late", "status": ""}])
+    };
     let operation = |phase: &str, revision: &str, more: Value| {
         let mut patch = json!({"status.operationState": {"phase": phase, "message": "waiting", "syncResult": {"revision": revision}}});
-        patch.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        patch
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         patch
     };
-    let sync = |status: &str, revision: &str| json!({"status.sync": {"status": status, "revision": revision}});
+    let sync =
+        |status: &str, revision: &str| json!({"status.sync": {"status": status, "revision": revision}});
     let resources = |status: &str| json!({"status.operationState.syncResult.resources": rollout(status)});
     let table = [
         ("nothing yet", json!({}), is("", "")),
         ("synced by hand or by nothing", sync("Synced", NEW), is(NEW, "")),
-        ("synced", operation("Succeeded", NEW, sync("Synced", NEW)), is(NEW, "")),
-        ("synced, and then a commit elsewhere", operation("Succeeded", OLD, sync("Synced", NEW)), is(NEW, "")),
-        ("Git is ahead", operation("Succeeded", OLD, sync("OutOfSync", NEW)), is(OLD, "")),
-        ("on its way", operation("Running", NEW, sync("OutOfSync", NEW)), is("", "")),
-        ("not yet its Rollout", operation("Running", NEW, resources("")), is("", "")),
+        (
+            "synced",
+            operation("Succeeded", NEW, sync("Synced", NEW)),
+            is(NEW, ""),
+        ),
+        (
+            "synced, and then a commit elsewhere",
+            operation("Succeeded", OLD, sync("Synced", NEW)),
+            is(NEW, ""),
+        ),
+        (
+            "Git is ahead",
+            operation("Succeeded", OLD, sync("OutOfSync", NEW)),
+            is(OLD, ""),
+        ),
+        (
+            "on its way",
+            operation("Running", NEW, sync("OutOfSync", NEW)),
+            is("", ""),
+        ),
+        (
+            "not yet its Rollout",
+            operation("Running", NEW, resources("")),
+            is("", ""),
+        ),
         (
             "a later wave waits for the Rollout",
             operation("Running", NEW, resources("Synced")),
@@ -96,12 +132,20 @@ fn what_an_application_has_applied() {
         ),
         (
             "some objects only",
-            operation("Succeeded", NEW, json!({"status.operationState.operation": {"sync": {"resources": [{"kind": "Service"}]}}})),
+            operation(
+                "Succeeded",
+                NEW,
+                json!({"status.operationState.operation": {"sync": {"resources": [{"kind": "Service"}]}}}),
+            ),
             is("", ""),
         ),
         (
             "a dry run",
-            operation("Succeeded", NEW, json!({"status.operationState.operation": {"sync": {"dryRun": true}}})),
+            operation(
+                "Succeeded",
+                NEW,
+                json!({"status.operationState.operation": {"sync": {"dryRun": true}}}),
+            ),
             is("", ""),
         ),
         ("no commit", sync("Synced", "1.2.3"), is("", "")),
@@ -116,18 +160,39 @@ fn what_a_kustomization_has_applied() {
     let long = "3".repeat(64);
     let revisions = |applied: &str, attempted: &str| json!({"status": {"lastAppliedRevision": applied, "lastAttemptedRevision": attempted}});
     let and = |mut patch: Value, kind: &str, status: &str, reason: &str| {
-        patch["status.conditions"] = json!([{"type": kind, "status": status, "reason": reason, "message": "timeout"}]);
+        patch["status.conditions"] =
+            json!([{"type": kind, "status": status, "reason": reason, "message": "timeout"}]);
         patch
     };
     let of = |commit: &str| format!("main@sha1:{commit}");
     let table = [
         ("nothing yet", json!({}), is("", "")),
         ("applied", revisions(&of(NEW), &of(NEW)), is(NEW, "")),
-        ("of an older Flux", revisions(&format!("main/{NEW}"), ""), is(NEW, "")),
-        ("without a name", revisions(&format!("sha1:{NEW}"), ""), is(NEW, "")),
-        ("a longer name", revisions(&format!("main@sha256:{long}"), ""), is(&long, "")),
-        ("a branch with slashes", revisions(&format!("release/1@sha1:{NEW}"), ""), is(NEW, "")),
-        ("on its way", and(revisions(&of(OLD), &of(NEW)), "Ready", "Unknown", "Progressing"), is(OLD, "")),
+        (
+            "of an older Flux",
+            revisions(&format!("main/{NEW}"), ""),
+            is(NEW, ""),
+        ),
+        (
+            "without a name",
+            revisions(&format!("sha1:{NEW}"), ""),
+            is(NEW, ""),
+        ),
+        (
+            "a longer name",
+            revisions(&format!("main@sha256:{long}"), ""),
+            is(&long, ""),
+        ),
+        (
+            "a branch with slashes",
+            revisions(&format!("release/1@sha1:{NEW}"), ""),
+            is(NEW, ""),
+        ),
+        (
+            "on its way",
+            and(revisions(&of(OLD), &of(NEW)), "Ready", "Unknown", "Progressing"),
+            is(OLD, ""),
+        ),
         (
             "its health is waited for",
             and(revisions(&of(OLD), &of(NEW)), "Healthy", "Unknown", "Progressing"),
@@ -135,10 +200,24 @@ fn what_a_kustomization_has_applied() {
         ),
         (
             "it is not healthy",
-            and(revisions(&of(OLD), &of(NEW)), "Ready", "False", "HealthCheckFailed"),
+            and(
+                revisions(&of(OLD), &of(NEW)),
+                "Ready",
+                "False",
+                "HealthCheckFailed",
+            ),
             is(NEW, "the health checks of Flux are not over: timeout"),
         ),
-        ("it was refused", and(revisions(&of(OLD), &of(NEW)), "Ready", "False", "ReconciliationFailed"), is(OLD, "")),
+        (
+            "it was refused",
+            and(
+                revisions(&of(OLD), &of(NEW)),
+                "Ready",
+                "False",
+                "ReconciliationFailed",
+            ),
+            is(OLD, ""),
+        ),
         ("no commit", revisions("v1.2.3@sha256:abc", ""), is("", "")),
     ];
     for (name, patch, expected) in table {
@@ -148,12 +227,21 @@ fn what_a_kustomization_has_applied() {
 
 #[test]
 fn what_goes_wrong_there_is_repeated() {
-    let failed = application(json!({"status.operationState": {"phase": "Failed", "message": "one or more objects failed to apply"}}));
-    assert_eq!(failed.unwrap().problem.unwrap(), "its last sync is Failed: one or more objects failed to apply");
-    let error = application(json!({"status.conditions": [{"type": "ComparisonError", "message": "no such path"}]}));
+    let failed = application(
+        json!({"status.operationState": {"phase": "Failed", "message": "one or more objects failed to apply"}}),
+    );
+    assert_eq!(
+        failed.unwrap().problem.unwrap(),
+        "its last sync is Failed: one or more objects failed to apply"
+    );
+    let error =
+        application(json!({"status.conditions": [{"type": "ComparisonError", "message": "no such path"}]}));
     assert_eq!(error.unwrap().problem.unwrap(), "ComparisonError: no such path");
     let not_ready = json!({"status.conditions": [{"type": "Ready", "status": "False", "reason": "BuildFailed", "message": "x"}]});
-    assert_eq!(kustomization(not_ready).unwrap().problem.unwrap(), "BuildFailed: x");
+    assert_eq!(
+        kustomization(not_ready).unwrap().problem.unwrap(),
+        "BuildFailed: x"
+    );
 }
 
 #[test]
@@ -201,7 +289,10 @@ fn another_source_is_refused_and_both_are_named() {
         assert_eq!(said.unwrap_err(), expected);
     }
     for fine in ["HEAD", "", "refs/heads/main", NEW] {
-        assert!(application(json!({"spec.source.targetRevision": fine})).is_ok(), "{fine}");
+        assert!(
+            application(json!({"spec.source.targetRevision": fine})).is_ok(),
+            "{fine}"
+        );
     }
 }
 
@@ -210,8 +301,14 @@ fn the_git_repository_of_flux_is_compared_too() {
     let check = |spec_of: Value| same_git_repository(&json!({"spec": spec_of}), &spec("Kustomization"));
     let url = "ssh://git@git.example.com:2222/shop/deploy.git";
     assert_eq!(check(json!({"url": url, "ref": {"branch": "main"}})), Ok(()));
-    assert_eq!(check(json!({"url": url, "ref": {"name": "refs/heads/main", "branch": "other"}})), Ok(()));
-    assert_eq!(check(json!({"url": url, "ref": {"commit": NEW, "branch": "other"}})), Ok(()));
+    assert_eq!(
+        check(json!({"url": url, "ref": {"name": "refs/heads/main", "branch": "other"}})),
+        Ok(())
+    );
+    assert_eq!(
+        check(json!({"url": url, "ref": {"commit": NEW, "branch": "other"}})),
+        Ok(())
+    );
     assert_eq!(
         check(json!({"url": url, "ref": {"semver": ">=1.0"}})).unwrap_err(),
         "spec.ref.semver is >=1.0, and spec.source.git.ref of the Delivery is main"
@@ -238,12 +335,21 @@ fn objects_are_looked_for_where_they_are_put() {
     let found = |namespace: Namespace| {
         let judged = judged(&rendered, &namespace);
         assert_eq!(judged.digest, rendered.digest);
-        let ids = judged.manifests.iter().map(|manifest| ObjectId::of(&manifest.value).words());
+        let ids = judged
+            .manifests
+            .iter()
+            .map(|manifest| ObjectId::of(&manifest.value).words());
         ids.collect::<Vec<_>>()
     };
     assert_eq!(found(Namespace::Own), ["Rollout a", "Rollout own/b"]);
-    assert_eq!(found(Namespace::Default("shop".to_owned())), ["Rollout shop/a", "Rollout own/b"]);
-    assert_eq!(found(Namespace::Always("shop".to_owned())), ["Rollout shop/a", "Rollout shop/b"]);
+    assert_eq!(
+        found(Namespace::Default("shop".to_owned())),
+        ["Rollout shop/a", "Rollout own/b"]
+    );
+    assert_eq!(
+        found(Namespace::Always("shop".to_owned())),
+        ["Rollout shop/a", "Rollout shop/b"]
+    );
     let said = application(json!({"spec.destination.namespace": "shop"})).unwrap();
     assert_eq!(said.namespace, Namespace::Default("shop".to_owned()));
     let said = kustomization(json!({"spec.targetNamespace": "shop"})).unwrap();

@@ -12,6 +12,7 @@ use tidegate_crds::{
 use super::hooks::Turn;
 use super::{Draft, Task, shorten};
 use crate::desired::{Desired, Obstacle, Wanted};
+use crate::drift::Compare;
 use crate::graft::holds;
 use crate::health::has_health;
 use crate::object::{ObjectId, other_owner};
@@ -44,7 +45,7 @@ impl Draft<'_> {
             .applied
             .as_ref()
             .is_some_and(|applied| applied.digest == target.digest);
-        if applied && !self.drifted || target.digest.is_empty() {
+        if applied && self.compare == Compare::Nothing || target.digest.is_empty() {
             return;
         }
         let Some(desired) = self.desired_of(&target.digest) else {
@@ -52,6 +53,11 @@ impl Draft<'_> {
         };
         let rejected = |entry: &LedgerEntry| entry.state == VerdictState::Rejected;
         let by_hand = self.plan.status.why == Some(TargetReason::PinnedByHand);
+        for (id, answer) in &self.observed.applied {
+            if let Ok(object) = answer {
+                self.settle(id, object);
+            }
+        }
         if applied {
             self.heal(&desired, &target.digest);
         } else if by_hand || !self.entry(&target.digest).is_some_and(rejected) {
@@ -500,18 +506,17 @@ impl Draft<'_> {
 
     /// What was changed behind our back is put back; what was not is not touched.
     fn heal(&mut self, desired: &Desired, digest: &str) {
-        let unread: Vec<Task> = desired
+        let compared = desired
             .objects
             .iter()
-            .filter(|object| !self.observed.live.contains_key(&object.id))
-            .map(|object| Task::Read(object.id.clone()))
-            .collect();
-        if !unread.is_empty() {
-            self.plan.tasks = unread;
+            .filter(|object| self.compare.has(&object.id));
+        let compared: Vec<&Wanted> = compared.collect();
+        let known = |draft: &Self, id: &ObjectId| draft.observed.live.contains_key(id);
+        if self.ask_for(compared.iter().copied(), known, read) {
             return;
         }
         let mut healed = Vec::new();
-        for object in &desired.objects {
+        for object in compared {
             let live = match self.observed.live.get(&object.id) {
                 Some(Ok(live)) => live.as_ref(),
                 Some(Err(refusal)) => {
@@ -522,15 +527,15 @@ impl Draft<'_> {
             };
             let body = self.body(desired, object);
             let answer = self.observed.applied.get(&object.id);
-            let same = live.is_some_and(|live| holds(&body, live));
-            if same {
+            if let Some(live) = live.filter(|live| holds(&body, live)) {
+                self.settle(&object.id, live);
                 self.note_generation(digest, &object.id, live);
                 continue;
             }
             match answer {
                 None => self.plan.tasks.push(Task::Apply(object.id.clone(), body)),
                 Some(Ok(now_live)) => {
-                    self.note_generation(digest, &object.id, Some(now_live));
+                    self.note_generation(digest, &object.id, now_live);
                     // The server's own way to write a value (`1000m` is `1`) is no drift.
                     let version = |object: &Value| object.pointer("/metadata/resourceVersion").cloned();
                     if live.and_then(version) != version(now_live) {
@@ -540,14 +545,15 @@ impl Draft<'_> {
                 Some(Err(refusal)) => self.trouble = Some(("ApplyFailed", refused(object, refusal))),
             }
         }
+        self.plan.all_compared = self.plan.tasks.is_empty() && self.compare == Compare::Everything;
         if self.plan.tasks.is_empty() && !healed.is_empty() {
             let text = format!("put back what was changed by hand: {}", healed.join(", "));
             self.tell_event(true, "Drifted", shorten(&text), self.now.as_second().to_string());
         }
     }
 
-    fn note_generation(&mut self, digest: &str, id: &ObjectId, live: Option<&Value>) {
-        let generation = live.and_then(|live| live.pointer("/metadata/generation")?.as_i64());
+    fn note_generation(&mut self, digest: &str, id: &ObjectId, live: &Value) {
+        let generation = live.pointer("/metadata/generation").and_then(Value::as_i64);
         if !id.is("argoproj.io", "Rollout") {
             return;
         }

@@ -4,8 +4,8 @@
 use serde_json::Value;
 use tidegate_crds::{DeliveryRevision, LedgerEntry, LedgerRollout, TargetReason, Time, VerdictState};
 
-use super::head::REVERTS_TRAILER;
 use super::apply::Missing;
+use super::head::REVERTS_TRAILER;
 use super::{Draft, Plan, Stage, Task, commit_of, is_final, revision, shorten};
 use crate::desired::{Desired, Obstacle, template};
 use crate::graft::difference;
@@ -72,7 +72,10 @@ impl<'a> Draft<'a> {
                 return Err(Stop::Asked);
             }
             Some(kinds) if kinds.as_ref().is_none_or(|kinds| !kinds.contains_key(&id.kind)) => {
-                let message = format!("spec.observe: the cluster has no kind {} in {api_version}", id.kind);
+                let message = format!(
+                    "spec.observe: the cluster has no kind {} in {api_version}",
+                    id.kind
+                );
                 return Err(Stop::Trouble("SyncerNotFound", message));
             }
             Some(_) => {}
@@ -84,7 +87,10 @@ impl<'a> Draft<'a> {
             }
             Some(Ok(Some(object))) => object,
             Some(Ok(None)) => {
-                let message = format!("spec.observe: there is no {}: name the one that applies this folder", id.words());
+                let message = format!(
+                    "spec.observe: there is no {}: name the one that applies this folder",
+                    id.words()
+                );
                 return Err(Stop::Trouble("SyncerNotFound", message));
             }
             Some(Err(refusal)) => {
@@ -115,8 +121,9 @@ impl<'a> Draft<'a> {
                 self.plan.tasks.push(Task::Read(id.clone()));
                 Err(Stop::Asked)
             }
-            Some(Ok(Some(object))) => observer::same_git_repository(object, spec)
-                .map_err(|problem| Stop::Stalled("SourceMismatch", format!("the Flux {}: {problem}", id.words()))),
+            Some(Ok(Some(object))) => observer::same_git_repository(object, spec).map_err(|problem| {
+                Stop::Stalled("SourceMismatch", format!("the Flux {}: {problem}", id.words()))
+            }),
             Some(Ok(None) | Err(_)) => Ok(()),
         }
     }
@@ -124,20 +131,31 @@ impl<'a> Draft<'a> {
     /// What of a commit is judged.
     pub(super) fn judged_of(&self, rendered: &Rendered) -> Result<Desired, Obstacle> {
         let syncer = self.syncer.as_ref();
-        let namespace = syncer.map(|syncer| syncer.said.namespace.clone()).unwrap_or_default();
+        let namespace = syncer
+            .map(|syncer| syncer.said.namespace.clone())
+            .unwrap_or_default();
         Desired::of(&judged(rendered, &namespace), self.observed)
     }
 
     /// Takes down which commit is applied.
     fn note_applied(&mut self, spec: &Spec) {
-        let Some(Applied { commit, .. }) = self.syncer.as_ref().and_then(|syncer| syncer.said.applied.clone()) else {
+        let Some(Applied { commit, .. }) = self
+            .syncer
+            .as_ref()
+            .and_then(|syncer| syncer.said.applied.clone())
+        else {
             return;
         };
         let Some(digest) = self.digest_of(&commit) else {
             return;
         };
         let now = Time::from(self.now);
-        let before = self.plan.status.applied.as_ref().map(|applied| applied.digest.clone());
+        let before = self
+            .plan
+            .status
+            .applied
+            .as_ref()
+            .map(|applied| applied.digest.clone());
         if before.as_ref() != Some(&digest) {
             let applied = DeliveryRevision {
                 revision: revision(&spec.reference.short, commit.as_str()),
@@ -147,7 +165,12 @@ impl<'a> Draft<'a> {
             let words = self.syncer.as_ref().map_or("", |syncer| syncer.words.as_str());
             let entry = self.entry(&digest).map(super::short).unwrap_or_default();
             let text = format!("{words} applied {entry}");
-            self.tell_event(false, "Applied", text, format!("{digest}{}", self.now.as_second()));
+            self.tell_event(
+                false,
+                "Applied",
+                text,
+                format!("{digest}{}", self.now.as_second()),
+            );
         }
         if let Some(entry) = self.entry_mut(&digest)
             && matches!(entry.state, VerdictState::Pending | VerdictState::Superseded)
@@ -162,7 +185,11 @@ impl<'a> Draft<'a> {
             entry.digest != digest && head.as_ref() != Some(&entry.digest) && !is_final(&entry.state)
         };
         let ledger = &self.plan.status.ledger;
-        let passed: Vec<String> = ledger.iter().filter(passed).map(|entry| entry.digest.clone()).collect();
+        let passed: Vec<String> = ledger
+            .iter()
+            .filter(passed)
+            .map(|entry| entry.digest.clone())
+            .collect();
         for old in passed {
             self.supersede(&old);
         }
@@ -244,7 +271,10 @@ impl<'a> Draft<'a> {
 
     /// What only the other syncer understands is no fault of the commit.
     pub(super) fn not_rendered(&mut self, commit: &Oid, problem: &str) {
-        let message = format!("commit {}: no verdict, because it cannot be read here: {problem}", commit.short());
+        let message = format!(
+            "commit {}: no verdict, because it cannot be read here: {problem}",
+            commit.short()
+        );
         self.trouble = Some(("RenderFailed", shorten(&message)));
     }
 
@@ -316,7 +346,12 @@ impl<'a> Draft<'a> {
         let wanted = wanted.ok_or("is not in the commit any more")?;
         let live = match self.observed.live.get(&wanted.id) {
             Some(Ok(Some(live))) => live,
-            Some(Err(refusal)) => return Err(format!("cannot be read as the service account: {}", refusal.message)),
+            Some(Err(refusal)) => {
+                return Err(format!(
+                    "cannot be read as the service account: {}",
+                    refusal.message
+                ));
+            }
             _ => return Err("is not there".to_owned()),
         };
         let mut body = wanted.body.clone();
@@ -325,11 +360,16 @@ impl<'a> Draft<'a> {
         self.says_the_same(&spec(&body), &spec(live), "spec")?;
         if let Some(workload) = desired.workload_of(wanted) {
             let Some(Ok(Some(there))) = self.observed.live.get(&workload.id) else {
-                return Err(format!("has its pods from {}, which cannot be read", workload.id.words()));
+                return Err(format!(
+                    "has its pods from {}, which cannot be read",
+                    workload.id.words()
+                ));
             };
             let template = |object: &Value| template(object).cloned().unwrap_or_default();
             self.says_the_same(&template(&workload.body), &template(there), "template")?;
-            let seen = live.pointer("/status/workloadObservedGeneration").and_then(Value::as_str);
+            let seen = live
+                .pointer("/status/workloadObservedGeneration")
+                .and_then(Value::as_str);
             let generation = there.pointer("/metadata/generation").map(ToString::to_string);
             if generation.is_some() && seen != generation.as_deref() {
                 return Err(format!("has not seen {} yet", workload.id.words()));
@@ -357,18 +397,29 @@ impl<'a> Draft<'a> {
             return;
         }
         if metadata.annotations.contains_key(PIN_ANNOTATION) {
-            let message = format!("{PIN_ANNOTATION} has no effect with spec.observe: {} applies, hold it there", syncer.words);
+            let message = format!(
+                "{PIN_ANNOTATION} has no effect with spec.observe: {} applies, hold it there",
+                syncer.words
+            );
             self.trouble = Some(("PinFailed", message));
             return;
         }
         let Some(head) = self.head_entry() else { return };
         let applied = self.plan.status.applied.as_ref();
-        if head.state == VerdictState::Rejected || applied.is_some_and(|applied| applied.digest == head.digest) {
+        if head.state == VerdictState::Rejected
+            || applied.is_some_and(|applied| applied.digest == head.digest)
+        {
             return;
         }
         let problem = syncer.said.problem.as_ref();
-        let problem = problem.map(|problem| format!(" (it says: {problem})")).unwrap_or_default();
-        let message = format!("{} waits until {} applies it{problem}", super::short(head), syncer.words);
+        let problem = problem
+            .map(|problem| format!(" (it says: {problem})"))
+            .unwrap_or_default();
+        let message = format!(
+            "{} waits until {} applies it{problem}",
+            super::short(head),
+            syncer.words
+        );
         self.trouble = Some(("Pending", shorten(&message)));
     }
 
@@ -391,7 +442,10 @@ impl<'a> Draft<'a> {
             return;
         };
         if head.state == VerdictState::Rejected {
-            let message = format!("{} was rejected, and Git still has it: {syncer} goes on applying it", super::short(&head));
+            let message = format!(
+                "{} was rejected, and Git still has it: {syncer} goes on applying it",
+                super::short(&head)
+            );
             self.set("GitAhead", "True", "Rejected", &message);
             let message = format!("nothing is pinned: {syncer} applies");
             self.set("Pinned", "False", "Observed", &message);
@@ -401,7 +455,11 @@ impl<'a> Draft<'a> {
         if head.digest == applied.digest {
             self.unset("GitAhead");
         } else {
-            let message = format!("Git has {}, the cluster has {}", super::short(&head), applied.revision);
+            let message = format!(
+                "Git has {}, the cluster has {}",
+                super::short(&head),
+                applied.revision
+            );
             self.set("GitAhead", "True", "Pending", &message);
         }
     }
@@ -409,8 +467,18 @@ impl<'a> Draft<'a> {
 
 /// What has to be read to compare a commit.
 fn compared(desired: &Desired) -> impl Iterator<Item = &ObjectId> {
-    let rollouts = desired.objects.iter().filter(|object| object.id.is("argoproj.io", "Rollout"));
-    rollouts.flat_map(|rollout| [Some(&rollout.id), desired.workload_of(rollout).map(|workload| &workload.id)].into_iter().flatten())
+    let rollouts = desired
+        .objects
+        .iter()
+        .filter(|object| object.id.is("argoproj.io", "Rollout"));
+    rollouts.flat_map(|rollout| {
+        [
+            Some(&rollout.id),
+            desired.workload_of(rollout).map(|workload| &workload.id),
+        ]
+        .into_iter()
+        .flatten()
+    })
 }
 
 #[cfg(test)]

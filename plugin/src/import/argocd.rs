@@ -36,7 +36,9 @@ pub(super) fn import(application: &Value, mode: Mode) -> Result<Imported, Failur
         ));
     }
     if fields.take("spec.sourceHydrator").is_some() {
-        return Err(refuse("spec.sourceHydrator: name the branch that it writes in a Delivery; nothing has to be hydrated for it"));
+        return Err(refuse(
+            "spec.sourceHydrator: name the branch that it writes in a Delivery; nothing has to be hydrated for it",
+        ));
     }
     if fields.text("spec.source.chart").is_some() {
         return Err(refuse(
@@ -64,12 +66,23 @@ pub(super) fn import(application: &Value, mode: Mode) -> Result<Imported, Failur
     );
     let namespace = destination(&mut fields, application);
     project(&mut fields);
-    let account = if mode == Mode::Observe { "observer" } else { "deployer" };
+    let account = if mode == Mode::Observe {
+        "observer"
+    } else {
+        "deployer"
+    };
     set(&mut spec, "serviceAccountName", json!(account));
     match mode {
         Mode::Observe => {
-            let own = application.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or("argocd");
-            set(&mut spec, "observe", json!({"kind": "Application", "name": name, "namespace": own}));
+            let own = application
+                .pointer("/metadata/namespace")
+                .and_then(Value::as_str)
+                .unwrap_or("argocd");
+            set(
+                &mut spec,
+                "observe",
+                json!({"kind": "Application", "name": name, "namespace": own}),
+            );
             observed(&mut fields);
         }
         Mode::Deliver => {
@@ -81,28 +94,45 @@ pub(super) fn import(application: &Value, mode: Mode) -> Result<Imported, Failur
             metadata(&mut fields);
         }
     }
-    Imported::new(name, &namespace, spec, fields.into_notes("spec"))
+    Imported::new(name, &namespace, &spec, fields.into_notes("spec"))
 }
 
 fn reference(fields: &mut Fields<'_>, spec: &mut Value) {
     let path = "spec.source.targetRevision";
     let revision = fields.text(path).unwrap_or("HEAD");
-    let version = |text: &str| text.strip_prefix('v').unwrap_or(text).split('.').all(|part| part.parse::<u64>().is_ok());
+    let version = |text: &str| {
+        text.strip_prefix('v')
+            .unwrap_or(text)
+            .split('.')
+            .all(|part| part.parse::<u64>().is_ok())
+    };
     let (kind, name) = if let Some(tag) = revision.strip_prefix("refs/tags/") {
         ("tag", tag)
     } else if let Some(branch) = revision.strip_prefix("refs/heads/") {
         ("branch", branch)
     } else if revision == "HEAD" {
-        fields.note(path, "HEAD is whatever the repository calls its default branch: main is assumed");
+        fields.note(
+            path,
+            "HEAD is whatever the repository calls its default branch: main is assumed",
+        );
         ("branch", "main")
     } else if is_commit(revision) {
-        fields.note(path, "a Delivery follows a branch or a tag, not a fixed commit: main is assumed");
+        fields.note(
+            path,
+            "a Delivery follows a branch or a tag, not a fixed commit: main is assumed",
+        );
         ("branch", "main")
     } else if revision.contains(['*', '<', '>', '^', '~', ' ', '|']) {
-        fields.note(path, &format!("{revision} is a range of versions, which is not followed: main is assumed"));
+        fields.note(
+            path,
+            &format!("{revision} is a range of versions, which is not followed: main is assumed"),
+        );
         ("branch", "main")
     } else if version(revision) {
-        fields.note(path, &format!("{revision} is taken for a tag: for a branch write ref.branch"));
+        fields.note(
+            path,
+            &format!("{revision} is taken for a tag: for a branch write ref.branch"),
+        );
         ("tag", revision)
     } else {
         ("branch", revision)
@@ -115,7 +145,9 @@ fn destination(fields: &mut Fields<'_>, application: &Value) -> String {
     for path in ["spec.destination.server", "spec.destination.name"] {
         let cluster = fields.text(path).unwrap_or_default();
         if !HERE.contains(&cluster) {
-            let words = format!("{cluster} is another cluster: a Delivery stands in the cluster that it delivers to, apply it there");
+            let words = format!(
+                "{cluster} is another cluster: a Delivery stands in the cluster that it delivers to, apply it there"
+            );
             fields.note(path, &words);
         }
     }
@@ -126,7 +158,11 @@ fn destination(fields: &mut Fields<'_>, application: &Value) -> String {
         "spec.destination.namespace",
         "is not set: objects without a namespace go to that of the Delivery",
     );
-    application.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or("default").to_owned()
+    application
+        .pointer("/metadata/namespace")
+        .and_then(Value::as_str)
+        .unwrap_or("default")
+        .to_owned()
 }
 
 fn project(fields: &mut Fields<'_>) {
@@ -167,7 +203,11 @@ fn observed(fields: &mut Fields<'_>) {
 
 fn helm(fields: &mut Fields<'_>, spec: &mut Value) -> Result<(), Failure> {
     let mut helm = Map::new();
-    for (path, field) in [("releaseName", "releaseName"), ("valueFiles", "valueFiles"), ("kubeVersion", "kubeVersion")] {
+    for (path, field) in [
+        ("releaseName", "releaseName"),
+        ("valueFiles", "valueFiles"),
+        ("kubeVersion", "kubeVersion"),
+    ] {
         if let Some(value) = fields.take(&format!("spec.source.helm.{path}")) {
             helm.insert(field.to_owned(), value.clone());
         }
@@ -184,17 +224,30 @@ fn helm(fields: &mut Fields<'_>, spec: &mut Value) -> Result<(), Failure> {
         },
     };
     // Parameters count more than values, and those that are names of plain fields say the same as these.
-    let parameters = fields.take("spec.source.helm.parameters").and_then(Value::as_array);
+    let parameters = fields
+        .take("spec.source.helm.parameters")
+        .and_then(Value::as_array);
     for parameter in parameters.into_iter().flatten() {
         let text = |field: &str| parameter.get(field).and_then(Value::as_str).unwrap_or_default();
         let (name, value) = (text("name"), text("value"));
         if name.is_empty() || name.contains(['[', '{', '\\', ',']) {
-            fields.note("spec.source.helm.parameters", &format!("{name:?} has to be written as a value by hand"));
+            fields.note(
+                "spec.source.helm.parameters",
+                &format!("{name:?} has to be written as a value by hand"),
+            );
             continue;
         }
         let forced = parameter.get("forceString") == Some(&Value::Bool(true));
-        let parsed = (!forced).then(|| serde_saphyr::from_str::<Value>(value).ok()).flatten();
-        set(&mut values, name, parsed.filter(|value| !value.is_object() && !value.is_array()).unwrap_or_else(|| json!(value)));
+        let parsed = (!forced)
+            .then(|| serde_saphyr::from_str::<Value>(value).ok())
+            .flatten();
+        set(
+            &mut values,
+            name,
+            parsed
+                .filter(|value| !value.is_object() && !value.is_array())
+                .unwrap_or_else(|| json!(value)),
+        );
     }
     if values.as_object().is_some_and(|values| !values.is_empty()) {
         helm.insert("values".to_owned(), values);
@@ -223,10 +276,17 @@ fn kustomize(fields: &mut Fields<'_>) -> Result<(), Failure> {
 
 /// `[NAME=]IMAGE[:TAG|@DIGEST]` as a kustomization writes it.
 fn image(text: &str) -> Value {
-    let (name, image) = text.split_once('=').map_or((None, text), |(name, image)| (Some(name), image));
-    let (image, digest) = image.split_once('@').map_or((image, None), |(image, digest)| (image, Some(digest)));
+    let (name, image) = text
+        .split_once('=')
+        .map_or((None, text), |(name, image)| (Some(name), image));
+    let (image, digest) = image
+        .split_once('@')
+        .map_or((image, None), |(image, digest)| (image, Some(digest)));
     let registry = image.rfind('/').map_or(0, |slash| slash + 1);
-    let tag = image.get(registry..).and_then(|last| last.find(':')).map(|colon| registry + colon);
+    let tag = image
+        .get(registry..)
+        .and_then(|last| last.find(':'))
+        .map(|colon| registry + colon);
     let (image, tag) = tag.map_or((image, None), |tag| {
         (image.get(..tag).unwrap_or(image), image.get(tag + 1..))
     });
@@ -243,15 +303,26 @@ fn image(text: &str) -> Value {
 }
 
 fn directory(fields: &mut Fields<'_>) {
-    if fields.take("spec.source.directory").is_some() && fields.switch("spec.source.directory.recurse") != Some(true) {
+    if fields.take("spec.source.directory").is_some()
+        && fields.switch("spec.source.directory.recurse") != Some(true)
+    {
         fields.note(
             "spec.source.directory.recurse",
             "is off: a Delivery takes all manifests below the folder unless there is a kustomization.yaml",
         );
     }
-    fields.note_if("spec.source.directory.include", "write a kustomization.yaml that names these files");
-    fields.note_if("spec.source.directory.exclude", "write a kustomization.yaml that names the other files");
-    fields.note_if("spec.source.directory.jsonnet", "is not rendered: commit what it gives");
+    fields.note_if(
+        "spec.source.directory.include",
+        "write a kustomization.yaml that names these files",
+    );
+    fields.note_if(
+        "spec.source.directory.exclude",
+        "write a kustomization.yaml that names the other files",
+    );
+    fields.note_if(
+        "spec.source.directory.jsonnet",
+        "is not rendered: commit what it gives",
+    );
     fields.note_if("spec.source.plugin", "is not run: commit what it prints");
 }
 
@@ -276,14 +347,22 @@ fn policy(fields: &mut Fields<'_>, spec: &mut Value) {
         );
     }
     if fields.switch("spec.syncPolicy.automated.allowEmpty") == Some(true) {
-        fields.note("spec.syncPolicy.automated.allowEmpty", "a commit without any manifest is always refused");
+        fields.note(
+            "spec.syncPolicy.automated.allowEmpty",
+            "a commit without any manifest is always refused",
+        );
     }
-    fields.note_if("spec.syncPolicy.retry", "what the API server refuses is tried again after 5 s to 5 min, without end");
+    fields.note_if(
+        "spec.syncPolicy.retry",
+        "what the API server refuses is tried again after 5 s to 5 min, without end",
+    );
     fields.note_if(
         "spec.syncPolicy.managedNamespaceMetadata",
         "commit a manifest of the Namespace with these labels and annotations",
     );
-    let options = fields.take("spec.syncPolicy.syncOptions").and_then(Value::as_array);
+    let options = fields
+        .take("spec.syncPolicy.syncOptions")
+        .and_then(Value::as_array);
     for option in options.into_iter().flatten().filter_map(Value::as_str) {
         if let Some(words) = option_words(option) {
             fields.note("spec.syncPolicy.syncOptions", &format!("{option}: {words}"));
@@ -296,8 +375,13 @@ fn option_words(option: &str) -> Option<&'static str> {
     let (key, value) = option.split_once('=').unwrap_or((option, "true"));
     match (key, value) {
         (
-            "ServerSideApply" | "ApplyOutOfSyncOnly" | "PruneLast" | "RespectIgnoreDifferences" | "FailOnSharedResource"
-            | "SkipDryRunOnMissingResource" | "Validate",
+            "ServerSideApply"
+            | "ApplyOutOfSyncOnly"
+            | "PruneLast"
+            | "RespectIgnoreDifferences"
+            | "FailOnSharedResource"
+            | "SkipDryRunOnMissingResource"
+            | "Validate",
             "true",
         )
         | ("PrunePropagationPolicy", "background")
@@ -305,7 +389,9 @@ fn option_words(option: &str) -> Option<&'static str> {
         ("CreateNamespace", _) => Some("commit a manifest of the Namespace"),
         ("PrunePropagationPolicy", _) => Some("dependents are always deleted in the background"),
         ("Replace" | "Force", _) => Some("is not done: what cannot be changed needs a new name"),
-        ("Prune", "false") | ("Delete", "false") => Some("annotate the objects themselves with argocd.argoproj.io/sync-options: Prune=false"),
+        ("Prune" | "Delete", "false") => {
+            Some("annotate the objects themselves with argocd.argoproj.io/sync-options: Prune=false")
+        }
         _ => Some("is not carried over"),
     }
 }
@@ -315,9 +401,18 @@ fn differences(fields: &mut Fields<'_>) {
     for entry in entries.into_iter().flatten() {
         let kind = entry.get("kind").and_then(Value::as_str).unwrap_or_default();
         for (field, words) in [
-            ("jsonPointers", "what is in Git is always applied: take the field out of Git and whoever else sets it keeps it"),
-            ("jqPathExpressions", "what is in Git is always applied: take the fields out of Git"),
-            ("managedFieldsManagers", "what is in Git is always applied: take what they set out of Git"),
+            (
+                "jsonPointers",
+                "what is in Git is always applied: take the field out of Git and whoever else sets it keeps it",
+            ),
+            (
+                "jqPathExpressions",
+                "what is in Git is always applied: take the fields out of Git",
+            ),
+            (
+                "managedFieldsManagers",
+                "what is in Git is always applied: take what they set out of Git",
+            ),
         ] {
             let values = entry.get(field).and_then(Value::as_array);
             for value in values.into_iter().flatten().filter_map(Value::as_str) {
@@ -333,15 +428,21 @@ fn differences(fields: &mut Fields<'_>) {
 fn left_alone(kind: &str, pointer: &str) -> bool {
     matches!(
         (kind, pointer),
-        ("Rollout", "/spec/paused" | "/spec/restartAt" | "/status" | "/spec/replicas")
-            | ("Deployment", "/spec/replicas")
+        (
+            "Rollout",
+            "/spec/paused" | "/spec/restartAt" | "/status" | "/spec/replicas"
+        ) | ("Deployment", "/spec/replicas")
             | ("Service", "/spec/selector/rollouts-pod-template-hash")
     )
 }
 
 fn metadata(fields: &mut Fields<'_>) {
     let finalizers = fields.take("metadata.finalizers").and_then(Value::as_array);
-    if finalizers.into_iter().flatten().any(|finalizer| finalizer.as_str().is_some_and(|text| text.starts_with("resources-finalizer"))) {
+    if finalizers.into_iter().flatten().any(|finalizer| {
+        finalizer
+            .as_str()
+            .is_some_and(|text| text.starts_with("resources-finalizer"))
+    }) {
         fields.note(
             "metadata.finalizers",
             "deleting the Application deletes all its objects: use argocd app delete --cascade=false",
@@ -350,7 +451,10 @@ fn metadata(fields: &mut Fields<'_>) {
     let annotations = fields.take("metadata.annotations").and_then(Value::as_object);
     for key in annotations.into_iter().flatten().map(|(key, _)| key) {
         if key.starts_with("notifications.argoproj.io/") {
-            fields.note(&format!("metadata.annotations.{key}"), "chats are named in spec.feedback.notify");
+            fields.note(
+                &format!("metadata.annotations.{key}"),
+                "chats are named in spec.feedback.notify",
+            );
         } else if key.starts_with("argocd-image-updater.argoproj.io/") {
             fields.note(
                 &format!("metadata.annotations.{key}"),
@@ -369,7 +473,10 @@ mod tests {
     fn images_are_read_as_argo_cd_reads_them() {
         for (text, expected) in [
             ("nginx:1.2", json!({"name": "nginx", "newTag": "1.2"})),
-            ("nginx=host:5000/a/nginx:1.2", json!({"name": "nginx", "newName": "host:5000/a/nginx", "newTag": "1.2"})),
+            (
+                "nginx=host:5000/a/nginx:1.2",
+                json!({"name": "nginx", "newName": "host:5000/a/nginx", "newTag": "1.2"}),
+            ),
             ("host:5000/nginx", json!({"name": "host:5000/nginx"})),
             ("a@sha256:00", json!({"name": "a", "digest": "sha256:00"})),
         ] {

@@ -26,13 +26,17 @@ impl<'a> Fields<'a> {
     /// A field, which counts as read with all that is in it; `None` as well if there is nothing in it.
     pub(super) fn take(&mut self, path: &str) -> Option<&'a Value> {
         self.read.insert(path.to_owned());
-        let found = path.split('.').try_fold(self.object, |value, part| value.get(part))?;
+        let found = path
+            .split('.')
+            .try_fold(self.object, |value, part| value.get(part))?;
         (!is_nothing(found)).then_some(found)
     }
 
     /// Whether a field is there, even with nothing in it.
     pub(super) fn is_there(&self, path: &str) -> bool {
-        let found = path.split('.').try_fold(self.object, |value, part| value.get(part));
+        let found = path
+            .split('.')
+            .try_fold(self.object, |value, part| value.get(part));
         found.is_some_and(|found| !found.is_null())
     }
 
@@ -62,7 +66,10 @@ impl<'a> Fields<'a> {
     pub(super) fn kustomization(&mut self, path: &str, lines: &Value) -> Result<(), Failure> {
         let lines = yaml(lines)?;
         let lines: Vec<&str> = lines.lines().collect();
-        let words = format!("commit this in the folder's kustomization.yaml instead:\n    {}", lines.join("\n    "));
+        let words = format!(
+            "commit this in the folder's kustomization.yaml instead:\n    {}",
+            lines.join("\n    ")
+        );
         self.note(path, &words);
         Ok(())
     }
@@ -73,7 +80,9 @@ impl<'a> Fields<'a> {
         if let Some(value) = self.object.get(part) {
             self.find_unread(value, part, &mut unread);
         }
-        let unread = unread.into_iter().map(|path| format!("{path}: is not carried over"));
+        let unread = unread
+            .into_iter()
+            .map(|path| format!("{path}: is not carried over"));
         self.notes.extend(unread);
         self.notes
     }

@@ -11,7 +11,12 @@ const KUSTOMIZE: [&str; 5] = ["namePrefix", "nameSuffix", "patches", "images", "
 
 /// Kind, namespace and name of what a Kustomization takes its manifests from.
 pub(super) fn source(kustomization: &Value) -> (String, String, String) {
-    let text = |pointer: &str| kustomization.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let text = |pointer: &str| {
+        kustomization
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
     let namespace = match text("/spec/sourceRef/namespace") {
         "" => text("/metadata/namespace"),
         namespace => namespace,
@@ -32,22 +37,34 @@ pub(super) fn import(kustomization: &Value, repository: &Value, mode: Mode) -> R
     let mut fields = Fields::of(kustomization);
     let mut from = Fields::of(repository);
     let Some(url) = from.text("spec.url") else {
-        return Err(Failure::other(format!("GitRepository {}: spec.url: is missing", named(repository)?)));
+        return Err(Failure::other(format!(
+            "GitRepository {}: spec.url: is missing",
+            named(repository)?
+        )));
     };
     let mut spec = json!({"source": {"git": {"url": url}}});
     fields.take("spec.sourceRef");
-    if let Some(path) = fields.text("spec.path").filter(|path| !matches!(*path, "." | "./")) {
+    if let Some(path) = fields
+        .text("spec.path")
+        .filter(|path| !matches!(*path, "." | "./"))
+    {
         set(&mut spec, "source.git.path", json!(path.trim_start_matches("./")));
     }
     reference(&mut from, &mut spec);
-    let own = kustomization.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or("default");
+    let own = kustomization
+        .pointer("/metadata/namespace")
+        .and_then(Value::as_str)
+        .unwrap_or("default");
     let target = fields.text("spec.targetNamespace");
     let namespace = target.unwrap_or(own).to_owned();
     credentials(&mut from, &mut spec, &source(kustomization).1, &namespace);
     if let Some(interval) = from.text("spec.interval") {
         set(&mut spec, "interval", json!(interval));
     }
-    fields.note_if("spec.kubeConfig", "a Delivery stands in the cluster that it delivers to: apply it there");
+    fields.note_if(
+        "spec.kubeConfig",
+        "a Delivery stands in the cluster that it delivers to: apply it there",
+    );
     match mode {
         Mode::Observe => observed(&mut fields, &mut from, &mut spec, name, own),
         Mode::Deliver => deliver(&mut fields, &mut from, &mut spec, target)?,
@@ -55,7 +72,7 @@ pub(super) fn import(kustomization: &Value, repository: &Value, mode: Mode) -> R
     let mut notes = fields.into_notes("spec");
     let of_source = from.into_notes("spec").into_iter();
     notes.extend(of_source.map(|note| format!("GitRepository {note}")));
-    Imported::new(name, &namespace, spec, notes)
+    Imported::new(name, &namespace, &spec, notes)
 }
 
 fn reference(from: &mut Fields<'_>, spec: &mut Value) {
@@ -66,19 +83,34 @@ fn reference(from: &mut Fields<'_>, spec: &mut Value) {
     let tag = from.text("spec.ref.tag");
     let branch = from.text("spec.ref.branch");
     let reference = match (name, tag, branch) {
-        (Some(name), ..) if name.starts_with("refs/heads/") => json!({"branch": name.trim_start_matches("refs/heads/")}),
-        (Some(name), ..) if name.starts_with("refs/tags/") => json!({"tag": name.trim_start_matches("refs/tags/")}),
+        (Some(name), ..) if name.starts_with("refs/heads/") => {
+            json!({"branch": name.trim_start_matches("refs/heads/")})
+        }
+        (Some(name), ..) if name.starts_with("refs/tags/") => {
+            json!({"tag": name.trim_start_matches("refs/tags/")})
+        }
         (_, Some(tag), _) => json!({"tag": tag}),
         (_, _, branch) => json!({"branch": branch.unwrap_or("master")}),
     };
     if commit.is_some() {
-        from.note("spec.ref.commit", "a Delivery follows a branch or a tag, not a fixed commit");
+        from.note(
+            "spec.ref.commit",
+            "a Delivery follows a branch or a tag, not a fixed commit",
+        );
     }
     if let Some(semver) = semver.filter(|_| commit.is_none() && name.is_none()) {
-        from.note("spec.ref.semver", &format!("{semver} is a range of versions, which is not followed: name a branch or a tag"));
+        from.note(
+            "spec.ref.semver",
+            &format!("{semver} is a range of versions, which is not followed: name a branch or a tag"),
+        );
     }
-    if let Some(name) = name.filter(|name| !name.starts_with("refs/heads/") && !name.starts_with("refs/tags/")) {
-        from.note("spec.ref.name", &format!("{name} is neither a branch nor a tag, which is what a Delivery follows"));
+    if let Some(name) =
+        name.filter(|name| !name.starts_with("refs/heads/") && !name.starts_with("refs/tags/"))
+    {
+        from.note(
+            "spec.ref.name",
+            &format!("{name} is neither a branch nor a tag, which is what a Delivery follows"),
+        );
     }
     set(spec, "source.git.ref", reference);
 }
@@ -87,24 +119,52 @@ fn credentials(from: &mut Fields<'_>, spec: &mut Value, there: &str, here: &str)
     if let Some(secret) = from.text("spec.secretRef.name") {
         set(spec, "source.git.secretRef", json!({"name": secret}));
         if there != here {
-            let words = format!("copy the Secret {secret} from namespace {there} to {here}: its keys are understood as they are");
+            let words = format!(
+                "copy the Secret {secret} from namespace {there} to {here}: its keys are understood as they are"
+            );
             from.note("spec.secretRef", &words);
         }
     }
     if let Some(secret) = from.text("spec.verify.secretRef.name") {
         set(spec, "source.git.verify", json!({"secretRef": {"name": secret}}));
-        from.note("spec.verify", &format!("commits are verified by the keys .asc and .sshpub of the Secret {secret} of namespace {here}"));
-        if from.text("spec.verify.mode").is_some_and(|mode| mode.to_ascii_lowercase().contains("tag")) {
-            from.note("spec.verify.mode", "signatures of commits count, not those of tags");
+        from.note(
+            "spec.verify",
+            &format!(
+                "commits are verified by the keys .asc and .sshpub of the Secret {secret} of namespace {here}"
+            ),
+        );
+        if from
+            .text("spec.verify.mode")
+            .is_some_and(|mode| mode.to_ascii_lowercase().contains("tag"))
+        {
+            from.note(
+                "spec.verify.mode",
+                "signatures of commits count, not those of tags",
+            );
         }
         from.take("spec.verify.provider");
     }
     for (path, words) in [
-        ("spec.proxySecretRef", "proxies are those of the controller's environment"),
-        ("spec.provider", "put a token of the cloud into the Secret: there is no workload identity for Git"),
-        ("spec.recurseSubmodules", "submodules are not fetched: commit their files"),
-        ("spec.include", "commit the files of the other repository, or make a Delivery for it"),
-        ("spec.ignore", "only the files that the folder needs are read: write a kustomization.yaml that names them"),
+        (
+            "spec.proxySecretRef",
+            "proxies are those of the controller's environment",
+        ),
+        (
+            "spec.provider",
+            "put a token of the cloud into the Secret: there is no workload identity for Git",
+        ),
+        (
+            "spec.recurseSubmodules",
+            "submodules are not fetched: commit their files",
+        ),
+        (
+            "spec.include",
+            "commit the files of the other repository, or make a Delivery for it",
+        ),
+        (
+            "spec.ignore",
+            "only the files that the folder needs are read: write a kustomization.yaml that names them",
+        ),
     ] {
         let off = from.switch(path) == Some(false) || from.text(path) == Some("generic");
         if !off {
@@ -119,10 +179,18 @@ fn credentials(from: &mut Fields<'_>, spec: &mut Value, there: &str, here: &str)
 
 /// For a Delivery that only observes, all that applies stays with Flux.
 fn observed(fields: &mut Fields<'_>, from: &mut Fields<'_>, spec: &mut Value, name: &str, own: &str) {
-    set(spec, "observe", json!({"kind": "Kustomization", "name": name, "namespace": own}));
+    set(
+        spec,
+        "observe",
+        json!({"kind": "Kustomization", "name": name, "namespace": own}),
+    );
     set(spec, "serviceAccountName", json!("observer"));
     let kustomize = KUSTOMIZE.map(|field| format!("spec.{field}"));
-    for path in kustomize.iter().map(String::as_str).chain(["spec.postBuild", "spec.decryption"]) {
+    for path in kustomize
+        .iter()
+        .map(String::as_str)
+        .chain(["spec.postBuild", "spec.decryption"])
+    {
         fields.note_if(
             path,
             "Flux renders with it and the Delivery does not: there is no verdict where a Rollout differs because of it",
@@ -159,19 +227,20 @@ fn deliver(
     if fields.switch("spec.suspend") == Some(true) || from.switch("spec.suspend") == Some(true) {
         set(spec, "suspend", json!(true));
     }
-    match fields.text("spec.serviceAccountName") {
-        Some(account) => set(spec, "serviceAccountName", json!(account)),
-        None => {
-            set(spec, "serviceAccountName", json!("deployer"));
-            fields.note(
-                "spec.serviceAccountName",
-                "is not set, so Flux applies with the rights of its controller: make a service account deployer with the rights that \
-                 the folder needs",
-            );
-        }
+    if let Some(account) = fields.text("spec.serviceAccountName") {
+        set(spec, "serviceAccountName", json!(account));
+    } else {
+        set(spec, "serviceAccountName", json!("deployer"));
+        fields.note(
+            "spec.serviceAccountName",
+            "is not set, so Flux applies with the rights of its controller: make a service account deployer with the rights that \
+             the folder needs",
+        );
     }
     if let Some(target) = target {
-        let words = format!("Flux puts all objects into {target}, the Delivery only those without a namespace of their own");
+        let words = format!(
+            "Flux puts all objects into {target}, the Delivery only those without a namespace of their own"
+        );
         fields.note("spec.targetNamespace", &words);
     }
     for field in KUSTOMIZE {
@@ -181,22 +250,46 @@ fn deliver(
         }
     }
     if let Some(labels) = fields.take("spec.commonMetadata.labels") {
-        fields.kustomization("spec.commonMetadata.labels", &json!({"labels": [{"pairs": labels}]}))?;
+        fields.kustomization(
+            "spec.commonMetadata.labels",
+            &json!({"labels": [{"pairs": labels}]}),
+        )?;
     }
     if let Some(annotations) = fields.take("spec.commonMetadata.annotations") {
-        fields.kustomization("spec.commonMetadata.annotations", &json!({"commonAnnotations": annotations}))?;
+        fields.kustomization(
+            "spec.commonMetadata.annotations",
+            &json!({"commonAnnotations": annotations}),
+        )?;
     }
     for (path, words) in [
-        ("spec.postBuild", "variables are not replaced: commit the values, by a replacement of Kustomize for instance"),
-        ("spec.decryption", "nothing is decrypted: use sealed secrets or an operator that fetches them"),
-        ("spec.dependsOn", "is not waited for: what belongs together goes into one folder, in waves"),
-        ("spec.healthCheckExprs", "write the expressions into spec.healthChecks of the Delivery"),
-        ("spec.deletionPolicy", "a Delivery that is deleted leaves its objects as they are"),
+        (
+            "spec.postBuild",
+            "variables are not replaced: commit the values, by a replacement of Kustomize for instance",
+        ),
+        (
+            "spec.decryption",
+            "nothing is decrypted: use sealed secrets or an operator that fetches them",
+        ),
+        (
+            "spec.dependsOn",
+            "is not waited for: what belongs together goes into one folder, in waves",
+        ),
+        (
+            "spec.healthCheckExprs",
+            "write the expressions into spec.healthChecks of the Delivery",
+        ),
+        (
+            "spec.deletionPolicy",
+            "a Delivery that is deleted leaves its objects as they are",
+        ),
     ] {
         fields.note_if(path, words);
     }
     if fields.switch("spec.force") == Some(true) {
-        fields.note("spec.force", "is not done: what cannot be changed needs a new name");
+        fields.note(
+            "spec.force",
+            "is not done: what cannot be changed needs a new name",
+        );
     }
     // The branch is looked at as often as the GitRepository says; health is always waited for, by the verdict.
     for path in [

@@ -49,18 +49,18 @@ fn begin(kind: &Kind, action: &str, faults: &FaultPlan) -> Story {
 
 /// Says which commit is applied.
 fn say(story: &mut Story, kind: &Kind, commit: &Oid) {
-    let status = match kind.kind {
-        "Application" => json!({
+    let status = if kind.kind == "Application" {
+        json!({
             "sync": {"status": "Synced", "revision": commit.as_str()},
             "operationState": {"phase": "Succeeded", "syncResult": {"revision": commit.as_str()}},
-        }),
-        _ => {
-            let revision = format!("main@sha1:{commit}");
-            json!({"lastAppliedRevision": revision, "lastAttemptedRevision": revision})
-        }
+        })
+    } else {
+        let revision = format!("main@sha1:{commit}");
+        json!({"lastAppliedRevision": revision, "lastAttemptedRevision": revision})
     };
     let mut api = story.world.api("syncer");
-    api.merge(kind, NAMESPACE, SYNCER, json!({"status": status})).unwrap();
+    api.merge(kind, NAMESPACE, SYNCER, json!({"status": status}))
+        .unwrap();
 }
 
 /// Applies what Git has, and says so.
@@ -74,7 +74,10 @@ fn sync(story: &mut Story, kind: &Kind) {
         .collect();
     for object in objects {
         let name = object["metadata"]["name"].as_str().unwrap().to_owned();
-        let kind = (object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap());
+        let kind = (
+            object["apiVersion"].as_str().unwrap(),
+            object["kind"].as_str().unwrap(),
+        );
         let store = story.world.store();
         let resource = store.registry().by_kind(kind.0, kind.1).cloned().unwrap();
         // As a client-side apply: what Git does not say stays, such as the hash in the selector of a Service.
@@ -93,7 +96,10 @@ fn assert_untouched(story: &Story, kind: &Kind) {
     story.assert_never(|object| object["kind"] == "Secret" && object["metadata"]["name"] != "deploy");
     let path = format!("{}s", kind.kind.to_lowercase());
     let writes = &story.world.stats.writes;
-    assert!(writes.iter().all(|write| !write.what.contains(&path)), "{writes:#?}");
+    assert!(
+        writes.iter().all(|write| !write.what.contains(&path)),
+        "{writes:#?}"
+    );
     assert_eq!(story.delivery().status.inventory, [""; 0]);
 }
 
@@ -104,19 +110,32 @@ fn play(kind: &Kind, action: &str, faults: &FaultPlan) -> Story {
     story.wait("v1 is good", |story| story.is_ready() && story.runs("v1"));
     let good = story.push("Release 2", &release("v2"));
     story.run_for(20);
-    assert_eq!(story.state_of(&good), VerdictState::Pending, "seen, and not applied");
+    assert_eq!(
+        story.state_of(&good),
+        VerdictState::Pending,
+        "seen, and not applied"
+    );
     assert_eq!(story.condition("Ready"), ("False".into(), "Pending".into()));
     sync(&mut story, kind);
-    story.wait("v2 is verified", |story| story.state_of(&good) == VerdictState::Verified);
+    story.wait("v2 is verified", |story| {
+        story.state_of(&good) == VerdictState::Verified
+    });
     let bad = story.push("Release 3", &release("v3-bad"));
     sync(&mut story, kind);
     story.wait("rejected", |story| story.state_of(&bad) == VerdictState::Rejected);
-    assert_eq!(story.entry(&bad).unwrap().reason, Some(RejectedReason::AnalysisFailed));
+    assert_eq!(
+        story.entry(&bad).unwrap().reason,
+        Some(RejectedReason::AnalysisFailed)
+    );
     story.wait("taken back in Git", |story| {
         let entry = story.entry(&bad);
         entry.is_some_and(|entry| entry.revert.is_some_and(|revert| revert.done))
     });
-    assert_eq!(story.image(), "shop:v3-bad", "what is applied is the other's alone");
+    assert_eq!(
+        story.image(),
+        "shop:v3-bad",
+        "what is applied is the other's alone"
+    );
     assert_eq!(story.delivery().status.why, Some(TargetReason::Observed));
     if action == "RevertPR" {
         assert_eq!(story.condition("GitAhead"), ("True".into(), "Rejected".into()));
@@ -180,13 +199,17 @@ fn what_argo_cd_renders_otherwise_gets_no_verdict() {
         assert!(path.contains(&name));
         let patch = json!({"spec": object["spec"]});
         let mut api = story.world.api("syncer");
-        api.merge(&tidegate_sim::api::kinds::ROLLOUTS, NAMESPACE, &name, patch).unwrap();
+        api.merge(&tidegate_sim::api::kinds::ROLLOUTS, NAMESPACE, &name, patch)
+            .unwrap();
     }
     say(&mut story, &APPLICATIONS, &commit);
     story.run_for(300);
     assert_eq!(story.state_of(&commit), VerdictState::Applied);
     let message = story.entry(&commit).unwrap().message;
-    assert!(message.contains("spec.template.spec.containers[0].image differs"), "{message}");
+    assert!(
+        message.contains("spec.template.spec.containers[0].image differs"),
+        "{message}"
+    );
     assert_eq!(story.repository().pushes(), []);
     assert_untouched(&story, &APPLICATIONS);
     story.end();

@@ -236,7 +236,28 @@ fn what_is_changed_by_hand_is_put_back() {
     assert!(took <= 10, "put back after {took} s");
     story.wait("v2 again", |story| story.runs("v2") && story.is_ready());
     assert_eq!(story.state_of(&good), VerdictState::Verified);
-    // no watch tells of a ConfigMap: it is found when everything is compared
+    // its watch tells of a Service, and of a label that is gone
+    for patch in [
+        json!({"release": "by-hand"}),
+        json!({"tidegate.io/delivery": null}),
+    ] {
+        let mut api = story.world.api("ann");
+        let patch = json!({"metadata": {"labels": patch}});
+        let name = stable_service("v2")["metadata"]["name"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        api.merge(&kinds::SERVICES, NAMESPACE, &name, patch).unwrap();
+        let changed = story.world.now();
+        let ours = |story: &Story| {
+            let labels = story.get(&kinds::SERVICES, &name)["metadata"]["labels"].clone();
+            labels["release"] == "v2" && labels["tidegate.io/delivery"] == DELIVERY
+        };
+        story.wait("put back", |story| ours(story));
+        let took = story.world.now().duration_since(changed).as_secs();
+        assert!(took <= 2, "put back after {took} s");
+    }
+    // no watch tells of a ConfigMap here: it is found when everything is compared
     let patch = json!({"data": {"release": "by hand"}});
     let mut api = story.world.api("ann");
     api.merge(&kinds::CONFIG_MAPS, NAMESPACE, "settings", patch)
@@ -399,6 +420,8 @@ fn a_paused_blue_green_keeps_its_active_service_however_often_it_is_synced() {
 fn commits_that_change_nothing_cost_nothing_in_the_cluster() {
     let mut story = Story::new(&json!({}), &none());
     story.verified_v2();
+    // what no watch covers is compared now, and then for ten minutes no more
+    story.annotate("tidegate.io/sync", "now");
     story.run_for(60);
     let before = story.world.stats.clone();
     story.push_files("Elsewhere", |files| files.with("other/thing.yaml", "a: 1"));

@@ -62,7 +62,9 @@ impl World {
             "source": {"git": {"url": "https://git.example.com/shop/deploy.git"}},
             "observe": {"kind": "Application", "name": "shop", "namespace": "argocd"},
         });
-        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        spec.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         let mut delivery = Delivery {
             spec: serde_json::from_value::<DeliverySpec>(spec).unwrap(),
             ..Delivery::default()
@@ -105,17 +107,23 @@ impl World {
 
     /// The controller of the Rollout says what became of it.
     fn rolled(&mut self, generation: i64, status: &Value) {
-        let Some(Ok(rollout)) = self.objects.get_mut(ROLLOUT) else { return };
+        let Some(Ok(rollout)) = self.objects.get_mut(ROLLOUT) else {
+            return;
+        };
         rollout["status"] = status.clone();
         rollout["status"]["observedGeneration"] = json!(generation.to_string());
     }
 
     fn healthy(&mut self, generation: i64, hash: &str) {
-        self.rolled(generation, &json!({"phase": "Healthy", "currentPodHash": hash, "stableRS": hash}));
+        self.rolled(
+            generation,
+            &json!({"phase": "Healthy", "currentPodHash": hash, "stableRS": hash}),
+        );
     }
 
     fn aborted(&mut self, generation: i64, hash: &str) {
-        let message = "RolloutAborted: metric \"success\" assessed Failed due to failed (1) > failureLimit (0)";
+        let message =
+            "RolloutAborted: metric \"success\" assessed Failed due to failed (1) > failureLimit (0)";
         self.rolled(generation, &json!({
             "phase": "Degraded", "currentPodHash": hash, "stableRS": "old", "abort": true, "abortedAt": at(90).to_string(),
             "conditions": [{"type": "Progressing", "status": "False", "reason": "RolloutAborted", "message": message}],
@@ -134,7 +142,12 @@ impl World {
             head: Some(Ok(self.tip.clone())),
             tip: Some(self.tip.clone()),
             rollouts: rollouts
-                .map(|rollout| (("prod".to_owned(), "web".to_owned()), serde_json::from_value(rollout).unwrap()))
+                .map(|rollout| {
+                    (
+                        ("prod".to_owned(), "web".to_owned()),
+                        serde_json::from_value(rollout).unwrap(),
+                    )
+                })
                 .into_iter()
                 .collect(),
             runs: self.runs.clone(),
@@ -160,7 +173,9 @@ impl World {
                     }
                     Task::Render(commit) => {
                         let rendered = render(&self.commits[commit], "", &Limits::default()).map(Arc::new);
-                        observed.rendered.insert(commit.clone(), Ok((CommitInfo::default(), rendered)));
+                        observed
+                            .rendered
+                            .insert(commit.clone(), Ok((CommitInfo::default(), rendered)));
                     }
                     _ => {}
                 }
@@ -188,7 +203,12 @@ fn touches(plan: &Plan) -> bool {
     let writes = |task: &Task| {
         matches!(
             task,
-            Task::Apply(..) | Task::Try(..) | Task::Delete(..) | Task::Store(..) | Task::Drop(..) | Task::Fetch(..)
+            Task::Apply(..)
+                | Task::Try(..)
+                | Task::Delete(..)
+                | Task::Store(..)
+                | Task::Drop(..)
+                | Task::Fetch(..)
         )
     };
     plan.tasks.iter().any(writes)
@@ -197,11 +217,17 @@ fn touches(plan: &Plan) -> bool {
 fn states(plan: &Plan) -> Vec<(&str, String)> {
     let reason = |entry: &LedgerEntry| entry.reason.as_ref().map(ToString::to_string).unwrap_or_default();
     let ledger = plan.status.ledger.iter();
-    ledger.map(|entry| (entry.state.as_str(), reason(entry))).collect()
+    ledger
+        .map(|entry| (entry.state.as_str(), reason(entry)))
+        .collect()
 }
 
 fn condition(plan: &Plan, kind: &str) -> (String, String, String) {
-    let found = plan.status.conditions.iter().find(|condition| condition.kind == kind);
+    let found = plan
+        .status
+        .conditions
+        .iter()
+        .find(|condition| condition.kind == kind);
     found.map_or_else(Default::default, |found| {
         (found.status.clone(), found.reason.clone(), found.message.clone())
     })
@@ -218,7 +244,10 @@ fn a_commit_is_judged_by_what_its_rollout_does() {
     let plan = world.look(1);
     assert_eq!(states(&plan), [("Deployed", String::new())]);
     assert_eq!(plan.status.why, Some(TargetReason::Observed));
-    assert_eq!(plan.status.verified.as_ref().unwrap().revision, format!("main@sha1:{GOOD}"));
+    assert_eq!(
+        plan.status.verified.as_ref().unwrap().revision,
+        format!("main@sha1:{GOOD}")
+    );
     assert_eq!(plan.wake, Some(at(31)));
     assert_eq!(plan.status.inventory, [""; 0]);
     // pushed, and not yet applied
@@ -226,15 +255,25 @@ fn a_commit_is_judged_by_what_its_rollout_does() {
     let plan = world.look(60);
     assert_eq!(
         condition(&plan, "Ready"),
-        is(["False", "Pending", "commit 22222222 waits until the Argo CD Application argocd/shop applies it"])
+        is([
+            "False",
+            "Pending",
+            "commit 22222222 waits until the Argo CD Application argocd/shop applies it"
+        ])
     );
     assert_eq!(condition(&plan, "GitAhead").1, "Pending");
     // applied, and its controller has not looked yet
     world.sync(BAD, "web:2", 2);
     world.healthy(1, "old");
     let plan = world.look(70);
-    assert_eq!(states(&plan), [("Applied", String::new()), ("Deployed", String::new())]);
-    world.rolled(2, &json!({"phase": "Paused", "currentPodHash": "new", "stableRS": "old"}));
+    assert_eq!(
+        states(&plan),
+        [("Applied", String::new()), ("Deployed", String::new())]
+    );
+    world.rolled(
+        2,
+        &json!({"phase": "Paused", "currentPodHash": "new", "stableRS": "old"}),
+    );
     assert_eq!(states(&world.look(80))[0].0, "Paused");
     world.healthy(2, "new");
     world.runs.push(RunView {
@@ -252,7 +291,9 @@ fn a_commit_is_judged_by_what_its_rollout_does() {
 
 #[test]
 fn a_rejected_commit_is_taken_back_in_git_alone() {
-    let mut world = World::settled(&json!({"onRejected": {"action": "RevertCommit", "writeSecretRef": {"name": "write"}}}));
+    let mut world = World::settled(
+        &json!({"onRejected": {"action": "RevertCommit", "writeSecretRef": {"name": "write"}}}),
+    );
     world.tip = oid(BAD);
     world.sync(BAD, "web:2", 2);
     world.aborted(2, "new");
@@ -268,7 +309,11 @@ fn a_rejected_commit_is_taken_back_in_git_alone() {
     );
     assert_eq!(
         condition(&plan, "Pinned"),
-        is(["False", "Observed", "nothing is pinned: the Argo CD Application argocd/shop applies"])
+        is([
+            "False",
+            "Observed",
+            "nothing is pinned: the Argo CD Application argocd/shop applies"
+        ])
     );
     let [Task::Restore(order)] = plan.tasks.as_slice() else {
         panic!("{:?}", plan.tasks)
@@ -315,10 +360,15 @@ fn a_rollout_that_is_something_else_gives_no_verdict() {
     );
     assert!(condition(&plan, "Ready").2.ends_with("no verdict is drawn"));
     world.objects.remove(ROLLOUT);
-    assert_eq!(world.look(1).status.ledger[0].message, "Rollout prod/web is not there");
+    assert_eq!(
+        world.look(1).status.ledger[0].message,
+        "Rollout prod/web is not there"
+    );
     let code = 403;
     let message = "no".to_owned();
-    world.objects.insert(ROLLOUT.to_owned(), Err(Refusal { code, message }));
+    world
+        .objects
+        .insert(ROLLOUT.to_owned(), Err(Refusal { code, message }));
     let plan = world.look(2);
     assert_eq!(
         plan.status.ledger[0].message,
@@ -331,12 +381,19 @@ fn what_a_person_does_to_a_rollout_meanwhile_is_no_verdict_either() {
     let mut world = World::settled(&json!({}));
     world.tip = oid(BAD);
     world.sync(BAD, "web:2", 2);
-    world.rolled(2, &json!({"phase": "Progressing", "currentPodHash": "new", "stableRS": "old"}));
+    world.rolled(
+        2,
+        &json!({"phase": "Progressing", "currentPodHash": "new", "stableRS": "old"}),
+    );
     world.look(60);
     world.aborted(3, "by-hand");
     let plan = world.look(70);
     assert_eq!(states(&plan)[0].0, "Progressing");
-    assert!(plan.status.ledger[0].message.ends_with("no verdict is drawn from it"));
+    assert!(
+        plan.status.ledger[0]
+            .message
+            .ends_with("no verdict is drawn from it")
+    );
 }
 
 #[test]
@@ -361,7 +418,10 @@ fn a_sync_that_is_not_over_can_reject_and_not_verify() {
         let expected = if reject { "Rejected" } else { "Progressing" };
         assert_eq!(states(&plan)[0].0, expected);
         let message = &plan.status.ledger[0].message;
-        assert!(reject || message == "Argo CD's sync of it is Running: waiting for healthy state of web", "{message}");
+        assert!(
+            reject || message == "Argo CD's sync of it is Running: waiting for healthy state of web",
+            "{message}"
+        );
     }
 }
 
@@ -374,7 +434,9 @@ fn a_commit_elsewhere_in_the_repository_is_no_news() {
     let plan = world.look(20);
     assert_eq!(plan.status, before);
     // nor does it have to be rendered when that is known
-    world.renders_to.insert(oid(ELSEWHERE), before.head.as_ref().unwrap().digest.clone());
+    world
+        .renders_to
+        .insert(oid(ELSEWHERE), before.head.as_ref().unwrap().digest.clone());
     world.commits.remove(&oid(ELSEWHERE));
     assert_eq!(world.look(30).status, before);
 }
@@ -386,12 +448,18 @@ fn an_older_commit_that_comes_back_is_judged_again() {
     let plan = world.look(10);
     assert_eq!(states(&plan)[0].0, "Pending");
     world.tip = oid(ELSEWHERE);
-    assert_eq!(states(&world.look(20)), [("Deployed", String::new()), ("Superseded", String::new())]);
+    assert_eq!(
+        states(&world.look(20)),
+        [("Deployed", String::new()), ("Superseded", String::new())]
+    );
     // a person has Argo CD go to what was passed by
     world.sync(BAD, "web:2", 2);
     world.healthy(2, "new");
     let plan = world.look(30);
-    assert_eq!(states(&plan), [("Deployed", String::new()), ("Deployed", String::new())]);
+    assert_eq!(
+        states(&plan),
+        [("Deployed", String::new()), ("Deployed", String::new())]
+    );
     assert_eq!(condition(&plan, "Ready").1, "Pending");
     assert_eq!(condition(&plan, "GitAhead").0, "True");
 }
@@ -426,7 +494,10 @@ fn what_cannot_be_read_is_said() {
     let plan = world.look(4);
     let (status, reason, message) = condition(&plan, "Stalled");
     assert_eq!((status.as_str(), reason.as_str()), ("True", "SourceMismatch"));
-    assert!(message.contains("shop/other.git") && message.contains("shop/deploy.git"), "{message}");
+    assert!(
+        message.contains("shop/other.git") && message.contains("shop/deploy.git"),
+        "{message}"
+    );
     assert_eq!(plan.wake, Some(at(34)));
     // and it is over when that is
     world.sync(GOOD, "web:1", 1);
@@ -439,7 +510,9 @@ fn what_cannot_be_read_is_said() {
 #[test]
 fn what_only_the_syncer_can_render_is_no_rejection() {
     let mut world = World::settled(&json!({}));
-    world.commits.insert(oid(BAD), Files::new().with("a.yaml", "kind: ["));
+    world
+        .commits
+        .insert(oid(BAD), Files::new().with("a.yaml", "kind: ["));
     world.tip = oid(BAD);
     world.sync(BAD, "web:2", 2);
     world.aborted(2, "new");
@@ -447,13 +520,20 @@ fn what_only_the_syncer_can_render_is_no_rejection() {
     assert_eq!(states(&plan), [("Deployed", String::new())]);
     let (_, reason, message) = condition(&plan, "Ready");
     assert_eq!(reason, "RenderFailed");
-    assert!(message.starts_with("commit 22222222: no verdict, because it cannot be read here: a.yaml:1"), "{message}");
+    assert!(
+        message.starts_with("commit 22222222: no verdict, because it cannot be read here: a.yaml:1"),
+        "{message}"
+    );
 }
 
 #[test]
 fn a_pin_is_refused_in_words() {
     let mut world = World::settled(&json!({}));
-    world.delivery.metadata.annotations.insert(PIN_ANNOTATION.to_owned(), GOOD.to_owned());
+    world
+        .delivery
+        .metadata
+        .annotations
+        .insert(PIN_ANNOTATION.to_owned(), GOOD.to_owned());
     assert_eq!(condition(&world.look(1), "Ready").1, "PinFailed");
 }
 
@@ -495,9 +575,16 @@ fn a_workload_that_is_referred_to_has_to_be_seen_first() {
     };
     assert_eq!(check(&live_rollout, &live), Ok(1));
     live["metadata"]["generation"] = json!(8);
-    assert_eq!(check(&live_rollout, &live).unwrap_err(), "has not seen Deployment prod/web yet");
+    assert_eq!(
+        check(&live_rollout, &live).unwrap_err(),
+        "has not seen Deployment prod/web yet"
+    );
     live["spec"]["template"]["spec"]["containers"][0]["image"] = json!("web:0");
-    assert!(check(&live_rollout, &live).unwrap_err().starts_with("is not what the commit says (template.spec.containers[0].image"));
+    assert!(
+        check(&live_rollout, &live)
+            .unwrap_err()
+            .starts_with("is not what the commit says (template.spec.containers[0].image")
+    );
 }
 
 fn any_status() -> impl Strategy<Value = Value> {
