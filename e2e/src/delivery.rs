@@ -21,6 +21,16 @@ impl<'n> TestDelivery<'n> {
     /// Makes a repository, credentials, the service account and the Delivery; `spec` is laid over the usual one.
     pub async fn create(namespace: &'n Namespace, gitea: &Gitea, spec: &Value) -> Result<Self> {
         let repository = gitea.create_repository(namespace.name()).await?;
+        Self::of(namespace, gitea, repository, spec).await
+    }
+
+    /// The same for a repository that is there.
+    pub async fn of(
+        namespace: &'n Namespace,
+        gitea: &Gitea,
+        repository: Repository,
+        spec: &Value,
+    ) -> Result<Self> {
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "deploy" },
             "stringData": { "username": gitea.robot(), "password": gitea.token() },

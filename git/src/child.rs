@@ -181,7 +181,8 @@ impl Children {
 
     /// Runs a child to its end.
     pub(crate) async fn run(&self, call: Call<'_>) -> Result<Ended, Stopped> {
-        let running = self.spawn(&call).await?;
+        let permit = self.permit().await;
+        let running = self.spawn(&call, permit)?;
         let timeout = call
             .timeout
             .map_or(self.timeout, |shorter| self.timeout.min(shorter));
@@ -206,10 +207,18 @@ impl Children {
         })
     }
 
-    /// Starts a child when there are few enough.
-    pub(crate) async fn spawn(&self, call: &Call<'_>) -> Result<Running, Stopped> {
+    /// Waits until there are few enough children that do something.
+    pub(crate) async fn permit(&self) -> Option<OwnedSemaphorePermit> {
         // fails only when the semaphore is closed, which nobody does
-        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
+        Arc::clone(&self.permits).acquire_owned().await.ok()
+    }
+
+    /// Starts a child, which keeps the permit as long as it runs.
+    pub(crate) fn spawn(
+        &self,
+        call: &Call<'_>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> std::io::Result<Running> {
         Ok(Running::new(self.command(call).spawn()?, permit))
     }
 

@@ -21,6 +21,7 @@ use tidegate_gitsync::remote::{CommitInfo, Credentials, GitAnswer, GitRequest, R
 use tidegate_gitsync::tree::Oid;
 use tokio::sync::OwnedMutexGuard;
 
+use self::files::Reader;
 use self::listing::Listing;
 use crate::address::Address;
 use crate::child::{Access, Call, Children, bytes_below};
@@ -61,6 +62,8 @@ struct Repository {
     refs: BTreeMap<String, Oid>,
     /// The newest last.
     commits: VecDeque<(Oid, Commit)>,
+    /// Kept only while somebody waits for the repository.
+    reader: Option<Reader>,
 }
 
 /// A commit that was listed.
@@ -159,6 +162,7 @@ impl Git {
                 fetches: 0,
                 refs: BTreeMap::new(),
                 commits: VecDeque::new(),
+                reader: None,
             })),
             used: Instant::now(),
             bytes: 0,

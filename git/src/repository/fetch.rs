@@ -109,6 +109,9 @@ impl Work<'_> {
     async fn begin(&mut self, oid: &Oid) -> Result<(), RemoteError> {
         self.repository.sound = false;
         self.repository.fetches = 0;
+        // listings and readers would outlive what they list and read
+        self.repository.commits.clear();
+        self.repository.reader = None;
         let folder = self.repository.folder.clone();
         let failed = |error: std::io::Error| {
             RemoteError::Unavailable(format!("make a copy of {}: {error}", self.access.address))

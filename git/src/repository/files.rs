@@ -1,4 +1,4 @@
-//! The files of a commit, read by one `git cat-file --batch`.
+//! The files of a commit, read by one `git cat-file --batch`, which may serve several commits one after the other.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use tidegate_gitsync::tree::{Entry, EntryKind, Oid, Tree, TreeError};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::listing::Listing;
@@ -24,6 +25,9 @@ pub(super) struct Files {
     blobs: RefCell<Blobs>,
 }
 
+/// The repository lacks what it should have.
+pub(super) struct Broken;
+
 struct Blobs {
     children: Arc<Children>,
     repository: PathBuf,
@@ -31,18 +35,26 @@ struct Blobs {
     /// When all must be read.
     deadline: Instant,
     reader: Option<Reader>,
+    /// Held while the reader is used.
+    permit: Option<OwnedSemaphorePermit>,
     /// Whether something could not be read that should be there.
     broken: bool,
 }
 
-struct Reader {
+/// A child that reads files.
+pub(super) struct Reader {
     _running: Running,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
 }
 
 impl Files {
-    pub(super) fn new(listing: Arc<Listing>, children: Arc<Children>, repository: PathBuf) -> Self {
+    pub(super) fn new(
+        listing: Arc<Listing>,
+        children: Arc<Children>,
+        repository: PathBuf,
+        reader: Option<Reader>,
+    ) -> Self {
         Self {
             listing,
             blobs: RefCell::new(Blobs {
@@ -50,15 +62,22 @@ impl Files {
                 children,
                 repository,
                 handle: Handle::current(),
-                reader: None,
+                reader,
+                permit: None,
                 broken: false,
             }),
         }
     }
 
-    /// Whether the repository lacks what it should have.
-    pub(super) fn broken(&self) -> bool {
-        self.blobs.borrow().broken
+    /// What is left when all was read: the reader, for whoever comes next. Nothing, if the repository lacks what it should
+    /// have.
+    pub(super) fn end(self) -> Result<Option<Reader>, Broken> {
+        let blobs = self.blobs.into_inner();
+        if blobs.broken {
+            Err(Broken)
+        } else {
+            Ok(blobs.reader)
+        }
     }
 }
 
@@ -103,8 +122,11 @@ impl Blobs {
     }
 
     async fn ask(&mut self, entry: &Entry) -> std::io::Result<Vec<u8>> {
+        if self.permit.is_none() {
+            self.permit = self.children.permit().await;
+        }
         if self.reader.is_none() {
-            self.reader = Some(self.start().await?);
+            self.reader = Some(self.start()?);
         }
         match &mut self.reader {
             Some(reader) => reader.ask(&entry.oid, entry.size).await,
@@ -112,13 +134,13 @@ impl Blobs {
         }
     }
 
-    async fn start(&self) -> std::io::Result<Reader> {
+    fn start(&self) -> std::io::Result<Reader> {
         let call = Call {
             args: vec!["cat-file".to_owned(), "--batch".to_owned()],
             repository: Some(&self.repository),
             ..Call::default()
         };
-        let mut running = self.children.spawn(&call).await.map_err(std::io::Error::other)?;
+        let mut running = self.children.spawn(&call, None)?;
         let child = &mut running.child;
         // nobody reads what it complains about: closed, so that it does not wait for that
         drop(child.stderr.take());

@@ -7,8 +7,9 @@ use tidegate_gitsync::remote::{GitAnswer, RemoteError, Signers};
 use tidegate_gitsync::render::helm::{Helm, Release};
 use tidegate_gitsync::render::{RenderError, Rendered, render_as};
 use tidegate_gitsync::tree::{Closure, Oid};
+use tokio::sync::OwnedMutexGuard;
 
-use super::files::Files;
+use super::files::{Broken, Files, Reader};
 use super::{Commit, Work};
 use crate::child::{Call, Ended};
 use crate::signature::Signature;
@@ -24,11 +25,12 @@ impl Work<'_> {
         signers: Option<&Signers>,
     ) -> Result<GitAnswer, RemoteError> {
         let commit = self.commit(oid).await?;
-        if known.is_some_and(|known| known.holds(&self.files(&commit))) {
+        if known.is_some_and(|known| known.holds(&self.files(&commit, None))) {
             return Ok(GitAnswer::Unchanged);
         }
-        // its listing may have outlived it
-        self.ensure(oid).await?;
+        if !self.repository.sound {
+            self.ensure(oid).await?;
+        }
         let rendered = self.render_here(&commit, path, release).await?;
         let mut info = commit.info;
         if let Some(signers) = signers {
@@ -121,27 +123,39 @@ impl Work<'_> {
         path: &str,
         release: &Release,
     ) -> Result<Result<Rendered, RenderError>, RemoteError> {
-        let files = self.files(commit);
+        let reader = self.repository.reader.take();
+        let files = self.files(commit, reader);
         let (path, release) = (path.to_owned(), release.clone());
         let (helm, limits) = (self.git.helm.clone(), self.git.options.limits);
         let work = move || {
             let helm = helm.as_deref().map(|helm| helm as &dyn Helm);
             let rendered = render_as(&files, &path, &release, helm, &limits);
-            (rendered, files.broken())
+            (rendered, files.end())
         };
-        let (rendered, broken) = tokio::task::spawn_blocking(work)
+        let (rendered, reader) = tokio::task::spawn_blocking(work)
             .await
             .map_err(|error| RemoteError::Unavailable(self.doing(&format!("{error}: render"))))?;
-        // then the next try begins anew
-        self.repository.sound &= !broken;
+        match reader {
+            // it goes with the last of those who stand in line
+            Ok(reader) => self.repository.reader = reader.filter(|_| self.others_wait()),
+            // then the next try begins anew
+            Err(Broken) => self.repository.sound = false,
+        }
         Ok(rendered)
     }
 
-    fn files(&self, commit: &Commit) -> Files {
+    /// Whether somebody waits for the repository.
+    fn others_wait(&self) -> bool {
+        // known to the list of repositories, and locked by us
+        Arc::strong_count(OwnedMutexGuard::mutex(&self.repository)) > 2
+    }
+
+    fn files(&self, commit: &Commit, reader: Option<Reader>) -> Files {
         Files::new(
             Arc::clone(&commit.listing),
             Arc::clone(&self.git.children),
             self.repository.folder.clone(),
+            reader,
         )
     }
 }
