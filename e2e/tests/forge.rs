@@ -5,11 +5,13 @@ use std::{collections::BTreeMap, future::IntoFuture as _, net::Ipv4Addr, time::D
 use anyhow::{Context as _, Result, ensure};
 use axum::{Router, http::HeaderMap, routing::post};
 use serde_json::{Value, json};
-use tidegate_e2e::{Change, Cluster, Comment, Gitea, Logged, Namespace, Status, e2e, eventually, text};
+use tidegate_e2e::{
+    Change, Cluster, Comment, Gitea, Logged, Namespace, Status, TestDelivery, e2e, eventually, text,
+};
 use tokio::{
     net::TcpListener,
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -130,6 +132,87 @@ fn the_controllers_image_reads_and_writes_repositories() -> Result<()> {
             !succeeded && printed.contains("Host key verification failed"),
             "{printed}"
         );
+        Ok(())
+    })
+}
+
+/// An interval of minutes is no wait where the forge tells of pushes; a key is enough to read a private repository.
+#[test]
+fn a_push_is_applied_at_once_over_ssh() -> Result<()> {
+    e2e(Duration::from_mins(3), async |cluster: Cluster| {
+        let Some(gitea) = Gitea::start(&cluster).await? else {
+            return Ok(());
+        };
+        let namespace = cluster.namespace("told").await?;
+        let repository = gitea.create_repository("told").await?;
+        repository.make_private().await?;
+        let secrets = [
+            (
+                "ssh",
+                json!({
+                    "identity": repository.add_deploy_key("read", false).await?, "known_hosts": gitea.known_hosts()?,
+                }),
+            ),
+            ("hook", json!({ "token": "a secret" })),
+        ];
+        for (name, data) in secrets {
+            let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": data });
+            namespace.apply(&secret.to_string()).await?;
+        }
+        let config = |version: &str| {
+            json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "told" }, "data": { "version": version },
+            })
+            .to_string()
+        };
+        let first = repository
+            .push("First", &[("prod/told.yaml", &config("1"))])
+            .await?;
+        let spec = json!({
+            "source": { "git": {
+                "url": repository.ssh_url(), "path": "prod",
+                "secretRef": { "name": "ssh" }, "webhookSecretRef": { "name": "hook" },
+            } },
+            "interval": "10m",
+            "feedback": { "forge": { "type": "Gitea", "api": gitea.api() }, "secretRef": { "name": "deploy" } },
+        });
+        let delivery = TestDelivery::of(&namespace, &gitea, repository.clone(), &spec).await?;
+        delivery.wait_state(&first, "Deployed", LIMIT).await?;
+        delivery.wait_status(&first, "success", LIMIT).await?;
+
+        let service = cluster.api("services", Some("argo-rollouts")).await?;
+        let service = service.get("tidegate-webhook").await?;
+        let address = service.data.pointer("/spec/clusterIP").and_then(Value::as_str);
+        let url = format!(
+            "http://{}/hook/{}/shop",
+            address.context("no address")?,
+            namespace.name()
+        );
+        repository.add_webhook(&url, "another secret").await?;
+        let second = repository
+            .push("Second", &[("prod/told.yaml", &config("2"))])
+            .await?;
+        // nothing happens, however long one waits: this is many times what it takes below
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let seen = delivery.get().await?;
+        assert!(!seen.to_string().contains(&second), "{seen}");
+
+        repository.add_webhook(&url, "a secret").await?;
+        let third = repository
+            .push("Third", &[("prod/told.yaml", &config("3"))])
+            .await?;
+        let pushed = Instant::now();
+        namespace
+            .wait(
+                "configmaps",
+                "told",
+                "the push is applied",
+                Duration::from_secs(5),
+                |config| text(config, "/data/version") == "3",
+            )
+            .await?;
+        println!("applied {:?} after the push", pushed.elapsed());
+        delivery.wait_state(&third, "Deployed", LIMIT).await?;
         Ok(())
     })
 }
