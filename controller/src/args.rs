@@ -136,8 +136,9 @@ pub struct RunArgs {
     /// Analysis runs that are worked on at once.
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
     pub analysis_threads: u16,
-    /// Act on analysis runs only, and watch nothing else: for a cluster without Rollouts.
-    #[arg(long, value_name = "NAME", value_enum)]
+    /// Act on one kind only, and watch no more than that needs: analysis runs in a cluster without Rollouts, or Deliveries
+    /// beside upstream's controller.
+    #[arg(long, value_name = "NAME", value_enum, requires_if("deliveries", "git_cache"))]
     pub controllers: Option<Controllers>,
     /// Folder of our own for the repositories that Deliveries follow; what is in it is lost without harm. Without it,
     /// Deliveries are not acted on.
@@ -189,6 +190,8 @@ pub struct RunArgs {
 pub enum Controllers {
     /// Analysis runs.
     Analysis,
+    /// Deliveries: upstream's controller acts on Rollouts.
+    Deliveries,
 }
 
 /// What to log.
@@ -362,6 +365,15 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn deliveries_alone_need_a_folder_for_repositories() {
+        let alone = ["tidegate", "--controllers=deliveries"];
+        let error = Cli::try_parse_from(alone).unwrap_err().to_string();
+        assert!(error.contains("--git-cache"), "{error}");
+        let cli = Cli::parse_from(alone.into_iter().chain(["--git-cache=/cache"]));
+        assert_eq!(cli.run.controllers, Some(Controllers::Deliveries));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use tidegate_engine::observed::{ReplicaSetView, ServiceView};
 
 use self::refs::Ref;
 use self::store::{Entry, Store};
-use crate::controller::Options;
+use crate::controller::{Options, Part};
 use crate::object::{Kind, Object, ObjectKey, controller_of};
 use crate::slim::{self, KeptReplicaSet, RawMetadata, RawReplicaSet, RawService};
 
@@ -130,8 +130,8 @@ struct TemplateEntry {
 #[derive(Clone, Debug)]
 pub(crate) struct Cache {
     instance_id: Option<String>,
-    /// Only what analysis runs need is known.
-    analysis_only: bool,
+    /// What is known is what this needs.
+    part: Part,
     /// Deliveries are known.
     with_deliveries: bool,
     /// When this process started: nothing is known of routes before.
@@ -161,7 +161,7 @@ impl Cache {
     pub(crate) fn new(options: &Options, started: Timestamp) -> Self {
         Self {
             instance_id: options.settings.instance_id.clone(),
-            analysis_only: options.analysis_only,
+            part: options.part,
             with_deliveries: options.deliveries,
             started,
             rollouts: Store::default(),
@@ -206,8 +206,10 @@ impl Cache {
 
     /// Kinds to watch: the ones that are always, and those of workloads that Rollouts name.
     pub(crate) fn wanted(&self) -> BTreeSet<Kind> {
-        if self.analysis_only {
-            return [Kind::AnalysisRun, Kind::Job].into();
+        match self.part {
+            Part::All => {}
+            Part::Analysis => return [Kind::AnalysisRun, Kind::Job].into(),
+            Part::Deliveries => return [Kind::Rollout, Kind::AnalysisRun, Kind::Delivery].into(),
         }
         let named = self.users.iter().map(|((kind, _), _)| *kind);
         Kind::ALL

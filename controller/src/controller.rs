@@ -23,7 +23,6 @@ use tidegate_engine::{Observed, Plan, Settings, Urgency};
 use tidegate_gitsync::remote::Remote;
 
 use crate::cache::{Cache, Look};
-use crate::deliveries::drift::is_watched_anyway;
 use crate::deliveries::{Deliveries, DeliveryJob, OutsideAnswer, RepositoryJob};
 use crate::event::{self, Subject, Words};
 use crate::execute::{self, Execution, Outcome, Step};
@@ -52,8 +51,8 @@ pub struct Options {
     pub analysis_threads: usize,
     /// An object is looked at after this long even without news (F155).
     pub resync: SignedDuration,
-    /// Act on analysis runs only, as `--controllers=analysis` asks (F154).
-    pub analysis_only: bool,
+    /// What is acted on.
+    pub part: Part,
     /// Namespace for the Jobs of all runs; `None`: that of the run (F164).
     pub job_namespace: Option<String>,
     /// Act on Deliveries.
@@ -69,12 +68,24 @@ impl Default for Options {
             rollout_threads: 10,
             analysis_threads: 30,
             resync: RESYNC,
-            analysis_only: false,
+            part: Part::All,
             job_namespace: None,
             deliveries: false,
             delivery_threads: 20,
         }
     }
+}
+
+/// Parts of the controller that can run without the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    #[default]
+    All,
+    /// Analysis runs, as `--controllers=analysis` asks (F154).
+    Analysis,
+    /// Deliveries, as `--controllers=deliveries` asks: somebody else acts on Rollouts and analysis runs.
+    Deliveries,
 }
 
 /// What a watch says about one kind of object.
@@ -223,13 +234,14 @@ impl Controller {
     /// A controller that knows nothing yet. `started` is now.
     pub fn new(options: Options, started: Timestamp) -> Self {
         let cache = Cache::new(&options, started);
+        let deliveries = Deliveries::beside(options.part);
         Self {
             options,
             cache,
             rollouts: Queue::default(),
             runs: Queue::default(),
             delivering: Queue::default(),
-            deliveries: Deliveries::default(),
+            deliveries,
             delivered: false,
             counters_since: BTreeMap::new(),
             identities: BTreeMap::new(),
@@ -299,7 +311,7 @@ impl Controller {
 
     /// Takes in what a watch says.
     pub fn deliver(&mut self, kind: Kind, signal: Signal<'_>, now: Timestamp) {
-        if self.options.deliveries && is_watched_anyway(kind.resource()) {
+        if self.options.deliveries && self.deliveries.watched.has_anyway(kind) {
             self.deliver_metadata(kind.resource(), signal, now);
         }
         let looks = match signal {
@@ -325,6 +337,8 @@ impl Controller {
     fn schedule(&mut self, looks: Vec<Look>, now: Timestamp) {
         for look in looks {
             match look {
+                Look::Rollout { .. } | Look::Run(_) | Look::Service(_) | Look::Deleted { .. }
+                    if self.options.part == Part::Deliveries => {}
                 Look::Rollout { key, urgent } => {
                     let lane = if urgent { Lane::Urgent } else { Lane::Normal };
                     self.rollouts.add(Key::Rollout(key), lane, now);

@@ -24,7 +24,7 @@ use tidegate_gitsync::tree::{Closure, Oid};
 use self::drift::{Drift, Kinds as WatchedKinds};
 pub(crate) use self::job::DeliveryJob;
 pub(crate) use self::repository::{Repositories, RepositoryJob};
-use crate::controller::Signal;
+use crate::controller::{Part, Signal};
 use crate::object::ObjectKey;
 use crate::request::Resource;
 
@@ -97,6 +97,14 @@ pub(crate) struct Deliveries {
 }
 
 impl Deliveries {
+    /// Nothing yet, in a controller of which this part acts.
+    pub(crate) fn beside(part: Part) -> Self {
+        Self {
+            watched: WatchedKinds::beside(part),
+            ..Self::default()
+        }
+    }
+
     /// Forgets a Delivery that is gone.
     pub(crate) fn forget(&mut self, key: &ObjectKey) {
         self.memory.remove(key);

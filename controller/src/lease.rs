@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::controller::Part;
 use crate::request::{LEASES, Request, Verb};
 
 /// How long a Lease that is not renewed belongs to its holder.
@@ -18,12 +19,18 @@ pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 pub const RETRY_PERIOD: Duration = Duration::from_secs(2);
 /// Name of the Lease, without the instance.
 const NAME: &str = "argo-rollouts-controller-lock";
+/// The same, where upstream's controller acts on Rollouts and we do not.
+const DELIVERIES_NAME: &str = "tidegate-deliveries-lock";
 
-/// Name of the Lease: upstream's, with the instance id at its end if there is one.
-pub fn lease_name(instance_id: Option<&str>) -> String {
+/// Name of the Lease: upstream's, but where both are to act; with the instance id at its end if there is one.
+pub fn lease_name(part: Part, instance_id: Option<&str>) -> String {
+    let name = match part {
+        Part::All | Part::Analysis => NAME,
+        Part::Deliveries => DELIVERIES_NAME,
+    };
     match instance_id {
-        Some(id) => format!("{NAME}-{id}"),
-        None => NAME.to_owned(),
+        Some(id) => format!("{name}-{id}"),
+        None => name.to_owned(),
     }
 }
 

@@ -14,9 +14,9 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::Cli;
+use crate::args::{Cli, Controllers};
 use crate::client::Api;
-use crate::controller::{Controller, Job, Options, Signal};
+use crate::controller::{Controller, Job, Options, Part, Signal};
 use crate::deliveries::secret;
 use crate::execute::Step;
 use crate::http::Pages;
@@ -154,6 +154,11 @@ impl Door for Hooks {
 /// Runs the controller until `stop`.
 pub async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<()> {
     let instance_id = cli.scope.instance();
+    let part = match cli.run.controllers {
+        None => Part::All,
+        Some(Controllers::Analysis) => Part::Analysis,
+        Some(Controllers::Deliveries) => Part::Deliveries,
+    };
     let job_namespace = environment("ARGO_ROLLOUTS_ANALYSIS_JOB_NAMESPACE");
     let options = Options {
         settings: Settings {
@@ -164,7 +169,7 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<()> {
         rollout_threads: cli.run.rollout_threads.into(),
         analysis_threads: cli.run.analysis_threads.into(),
         resync: SignedDuration::from_secs(cli.run.rollout_resync),
-        analysis_only: cli.run.controllers.is_some(),
+        part,
         job_namespace: job_namespace.clone(),
         deliveries: cli.run.git_cache.is_some(),
         ..Options::default()
@@ -173,7 +178,7 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<()> {
     let election = cli.run.leader_elect.then(|| {
         Election::new(
             &cli.run.lease_namespace,
-            &lease_name(instance_id.as_deref()),
+            &lease_name(part, instance_id.as_deref()),
             &identity(),
         )
     });

@@ -284,7 +284,7 @@ fn the_end_of_a_rollout_is_told_while_it_is_news() {
 #[test]
 fn analysis_alone_waits_for_nothing_else() {
     let options = Options {
-        analysis_only: true,
+        part: Part::Analysis,
         ..Options::default()
     };
     let mut controller = Controller::new(options, at(0));
@@ -304,6 +304,37 @@ fn analysis_alone_waits_for_nothing_else() {
     }
     let job = controller.next_job(at(1)).expect("the run is due");
     assert_eq!(*job.key(), Key::Run(key("run")));
+}
+
+#[test]
+fn deliveries_alone_leave_rollouts_to_upstream() {
+    let options = Options {
+        part: Part::Deliveries,
+        deliveries: true,
+        ..Options::default()
+    };
+    let mut controller = Controller::new(options, at(0));
+    let delivery = json!({
+        "apiVersion": "tidegate.io/v1alpha1", "kind": "Delivery",
+        "metadata": {"name": "shop", "namespace": "shop", "uid": "u", "resourceVersion": "1"},
+        "spec": {"source": {"git": {"url": "https://git.test/shop"}}},
+    });
+    let there = [
+        (Kind::Rollout, Some(rollout("web", 1))),
+        (Kind::AnalysisRun, None),
+        (Kind::Delivery, Some(delivery)),
+    ];
+    assert_eq!(controller.wanted(), there.iter().map(|(kind, _)| *kind).collect());
+    for (kind, object) in &there {
+        assert!(!controller.synced());
+        controller.deliver(*kind, Signal::ListStart, at(0));
+        if let Some(object) = object {
+            controller.deliver(*kind, Signal::Applied(Object::Value(object)), at(0));
+        }
+        controller.deliver(*kind, Signal::ListEnd { version: "1" }, at(0));
+    }
+    let keys: Vec<Key> = std::iter::from_fn(|| controller.next_job(at(1)).map(|job| job.key)).collect();
+    assert_eq!(keys, [Key::Delivery(ObjectKey::new("shop", "shop"))]);
 }
 
 /// A standby sees Rollouts come and go for months.

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tidegate_gitsync::drift::{Compare, Fingerprint, Metadata};
 use tidegate_gitsync::object::ObjectId;
 
+use crate::controller::Part;
 use crate::object::{Kind, ObjectKey};
 use crate::queue::Fnv;
 use crate::request::Resource;
@@ -148,15 +149,16 @@ impl Drift {
         }
     }
 
-    /// Forgets what is applied no more.
+    /// Takes in what is applied: forgets what is no more, and needs no comparison of everything once each object was seen.
     pub(super) fn keep(&mut self, inventory: &[String]) {
-        if self.settled.len() > inventory.len() {
+        if self.settled.len() > inventory.len() || !self.begun {
             let ids = inventory
                 .iter()
                 .filter_map(|id| Some(ObjectId::parse(id)?.unversioned()));
             let ids: BTreeSet<ObjectId> = ids.collect();
             self.settled.retain(|id, _| ids.contains(id));
             self.suspects.retain(|id, _| ids.contains(id));
+            self.begun |= !ids.is_empty() && self.settled.len() == ids.len();
         }
     }
 
@@ -178,6 +180,8 @@ impl Drift {
 /// The kinds whose objects are watched.
 #[derive(Debug, Default)]
 pub(crate) struct Kinds {
+    /// Those that the controller watches for Rollouts: their news do for this as well.
+    anyway: &'static [Kind],
     wanted: BTreeSet<&'static Resource>,
     /// Those that have been listed, and what a list that is under way has shown.
     listed: BTreeSet<&'static Resource>,
@@ -185,6 +189,30 @@ pub(crate) struct Kinds {
 }
 
 impl Kinds {
+    /// None yet, in a controller of which this part acts.
+    pub(super) fn beside(part: Part) -> Self {
+        let anyway: &[Kind] = match part {
+            Part::All => &[
+                Kind::Rollout,
+                Kind::Service,
+                Kind::Ingress,
+                Kind::AnalysisTemplate,
+                Kind::ClusterAnalysisTemplate,
+                Kind::Delivery,
+            ],
+            Part::Analysis | Part::Deliveries => &[Kind::Rollout, Kind::Delivery],
+        };
+        Self {
+            anyway,
+            ..Self::default()
+        }
+    }
+
+    /// Whether objects of a kind are watched for Rollouts.
+    pub(crate) fn has_anyway(&self, kind: Kind) -> bool {
+        self.anyway.contains(&kind)
+    }
+
     /// Kinds that are watched for this alone.
     pub(crate) fn wanted(&self) -> impl Iterator<Item = &'static Resource> {
         self.wanted.iter().copied()
@@ -192,7 +220,8 @@ impl Kinds {
 
     /// Something of this kind was applied.
     pub(super) fn want(&mut self, resource: &'static Resource) {
-        if !is_watched_anyway(resource) && is_harmless(resource) && self.wanted.len() < MAX_KINDS {
+        let anyway = Kind::of(resource).is_some_and(|kind| self.has_anyway(kind));
+        if !anyway && is_harmless(resource) && self.wanted.len() < MAX_KINDS {
             self.wanted.insert(resource);
         }
     }
@@ -225,22 +254,6 @@ impl Kinds {
             there.insert(id.clone());
         }
     }
-}
-
-/// Kinds that the controller watches for Rollouts: their news do for this as well.
-pub(crate) fn is_watched_anyway(resource: &Resource) -> bool {
-    let kind = Kind::of(resource);
-    kind.is_some_and(|kind| {
-        matches!(
-            kind,
-            Kind::Rollout
-                | Kind::Service
-                | Kind::Ingress
-                | Kind::AnalysisTemplate
-                | Kind::ClusterAnalysisTemplate
-                | Kind::Delivery
-        )
-    })
 }
 
 /// Annotations of Secrets may hold what the Secrets do.

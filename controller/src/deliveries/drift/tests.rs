@@ -92,6 +92,27 @@ fn all_is_compared_once_some_time_after_the_start() {
 }
 
 #[test]
+fn what_was_applied_here_needs_no_first_comparison() {
+    for (inventory, expected) in [
+        (vec![id("Service", "web")], Compare::Nothing),
+        (
+            vec![id("Service", "web"), id("Service", "other")],
+            Compare::Everything,
+        ),
+    ] {
+        let (mut drift, mut kinds) = (Drift::default(), Kinds::default());
+        kinds.list_start(&SERVICES);
+        kinds.list_end(&SERVICES);
+        drift.due(&key(), &kinds, at(0));
+        let settled = [(id("Service", "web"), state("1"))];
+        drift.compared(&Compare::Nothing, false, &settled.into(), |_| true, at(0));
+        let inventory: Vec<String> = inventory.iter().map(ObjectId::to_string).collect();
+        drift.keep(&inventory);
+        assert_eq!(drift.due(&key(), &kinds, at(600)), expected);
+    }
+}
+
+#[test]
 fn a_change_is_compared_after_a_second_and_alone() {
     let mut applied = Applied::new();
     assert_eq!(applied.seen(Some("1"), at(5)), None, "as it was left");
@@ -190,13 +211,16 @@ fn what_is_applied_no_more_is_forgotten() {
 
 #[test]
 fn kinds_that_are_watched_for_this() {
-    let mut kinds = Kinds::default();
+    let mut kinds = Kinds::beside(Part::All);
     let config_maps = Resource::discovered("v1", "configmaps", "ConfigMap", true);
     for resource in [&SECRETS, &SERVICES, config_maps, config_maps] {
         kinds.want(resource);
     }
     // Services are watched anyway, and Secrets never
     assert_eq!(kinds.wanted().collect::<Vec<_>>(), [config_maps]);
+    let mut alone = Kinds::beside(Part::Deliveries);
+    alone.want(&SERVICES);
+    assert!(alone.wanted().eq([&SERVICES]));
     for number in 0..2 * MAX_KINDS {
         let kind = format!("Kind{number}");
         kinds.want(Resource::discovered(
