@@ -18,6 +18,8 @@ use crate::render::{Manifest, Rendered};
 /// How many hooks a commit may have: each has a place in the status.
 const MAX_HOOKS: usize = 50;
 
+const RBAC: &str = "rbac.authorization.k8s.io";
+
 /// One object of a commit.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Wanted {
@@ -26,7 +28,7 @@ pub(crate) struct Wanted {
     pub(crate) place: Place,
     /// Waves are applied one after the other, lowest first, each when the one before is healthy.
     pub(crate) wave: i64,
-    /// It may be refused before others of this commit are there: its kind or namespace comes with them.
+    /// It may be refused before others of this commit are there: its kind, its namespace or the role that it binds comes with them.
     pub(crate) later: bool,
 }
 
@@ -73,6 +75,12 @@ impl Desired {
             .filter(|manifest| ObjectId::of(&manifest.value).is("", "Namespace"))
             .filter_map(|manifest| manifest.value.pointer("/metadata/name")?.as_str())
             .collect();
+        let roles: BTreeSet<(&str, &str)> = rendered
+            .manifests
+            .iter()
+            .filter(|manifest| ObjectId::of(&manifest.value).group == RBAC)
+            .filter_map(|manifest| named_by(&manifest.value, "/kind", "/metadata/name"))
+            .collect();
         let mut unknown = BTreeSet::new();
         let mut found: Vec<(Wanted, Role)> = Vec::new();
         for Manifest { value, place } in &rendered.manifests {
@@ -113,7 +121,11 @@ impl Desired {
             }
             let of_object = |problem: String| wrong(place, &format!("{}: {problem}", id.words()));
             let (role, wave) = (role(value).map_err(of_object)?, wave(value).map_err(of_object)?);
-            let later = served.is_none() || namespaces.contains(id.namespace.as_str());
+            // Who may not bind any role has to have the rights of this one, so the API server looks it up.
+            let bound = named_by(value, "/roleRef/kind", "/roleRef/name").filter(|_| id.group == RBAC);
+            let later = served.is_none()
+                || namespaces.contains(id.namespace.as_str())
+                || bound.is_some_and(|role| roles.contains(&role));
             let wanted = Wanted {
                 id,
                 body,
@@ -233,6 +245,11 @@ pub(crate) fn template(workload: &Value) -> Option<&Value> {
     workload
         .pointer("/spec/template")
         .or_else(|| workload.get("template"))
+}
+
+/// Kind and name of a role, where an object has them.
+fn named_by<'a>(object: &'a Value, kind: &str, name: &str) -> Option<(&'a str, &'a str)> {
+    Some((object.pointer(kind)?.as_str()?, object.pointer(name)?.as_str()?))
 }
 
 fn namespaced(kinds: &Kinds, kind: &str) -> Option<bool> {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tidegate_crds::{Delivery, DeliverySpec};
 
 use super::*;
+use crate::observed::Refusal;
 use crate::remote::CommitInfo;
 use crate::render::{Limits, render};
 use crate::tree::Files;
@@ -136,6 +137,39 @@ fn a_first_commit_is_tried_applied_and_kept() {
         format!("main@sha1:{GOOD}")
     );
     assert!(plan.status.ledger[0].stored);
+}
+
+#[test]
+fn a_binding_is_not_refused_for_a_role_that_comes_with_it() {
+    let rbac = "rbac.authorization.k8s.io/v1";
+    for (bound, expected) in [("reader", "Deployed"), ("writer", "Pending")] {
+        let role = format!("{{apiVersion: {rbac}, kind: Role, metadata: {{name: reader}}, rules: []}}");
+        let binding = format!(
+            "{{apiVersion: {rbac}, kind: RoleBinding, metadata: {{name: b}}, subjects: [], \
+             roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: {bound}}}}}"
+        );
+        let files = Files::new()
+            .with("role.yaml", &role)
+            .with("binding.yaml", &binding);
+        let mut observed = observed(&json!({}), GOOD, &files);
+        let kinds = ["Role", "RoleBinding"].map(|kind| (kind.to_owned(), true));
+        observed
+            .kinds
+            .insert(rbac.to_owned(), Some(Arc::new(kinds.into())));
+        let id = ObjectId::parse(&format!("{rbac}/RoleBinding/prod/b")).unwrap();
+        let refusal = Refusal {
+            code: 404,
+            message: format!("role {bound:?} not found"),
+        };
+        observed.tried.insert(id, Err(refusal));
+        let (_, plan) = settle(observed, at(0));
+        assert_eq!(
+            plan.status.ledger[0].state.as_str(),
+            expected,
+            "{:?}",
+            plan.status
+        );
+    }
 }
 
 #[test]
