@@ -207,7 +207,7 @@ fn a_push_is_applied_at_once_over_ssh() -> Result<()> {
                 "configmaps",
                 "told",
                 "the push is applied",
-                Duration::from_secs(5),
+                Duration::from_secs(20),
                 |config| text(config, "/data/version") == "3",
             )
             .await?;
