@@ -115,10 +115,12 @@ impl<'n> TestDelivery<'n> {
             .await
     }
 
-    /// Waits until the forge shows this status on a commit.
+    /// Waits until the forge shows this status of it on a commit.
     pub async fn wait_status(&self, commit: &str, state: &str, limit: Duration) -> Result<()> {
+        let context = format!("tidegate/{}/{NAME}", self.namespace.name());
         eventually(&format!("the status of {commit} is {state}"), limit, async || {
-            let statuses = self.repository.statuses(commit).await?;
+            let mut statuses = self.repository.statuses(commit).await?;
+            statuses.retain(|status| status.context == context);
             // the newest comes last
             let newest = statuses.last().map(|status| status.state.clone());
             ensure!(newest.as_deref() == Some(state), "it is {newest:?}");

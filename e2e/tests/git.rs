@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use tidegate_e2e::{
-    Change, Cluster, Gitea, HASH, Namespace, Release, Source, TestDelivery, Tidegate, condition, e2e, entry,
-    eventually, is_full, manifests, text,
+    Change, Cluster, Gitea, HASH, Namespace, Release, Repository, Source, TestDelivery, Tidegate, condition,
+    e2e, entry, eventually, is_full, manifests, text,
 };
 use tokio::time::Instant;
 
@@ -552,4 +552,98 @@ fn a_cluster_made_anew_starts_from_what_is_verified() -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// A canary without a router, judged by the AnalysisTemplate of its environment.
+fn judged() -> Value {
+    let analysis = json!({ "templates": [{ "templateName": "success-rate" }], "args": [{ "name": "version", "value": "any" }] });
+    json!({ "canary": {
+        "stableService": "stable", "canaryService": "canary", "steps": [{ "setWeight": 50 }, { "analysis": analysis }],
+    } })
+}
+
+/// An environment: the base, and the analysis with the source of that environment.
+fn overlay(folder: &str, source: &Source) -> [(String, String); 2] {
+    let kustomization = "resources: [../base, analysis.yaml]\n".to_owned();
+    [
+        (format!("{folder}/kustomization.yaml"), kustomization),
+        (format!("{folder}/analysis.yaml"), measured_by(source).to_string()),
+    ]
+}
+
+/// What all environments have in common. The Ingress is not among it: hosts differ.
+fn base(namespace: &Namespace, version: &str) -> Vec<(String, String)> {
+    let kustomization = "resources: [services.yaml, config.yaml, rollout.yaml]\n".to_owned();
+    let app = manifests(namespace, version, &[], &judged()).into_iter();
+    app.filter(|(path, _)| !path.contains("ingress"))
+        .map(|(path, text)| (path.replace("prod/", "base/"), text))
+        .chain([("base/kustomization.yaml".to_owned(), kustomization)])
+        .collect()
+}
+
+/// 4.10 (10): a change of a base that two environments share is bad in one of them: the cluster goes back there, and in Git nothing
+/// is written, since the other environment would go back with it.
+#[test]
+fn a_shared_base_is_not_taken_back() -> Result<()> {
+    e2e(Duration::from_mins(4), async |cluster| {
+        let Some(gitea) = Gitea::start(&cluster).await? else {
+            return Ok(());
+        };
+        let (prod, staging) = (
+            cluster.namespace("prod").await?,
+            cluster.namespace("staging").await?,
+        );
+        let (in_prod, in_staging) = (Source::start(&prod).await?, Source::start(&staging).await?);
+        let repository = gitea.create_repository("shared").await?;
+        let source = |path: &str| json!({ "git": { "url": repository.url(), "path": path, "secretRef": { "name": "deploy" } } });
+        let on_rejected = json!({ "action": "RevertCommit", "writeSecretRef": { "name": "deploy" } });
+        let spec = |path: &str| json!({ "source": source(path), "onRejected": on_rejected });
+        let prod_delivery = TestDelivery::of(&prod, &gitea, repository.clone(), &spec("prod")).await?;
+        let staging_delivery =
+            TestDelivery::of(&staging, &gitea, repository.clone(), &spec("staging")).await?;
+        let both = [(&prod_delivery, &prod), (&staging_delivery, &staging)];
+
+        let files: Vec<(String, String)> = base(&prod, "v1")
+            .into_iter()
+            .chain(overlay("prod", &in_prod))
+            .chain(overlay("staging", &in_staging))
+            .collect();
+        let first = push_all(&repository, "First version", &files).await?;
+        for (delivery, namespace) in both {
+            delivery.wait_state(&first, "Deployed", LIMIT).await?;
+            assert!(runs_version(namespace, "v1").await?);
+        }
+
+        in_prod.set("value=0").await?;
+        let bad = push_all(&repository, "A new base", &base(&prod, "v2")).await?;
+        staging_delivery.wait_state(&bad, "Verified", LIMIT).await?;
+        prod_delivery.wait_state(&bad, "Rejected", LIMIT).await?;
+        eventually("production is back at v1", QUICK, async || {
+            Ok(runs_version(&prod, "v1").await?.then_some(()))
+        })
+        .await?;
+        let why = "what was rejected is not in this folder alone: take it back by hand";
+        let told = prod_delivery
+            .wait("it says why nothing is written", QUICK, |delivery| {
+                text(&entry(delivery, &bad), "/revert/message") == why
+            })
+            .await?;
+        assert_eq!(condition(&told, "Pinned"), "True");
+        assert_eq!(condition(&told, "GitAhead"), "True");
+        prod_delivery.wait_status(&bad, "failure", QUICK).await?;
+        let events = prod.list("events", "").await?;
+        assert!(
+            events.iter().any(|event| text(event, "/reason") == "NotReverted" && text(event, "/message").contains(why)),
+            "{events:#?}"
+        );
+        assert_eq!(repository.head("main").await?, bad, "nothing is written");
+        assert_eq!(repository.branches().await?, ["main"]);
+        assert!(runs_version(&staging, "v2").await?, "the other environment stays");
+        Ok(())
+    })
+}
+
+async fn push_all(repository: &Repository, message: &str, files: &[(String, String)]) -> Result<String> {
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (&**path, &**text)).collect();
+    repository.push(message, &files).await
 }
