@@ -25,6 +25,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 
+/// Most memory of the controller, in MiB.
+const MAX_MEMORY: f64 = 150.0;
+/// Most requests in a second while nothing happens.
+const MAX_AT_REST: f64 = 0.5;
 /// Time for the first sync.
 const LIMIT: Duration = Duration::from_mins(5);
 /// How long the controller is watched at rest.
@@ -99,10 +103,10 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     tokio::time::sleep(Duration::from_secs(15)).await;
     let (processor, requests) = (controller.processor_time()?, controller.count()?);
     tokio::time::sleep(REST).await;
+    let at_rest = (controller.count()? - requests) / REST.as_secs_f64();
     println!(
-        "at rest: {:.1} % of a processor, {:.2} requests/s; memory {:.1} MiB",
+        "at rest: {:.1} % of a processor, {at_rest:.2} requests/s; memory {:.1} MiB",
         (controller.processor_time()? - processor) / REST.as_secs_f64() * 100.0,
-        (controller.count()? - requests) / REST.as_secs_f64(),
         controller.memory("VmRSS:")?,
     );
 
@@ -122,6 +126,15 @@ async fn measure(arguments: &Arguments) -> Result<()> {
         of(50).as_secs_f64(),
         of(90).as_secs_f64(),
         times.last().copied().unwrap_or_default().as_secs_f64(),
+    );
+    let peak = controller.memory("VmHWM:")?;
+    ensure!(
+        peak <= MAX_MEMORY,
+        "the controller took {peak:.1} MiB, more than {MAX_MEMORY}"
+    );
+    ensure!(
+        at_rest <= MAX_AT_REST,
+        "{at_rest:.2} requests/s at rest, more than {MAX_AT_REST}"
     );
     Ok(())
 }

@@ -185,6 +185,13 @@ pub(crate) fn up_on_leash(name: &str) -> Result<Running> {
     up(&Folder::of(name)?, Profile::Full, true)
 }
 
+/// The same, with no more in it than an API server that knows our kinds.
+pub(crate) fn up_for_bench() -> Result<Running> {
+    let running = up(&Folder::of("bench")?, Profile::WithoutKubelet, true)?;
+    install::without_pods(&|| running.command("kubectl"))?;
+    Ok(running)
+}
+
 fn up(folder: &Folder, profile: Profile, leash: bool) -> Result<Running> {
     check_machine(profile)?;
     let programs = tools::for_box(profile)?;
