@@ -128,13 +128,7 @@ fn the_story_from_git() {
     assert_eq!(story, told_from_git(1), "the same seed tells the same story");
     let notes: Vec<String> = notes(&story).into_iter().map(without_commit).collect();
     // What the rollout does is told as in the other story.
-    let of_git = [
-        "$ ",
-        "COMMIT ",
-        "the cluster ",
-        "the controller ",
-        "Git ",
-    ];
+    let of_git = ["$ ", "COMMIT ", "the cluster ", "the controller ", "Git "];
     let told: Vec<&str> = notes
         .iter()
         .map(String::as_str)
