@@ -31,6 +31,9 @@ use crate::{Helm, Options, SetupError, trouble};
 const KEPT_LISTINGS: usize = 2;
 /// A repository that nobody asks for so long is removed.
 const UNUSED: Duration = Duration::from_hours(6);
+/// How often, and after which pause, the cache folder is asked for while somebody has it.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// Most bytes that a child says about a repository which is here already.
 const MAX_LOCAL_OUTPUT: usize = 64 << 20;
 
@@ -287,10 +290,15 @@ fn take(cache: &Path) -> Result<File, SetupError> {
     let make = || -> std::io::Result<Option<File>> {
         std::fs::create_dir_all(cache)?;
         let lock = File::create(cache.join("lock"))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) => return Err(error),
+        let mut tries = LOCK_TRIES;
+        while let Err(error) = lock.try_lock() {
+            match error {
+                // a process that has just ended may have left a child that has it for a moment longer
+                TryLockError::WouldBlock if tries > 0 => std::thread::sleep(LOCK_PAUSE),
+                TryLockError::WouldBlock => return Ok(None),
+                TryLockError::Error(error) => return Err(error),
+            }
+            tries -= 1;
         }
         for name in ["home", "private", "repositories"] {
             let folder = cache.join(name);

@@ -71,7 +71,8 @@ fn they_round_trip() {
                     assert_eq!(through::<AnalysisTemplate>(&value), value, "{}", file.display());
                 }
                 "Delivery" => assert_eq!(through::<Delivery>(&value), value, "{}", file.display()),
-                "Service" | "Ingress" | "ConfigMap" | "Secret" | "ServiceAccount" | "RoleBinding" => {}
+                "Service" | "Ingress" | "ConfigMap" | "Secret" | "ServiceAccount" | "Role"
+                | "RoleBinding" => {}
                 other => panic!("{other} in {}", file.display()),
             }
             kinds.push(kind);
