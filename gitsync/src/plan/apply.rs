@@ -36,6 +36,11 @@ pub(super) enum Missing {
 impl Draft<'_> {
     /// Asks for, and does, what is missing between the cluster and the target.
     pub(super) fn bring_about(&mut self, spec: &Spec) {
+        for (id, answer) in &self.observed.applied {
+            if let Ok(object) = answer {
+                self.settle(id, object);
+            }
+        }
         let Some(target) = self.plan.status.target.clone() else {
             return;
         };
@@ -53,11 +58,6 @@ impl Draft<'_> {
         };
         let rejected = |entry: &LedgerEntry| entry.state == VerdictState::Rejected;
         let by_hand = self.plan.status.why == Some(TargetReason::PinnedByHand);
-        for (id, answer) in &self.observed.applied {
-            if let Ok(object) = answer {
-                self.settle(id, object);
-            }
-        }
         if applied {
             self.heal(&desired, &target.digest);
         } else if by_hand || !self.entry(&target.digest).is_some_and(rejected) {
@@ -545,7 +545,9 @@ impl Draft<'_> {
                 Some(Err(refusal)) => self.trouble = Some(("ApplyFailed", refused(object, refusal))),
             }
         }
-        self.plan.all_compared = self.plan.tasks.is_empty() && self.compare == Compare::Everything;
+        // What was refused is not known: all is compared again later.
+        let settled = |object: &Wanted| self.plan.settled.contains_key(&object.id);
+        self.plan.all_compared = self.compare == Compare::Everything && desired.objects.iter().all(settled);
         if self.plan.tasks.is_empty() && !healed.is_empty() {
             let text = format!("put back what was changed by hand: {}", healed.join(", "));
             self.tell_event(true, "Drifted", shorten(&text), self.now.as_second().to_string());

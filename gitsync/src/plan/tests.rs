@@ -316,3 +316,23 @@ fn a_retry_renders_again_what_did_not_render() {
     let (_, plan) = settle(later(before, GOOD, &config("a")), at(60));
     assert_eq!(states(&plan), [("Deployed", "")]);
 }
+
+#[test]
+fn what_cannot_be_read_is_not_as_git_has_it() {
+    let (before, plan) = settle(observed(&json!({}), GOOD, &config("a")), at(0));
+    let applied: Vec<ObjectId> = plan.settled.keys().cloned().collect();
+    assert_eq!(applied.len(), 1);
+    let mut observed = later(before, GOOD, &config("a"));
+    observed.compare = Compare::Everything;
+    let (_, plan) = settle(observed.clone(), at(600));
+    assert!(plan.all_compared && plan.settled.contains_key(&applied[0]));
+    let refusal = Refusal {
+        code: 403,
+        message: "forbidden".to_owned(),
+    };
+    observed.live.insert(applied[0].clone(), Err(refusal));
+    let (_, plan) = settle(observed, at(600));
+    assert!(!plan.all_compared && plan.settled.is_empty());
+    let (_, _, message) = condition(&plan, "Ready").unwrap();
+    assert!(message.contains("forbidden"), "{message}");
+}
