@@ -124,10 +124,9 @@ fn a_bad_commit_is_taken_back() -> Result<()> {
             "{rejected}"
         );
         eventually("the cluster is back at v2", Duration::from_secs(5), async || {
-            Ok(runs(&namespace, "v2").await.is_ok().then_some(()))
+            Ok(runs_version(&namespace, "v2").await?.then_some(()))
         })
-        .await
-        .ok();
+        .await?;
         let pinned = delivery
             .wait_condition("Pinned", "True", Duration::from_secs(5))
             .await?;
