@@ -334,6 +334,42 @@ fn render_prints_what_a_commit_renders_to() {
     assert!(ran.stderr.starts_with("Error: cannot read "), "{}", ran.stderr);
 }
 
+/// A chart is rendered by the helm of the PATH, as the Delivery's manifest says.
+#[test]
+fn render_prints_what_a_chart_renders_to() {
+    let cluster = Cluster::new();
+    cluster.write(".git/config", "");
+    cluster.write(
+        "chart/Chart.yaml",
+        "{apiVersion: v2, name: website, version: 1.0.0}\n",
+    );
+    cluster.write("chart/values.yaml", "{color: red, size: small}\n");
+    cluster.write("chart/values-prod.yaml", "size: large\n");
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: '{{ .Release.Name }}'}\ndata: {{ toJson .Values }}\n";
+    cluster.write("chart/templates/map.yaml", map);
+    let delivery = "apiVersion: tidegate.io/v1alpha1\nkind: Delivery\nmetadata: {name: web, namespace: shop}\nspec:\n  \
+        source:\n    git: {url: 'https://example.com/a.git'}\n    \
+        helm: {valueFiles: [values-prod.yaml], values: {color: blue}}\n";
+    cluster.write("web.yaml", delivery);
+    let none = tempfile::tempdir().unwrap();
+    let render = |path: &std::path::Path| {
+        let mut command = cluster.command("dl render CHECKOUT/chart --delivery CHECKOUT/web.yaml");
+        command.env("PATH", path);
+        run(command)
+    };
+    let said = "Error: chart/Chart.yaml: is a Helm chart, and there is no helm on the PATH: install Helm 3\n";
+    let ran = render(none.path());
+    assert_eq!((ran.code, ran.stderr.as_str()), (1, said));
+    let Some(helm) = std::env::var_os("TIDEGATE_HELM") else {
+        eprintln!("skipped: set TIDEGATE_HELM=\"$(cargo xtask helm)\"");
+        return;
+    };
+    same_as_file(
+        "delivery-render-chart.yaml",
+        &render(std::path::Path::new(&helm).parent().unwrap()).ok(),
+    );
+}
+
 #[test]
 fn diff_says_what_would_change_and_changes_nothing() {
     let cluster = Cluster::new();

@@ -9,7 +9,9 @@ use tidegate_sim::faults::{FaultPlan, SourceTrouble};
 use tidegate_sim::metrics::SourceFault;
 use tidegate_sim::scenario::{NAMESPACE, ROLLOUT};
 
-use crate::story::{DELIVERY, MAIN, Story, canary_with, config, on_rejected, release, stable_service, with};
+use crate::story::{
+    DELIVERY, MAIN, Story, canary_with, config, on_rejected, path_of, release, stable_service, with,
+};
 
 fn none() -> FaultPlan {
     FaultPlan::default()
@@ -610,4 +612,47 @@ fn all_of_a_commit_goes_back_together() {
         story.repository().pull_requests().len() == 1
     });
     story.end();
+}
+
+/// Objects in a folder besides the usual one.
+fn beside(files: Files, folder: &str, objects: &[Value]) -> Files {
+    objects.iter().fold(files, |files, object| {
+        let path = path_of(object).replace("shop/", folder);
+        files.with(&path, &format!("{object:#}\n"))
+    })
+}
+
+/// Another folder of the same commit is released as another commit would be. Nothing in Git brought it, so nothing there is
+/// taken back when it is bad (docs/git/helm.md has the same of another value).
+#[test]
+fn another_folder_of_the_same_commit_is_a_release() {
+    let mut story = Story::new(&json!({}), &none());
+    story.verified_v2();
+    let commit = story.push_files("Two more folders", |files| {
+        let files = beside(files, "good/", &release("v3"));
+        beside(files, "bad/", &release("v4-bad"))
+    });
+    let point_to = |story: &mut Story, path: &str| {
+        let path = json!({"spec": {"source": {"git": {"path": path}}}});
+        let mut api = story.world.api("ann");
+        api.merge(&kinds::DELIVERIES, NAMESPACE, DELIVERY, path).unwrap();
+    };
+    story.run_for(30);
+    assert!(
+        story.runs("v2"),
+        "nothing of it is in the folder that is delivered"
+    );
+    point_to(&mut story, "good");
+    story.wait("verified", |story| story.runs("v3") && story.is_ready());
+    point_to(&mut story, "bad");
+    story.wait("rejected", |story| {
+        story.state_of(&commit) == VerdictState::Rejected && story.runs("v3")
+    });
+    assert_eq!(story.delivery().status.why, Some(TargetReason::Pinned));
+    story.run_for(120);
+    point_to(&mut story, "good");
+    story.wait("good again", |story| story.runs("v3") && story.is_ready());
+    story.end();
+    assert_eq!(story.repository().pushes(), []);
+    assert_eq!(story.repository().pull_requests().len(), 0);
 }

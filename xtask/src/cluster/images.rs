@@ -82,7 +82,7 @@ impl Images {
             if name == "tidegate" {
                 images.push(Image {
                     user: "65532:65532",
-                    others: machine::git()?,
+                    others: machine::git()?.into_iter().chain([helm()?]).collect(),
                     ..Image::new(&["tidegate/tidegate:dev"], "tidegate", program)
                 });
                 continue;
@@ -138,6 +138,11 @@ impl Images {
         );
         Ok(())
     }
+}
+
+/// What renders charts, where `docs/git/helm.md` puts it.
+fn helm() -> Result<Entry> {
+    Ok(Entry::copy("usr/local/bin/helm", 0o755, tools::helm()?))
 }
 
 /// Builds programs of this workspace without any shared library, so that they run in an empty image.
