@@ -15,6 +15,7 @@ use tidegate_crds::{DELIVERY_API_VERSION, DeliverySpec};
 use tidegate_gitsync::spec::Spec;
 use tidegate_manifests::{Limits, read};
 
+use self::fields::Fields;
 use crate::api::Api;
 use crate::cli::{self, Connection, ImportArgs};
 use crate::failure::Failure;
@@ -72,6 +73,19 @@ impl Imported {
             notes,
         })
     }
+}
+
+/// The service account of a Delivery whose syncer does all with the rights of its own controller.
+fn account(fields: &mut Fields<'_>, spec: &mut Value, mode: Mode) {
+    let (account, may) = match mode {
+        Mode::Deliver => ("deployer", "the rights that the folder needs"),
+        Mode::Observe => ("observer", "the right to get what it observes and the Rollouts"),
+    };
+    set(spec, "serviceAccountName", json!(account));
+    fields.note(
+        "spec.serviceAccountName",
+        &format!("make a service account {account} in the namespace of the Delivery, with {may}"),
+    );
 }
 
 /// `import argocd` and `import flux`: Deliveries on standard output, and all that is not in them on standard error.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::fields::Fields;
-use super::{Imported, Mode, is_commit, named, set};
+use super::{Imported, Mode, account, is_commit, named, set};
 use crate::failure::Failure;
 
 /// Where Argo CD says that a cluster is its own.
@@ -66,12 +66,7 @@ pub(super) fn import(application: &Value, mode: Mode) -> Result<Imported, Failur
     );
     let namespace = destination(&mut fields, application);
     project(&mut fields);
-    let account = if mode == Mode::Observe {
-        "observer"
-    } else {
-        "deployer"
-    };
-    set(&mut spec, "serviceAccountName", json!(account));
+    account(&mut fields, &mut spec, mode);
     match mode {
         Mode::Observe => {
             let own = application

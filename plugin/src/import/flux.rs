@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::fields::Fields;
-use super::{Imported, Mode, named, set};
+use super::{Imported, Mode, account, named, set};
 use crate::failure::Failure;
 
 /// Fields of a Kustomization that a kustomization has by the same name.
@@ -184,7 +184,7 @@ fn observed(fields: &mut Fields<'_>, from: &mut Fields<'_>, spec: &mut Value, na
         "observe",
         json!({"kind": "Kustomization", "name": name, "namespace": own}),
     );
-    set(spec, "serviceAccountName", json!("observer"));
+    account(fields, spec, Mode::Observe);
     let kustomize = KUSTOMIZE.map(|field| format!("spec.{field}"));
     for path in kustomize
         .iter()
@@ -230,12 +230,7 @@ fn deliver(
     if let Some(account) = fields.text("spec.serviceAccountName") {
         set(spec, "serviceAccountName", json!(account));
     } else {
-        set(spec, "serviceAccountName", json!("deployer"));
-        fields.note(
-            "spec.serviceAccountName",
-            "is not set, so Flux applies with the rights of its controller: make a service account deployer with the rights that \
-             the folder needs",
-        );
+        account(fields, spec, Mode::Deliver);
     }
     if let Some(target) = target {
         let words = format!(
