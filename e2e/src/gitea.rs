@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     net::{Ipv4Addr, TcpListener},
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -155,6 +156,31 @@ impl Gitea {
         })
     }
 
+    /// From now on a push of the robot to a repository is held after it was received and before its branch moves.
+    pub fn hold_pushes(&self, repository: &Repository) -> Result<HeldPush> {
+        let git = self
+            .folder
+            .path()
+            .join("repositories")
+            .join(format!("{}.git", repository.full_name()));
+        let held = HeldPush {
+            begun: git.join("push-begun"),
+            go: git.join("push-go"),
+        };
+        let script = format!(
+            "#!/bin/sh\n\
+             [ \"$GITEA_PUSHER_NAME\" = {ROBOT} ] || exit 0\n\
+             touch '{begun}'\n\
+             i=0; while [ ! -e '{go}' ] && [ $i -lt 200 ]; do sleep 0.1; i=$((i+1)); done\n",
+            begun = held.begun.display(),
+            go = held.go.display(),
+        );
+        let hook = git.join("hooks/pre-receive.d/hold");
+        fs::write(&hook, script)?;
+        fs::set_permissions(&hook, fs::Permissions::from_mode(0o755))?;
+        Ok(held)
+    }
+
     fn configuration(&self) -> String {
         let folder = self.folder.path().display();
         let files = self.installed.join("static");
@@ -252,6 +278,28 @@ LEVEL = warn
 
     fn log_file(&self) -> PathBuf {
         self.folder.path().join("gitea.log")
+    }
+}
+
+/// Pushes that wait.
+pub struct HeldPush {
+    begun: PathBuf,
+    go: PathBuf,
+}
+
+impl HeldPush {
+    /// Waits until there is one.
+    pub async fn wait(&self, limit: Duration) -> Result<()> {
+        eventually("a push of the robot", limit, async || {
+            Ok(self.begun.exists().then_some(()))
+        })
+        .await
+    }
+
+    /// Lets it go on, and all later ones.
+    pub fn release(&self) -> Result<()> {
+        fs::write(&self.go, "")?;
+        Ok(())
     }
 }
 

@@ -21,7 +21,9 @@
 pub use audit::{AuditLog, AuditedRequest};
 pub use cluster::Cluster;
 pub use delivery::{TestDelivery, condition, entry, manifests};
-pub use gitea::{Change, Comment, Gitea, Logged, PullRequest, PullRequestBranch, Repository, Status};
+pub use gitea::{
+    Change, Comment, Gitea, HeldPush, Logged, PullRequest, PullRequestBranch, Repository, Status,
+};
 pub use load::{LoadGenerator, LoadSpec};
 pub use namespace::{Happening, Namespace};
 pub use prometheus::Sample;

@@ -390,6 +390,46 @@ fn what_is_not_the_commits_fault_is_not_taken_back() -> Result<()> {
     })
 }
 
+/// 4.10 (9): a person pushes while the commit that takes a bad one back is on its way: theirs is kept, and it is tried again.
+#[test]
+fn a_push_of_a_person_in_the_middle_is_kept() -> Result<()> {
+    e2e(Duration::from_mins(5), async |cluster| {
+        let Some(gitea) = Gitea::start(&cluster).await? else {
+            return Ok(());
+        };
+        let namespace = cluster.namespace("person").await?;
+        let source = Source::start(&namespace).await?;
+        let spec =
+            json!({ "onRejected": { "action": "RevertCommit", "writeSecretRef": { "name": "deploy" } } });
+        let delivery = TestDelivery::create(&namespace, &gitea, &spec).await?;
+        let mut files = manifests(&namespace, "v1", &[], &gated("v1"));
+        files.push(("prod/analysis.yaml", measured_by(&source).to_string()));
+        let first = push(&delivery, "First version", &files).await?;
+        delivery.wait_state(&first, "Deployed", LIMIT).await?;
+
+        source.set("value=0").await?;
+        let held = gitea.hold_pushes(&delivery.repository)?;
+        let bad = push(
+            &delivery,
+            "A bad one",
+            &manifests(&namespace, "v2", &[], &gated("v2")),
+        )
+        .await?;
+        held.wait(LIMIT).await?;
+        let persons = push(&delivery, "A person's", &[("README.md", "words\n".to_owned())]).await?;
+        held.release()?;
+
+        delivery.wait_condition("Ready", "True", LIMIT).await?;
+        let log = delivery.repository.log("main").await?;
+        println!("{log:?}");
+        assert!(log[0].message.starts_with("Take back: A bad one"), "{log:?}");
+        let below: Vec<&str> = log[1..].iter().map(|logged| &*logged.commit).collect();
+        assert_eq!(below, [&*persons, &bad, &first]);
+        assert!(delivery.repository.file("main", "README.md").await?.is_some());
+        runs(&namespace, "v1").await
+    })
+}
+
 /// Whether the live template is of a version.
 async fn runs_version(namespace: &Namespace, version: &str) -> Result<bool> {
     let rollout = namespace
