@@ -619,10 +619,10 @@ fn base(namespace: &Namespace, version: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// 4.10 (10): a change of a base that two environments share is bad in one of them: the cluster goes back there, and in Git nothing
-/// is written, since the other environment would go back with it.
+/// 4.10 (10): a change of a base that two environments share is bad in one of them: the cluster goes back there, and in Git it is
+/// left to people, by a pull request that names the files, since the other environment would go back with it.
 #[test]
-fn a_shared_base_is_not_taken_back() -> Result<()> {
+fn a_shared_base_is_left_to_people() -> Result<()> {
     e2e(Duration::from_mins(4), async |cluster| {
         let Some(gitea) = Gitea::start(&cluster).await? else {
             return Ok(());
@@ -660,23 +660,34 @@ fn a_shared_base_is_not_taken_back() -> Result<()> {
             Ok(runs_version(&prod, "v1").await?.then_some(()))
         })
         .await?;
-        let why = "what was rejected is not in this folder alone: take it back by hand";
         let told = prod_delivery
-            .wait("it says why nothing is written", QUICK, |delivery| {
-                text(&entry(delivery, &bad), "/revert/message") == why
+            .wait("it is proposed to people", QUICK, |delivery| {
+                !text(&entry(delivery, &bad), "/revert/pullRequest").is_empty()
             })
             .await?;
         assert_eq!(condition(&told, "Pinned"), "True");
         assert_eq!(condition(&told, "GitAhead"), "True");
         prod_delivery.wait_status(&bad, "failure", QUICK).await?;
-        let events = prod.list("events", "").await?;
-        assert!(
-            events.iter().any(|event| text(event, "/reason") == "NotReverted" && text(event, "/message").contains(why)),
-            "{events:#?}"
-        );
-        assert_eq!(repository.head("main").await?, bad, "nothing is written");
-        assert_eq!(repository.branches().await?, ["main"]);
+        assert_eq!(repository.head("main").await?, bad, "the branch is not touched");
         assert!(runs_version(&staging, "v2").await?, "the other environment stays");
+        let requests = repository.pull_requests().await?;
+        let [request] = requests.as_slice() else {
+            panic!("{requests:?}");
+        };
+        println!("{}", request.body);
+        let named =
+            "for every environment that is made from them:\n\n- base/config.yaml\n- base/rollout.yaml";
+        assert!(request.body.trim_end().ends_with(named), "{}", request.body);
+
+        // people decide that both go back
+        repository.merge(request.number).await?;
+        prod_delivery.wait_condition("Ready", "True", QUICK).await?;
+        assert_eq!(condition(&prod_delivery.get().await?, "GitAhead"), "");
+        eventually("staging is back at v1, as people wanted", LIMIT, async || {
+            Ok(runs_version(&staging, "v1").await?.then_some(()))
+        })
+        .await?;
+        assert!(runs_version(&prod, "v1").await?);
         Ok(())
     })
 }

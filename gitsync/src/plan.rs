@@ -95,6 +95,8 @@ pub struct RestoreOrder {
     pub tip: Oid,
     /// The commit whose folder is taken.
     pub good: Oid,
+    /// Files outside of the folder that are taken from it as well.
+    pub outside: Vec<String>,
     /// What the folder must render to.
     pub digest: String,
     /// The ref that is pushed to, in full.

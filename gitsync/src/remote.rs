@@ -114,6 +114,8 @@ pub struct Restore {
     pub release: Release,
     /// The commit whose folder is taken.
     pub good: Oid,
+    /// Files outside of the folder that are taken from it as well; those that it does not have are taken away.
+    pub outside: Vec<String>,
     /// What the folder must render to before anything is pushed.
     pub digest: String,
     /// The ref that is pushed to, in full: the branch itself, or one of our own. If one of our own is there already, it stays
@@ -157,8 +159,9 @@ pub enum GitAnswer {
     Restored(Oid),
     /// The branch is not at the expected commit any more, or the ref to push to is at something else.
     Moved,
-    /// The folder did not render to the expected digest, so nothing was pushed: what it renders to.
-    NotTheSame(String),
+    /// The folder did not render to the expected digest, so nothing was pushed: the files outside of it that would have to go back
+    /// as well, besides those that were in the order. Empty if that would not help.
+    NotTheSame(Vec<String>),
 }
 
 /// Why a repository or forge could not do what was asked. Texts never hold credentials.

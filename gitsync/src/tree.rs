@@ -97,10 +97,27 @@ impl Closure {
             .all(|(path, oid)| tree.entry(path).map(|entry| entry.oid) == *oid)
     }
 
+    /// What outside of a folder it was rendered from and another commit has differently: what is to go back beside the folder so
+    /// that it renders to the same. Of folders the files that were read.
+    pub fn outside(&self, folder: &str, other: impl Fn(&str) -> Option<Entry>) -> Vec<String> {
+        let differs = |(path, before): &(&String, &Option<Oid>)| match other(path) {
+            Some(entry) => entry.kind != EntryKind::Folder && Some(&entry.oid) != before.as_ref(),
+            None => before.is_some(),
+        };
+        let outside = self.0.iter().filter(|(path, _)| !is_within(path, folder));
+        outside.filter(differs).map(|(path, _)| path.clone()).collect()
+    }
+
     /// The paths, sorted.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
+}
+
+/// Whether a path is a folder's, or something's in it.
+fn is_within(path: &str, folder: &str) -> bool {
+    let rest = path.strip_prefix(folder);
+    folder.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A tree that remembers what was looked at.
@@ -181,9 +198,8 @@ impl Files {
     /// The same files, but below `path` those of `other`.
     #[must_use]
     pub fn restored(&self, path: &str, other: &Self) -> Self {
-        let within = |file: &str| path.is_empty() || file == path || file.starts_with(&format!("{path}/"));
-        let kept = self.0.iter().filter(|(file, _)| !within(file));
-        let taken = other.0.iter().filter(|(file, _)| within(file));
+        let kept = self.0.iter().filter(|(file, _)| !is_within(file, path));
+        let taken = other.0.iter().filter(|(file, _)| is_within(file, path));
         Self(
             kept.chain(taken)
                 .map(|(path, content)| (path.clone(), Arc::clone(content)))

@@ -952,6 +952,7 @@ fn restore(order: &RestoreOrder, key: &ObjectKey, spec: &Spec, credentials: Cred
         path: spec.path.clone(),
         release: spec.release(&key.namespace, &key.name),
         good: order.good.clone(),
+        outside: order.outside.clone(),
         digest: order.digest.clone(),
         push_to: order.push_to.clone(),
         message: order.message.clone(),

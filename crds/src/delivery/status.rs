@@ -279,6 +279,10 @@ pub struct LedgerRevert {
     /// Address of the pull request.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub pull_request: String,
+    /// Files outside of the folder, which it is rendered from, that go back as well.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 20)))]
+    pub outside: Vec<String>,
     /// Why it was not taken back, or not yet.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,

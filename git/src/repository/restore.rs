@@ -3,6 +3,7 @@
 //! No index and no files: the folder's entry is taken over, and one new tree is written for each folder above
 //! it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use tidegate_gitsync::remote::{GitAnswer, RemoteError, Restore};
@@ -27,22 +28,36 @@ const LOST: [&str; 5] = [
 impl Work<'_> {
     pub(super) async fn restore(&mut self, order: &Restore) -> Result<GitAnswer, RemoteError> {
         let path = self.checked(order)?;
+        let outside: Vec<String> = order
+            .outside
+            .iter()
+            .map(|file| self.folder(file))
+            .collect::<Result<_, _>>()?;
         let good = self.commit(&order.good).await?;
         let tip = self.commit(&order.tip).await?;
         // the one may have made room for the other
         self.ensure(&order.good).await?;
         self.ensure(&order.tip).await?;
         let tree = self
-            .tree_with((&order.tip, &tip), (&order.good, &good), &path)
+            .tree_with((&order.tip, &tip), (&order.good, &good), &path, &outside)
             .await?;
         let commit = self.write_commit(order, &tree).await?;
-        let rendered = self.list(&commit).await?;
-        match self.render_here(&rendered, &path, &order.release).await? {
-            Ok(rendered) if rendered.digest == order.digest => self.publish(order, &commit).await,
-            Ok(rendered) => Ok(GitAnswer::NotTheSame(rendered.digest)),
-            Err(error) => {
+        let made = self.list(&commit).await?;
+        let rendered = self.render_here(&made, &path, &order.release).await?;
+        if rendered
+            .as_ref()
+            .is_ok_and(|rendered| rendered.digest == order.digest)
+        {
+            return self.publish(order, &commit).await;
+        }
+        let before = self.render_here(&good, &path, &order.release).await?;
+        let closure = before.map(|rendered| rendered.closure).unwrap_or_default();
+        let outside = closure.outside(&path, |file| made.listing.entry(file));
+        match rendered {
+            Err(error) if outside.is_empty() => {
                 Err(self.refused(&format!("the folder of {} does not render: {error}", order.good)))
             }
+            _ => Ok(GitAnswer::NotTheSame(outside)),
         }
     }
 
@@ -54,20 +69,26 @@ impl Work<'_> {
                 return Err(self.refused(&format!("{name} is no branch, nothing is pushed to it")));
             }
         }
-        let path = order.path.trim_matches('/');
-        let path = if path == "." { "" } else { path };
-        let part = |part: &str| !matches!(part, "" | "." | "..");
-        if path.contains(char::is_control) || !(path.is_empty() || path.split('/').all(part)) {
-            return Err(
-                self.refused("the path of the folder holds an empty part, `.`, `..` or a control character")
-            );
-        }
+        let path = self.folder(&order.path)?;
         let (name, mail) = &order.author;
         let bad =
             |text: &str| text.is_empty() || text.contains(['<', '>']) || text.contains(char::is_control);
         if bad(name) || bad(mail) || order.message.trim().is_empty() || order.message.contains('\0') {
             return Err(
                 self.refused("the commit needs a message, and an author with a name and a mail address")
+            );
+        }
+        Ok(path)
+    }
+
+    /// A path as git names it.
+    fn folder(&self, path: &str) -> Result<String, RemoteError> {
+        let path = path.trim_matches('/');
+        let path = if path == "." { "" } else { path };
+        let part = |part: &str| !matches!(part, "" | "." | "..");
+        if path.contains(char::is_control) || !(path.is_empty() || path.split('/').all(part)) {
+            return Err(
+                self.refused("the path of the folder holds an empty part, `.`, `..` or a control character")
             );
         }
         Ok(path.to_owned())
@@ -100,40 +121,59 @@ impl Work<'_> {
         RemoteError::Refused(format!("{}: {message}", self.access.address))
     }
 
-    /// The tree of `tip` with what stands at `path` in `good`.
+    /// The tree of `tip` with what stands at `path` in `good`, and at the paths that are outside of it.
     async fn tree_with(
         &self,
         tip: (&Oid, &Commit),
         good: (&Oid, &Commit),
         path: &str,
+        outside: &[String],
     ) -> Result<String, RemoteError> {
-        let mut folders: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-        let Some(name) = folders.pop() else {
+        if path.is_empty() {
             let root = self
                 .local(&["rev-parse", &format!("{}^{{tree}}", good.0)], Call::default())
                 .await?;
             return Ok(String::from_utf8_lossy(&root).trim().to_owned());
-        };
-        let entries = self.level(good, &folders.join("/")).await?;
-        let found = entries.into_iter().find(|(_, found)| found == name.as_bytes());
-        let Some((mut facts, _)) = found else {
+        }
+        let Some(facts) = self.facts(good, path).await? else {
             return Err(RemoteError::NotFound(format!(
                 "{}: commit {} has no folder {path}",
                 self.access.address, good.0
             )));
         };
-        let mut name = name;
-        loop {
-            let mut entries = self.level(tip, &folders.join("/")).await?;
-            entries.retain(|(_, other)| other != name.as_bytes());
-            entries.push((facts, name.as_bytes().to_owned()));
-            let tree = self.make_tree(&entries).await?;
-            let Some(above) = folders.pop() else {
-                return Ok(tree);
-            };
-            facts = format!("040000 tree {tree}");
-            name = above;
+        let mut changes = BTreeMap::from([(path.to_owned(), Some(facts))]);
+        for file in outside {
+            changes.insert(file.clone(), self.facts(good, file).await?);
         }
+        // folder by folder, the deepest first, up to the root
+        loop {
+            let above = |path: &String| split(path).0.to_owned();
+            let depth = |folder: &String| folder.split('/').filter(|part| !part.is_empty()).count();
+            let folder = changes.keys().map(above).max_by_key(depth).unwrap_or_default();
+            let mut entries = self.level(tip, &folder).await?;
+            for (path, facts) in changes.extract_if(.., |path, _| above(path) == folder) {
+                let name = split(&path).1.as_bytes();
+                entries.retain(|(_, other)| other != name);
+                entries.extend(facts.map(|facts| (facts, name.to_owned())));
+            }
+            let tree = self.make_tree(&entries).await?;
+            if folder.is_empty() {
+                return Ok(tree);
+            }
+            // git has no empty folders
+            changes.insert(
+                folder,
+                (!entries.is_empty()).then(|| format!("040000 tree {tree}")),
+            );
+        }
+    }
+
+    /// What stands at a path: `<mode> <type> <oid>`.
+    async fn facts(&self, of: (&Oid, &Commit), path: &str) -> Result<Option<String>, RemoteError> {
+        let (folder, name) = split(path);
+        let entries = self.level(of, folder).await?;
+        let found = entries.into_iter().find(|(_, found)| found == name.as_bytes());
+        Ok(found.map(|(facts, _)| facts))
     }
 
     /// The entries of one folder of a commit: `<mode> <type> <oid>` and name. None if it has no such folder.
@@ -274,4 +314,9 @@ impl Work<'_> {
             trouble::quote(&words.join(" "))
         )))
     }
+}
+
+/// The folder of a path and its name there.
+fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
 }

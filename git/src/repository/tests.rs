@@ -125,6 +125,7 @@ impl World {
             path: "shop/prod".to_owned(),
             release: Release::default(),
             good: good.clone(),
+            outside: Vec::new(),
             digest: digest.to_owned(),
             push_to: push_to.to_owned(),
             message: format!("Put shop/prod back\n\nDelivery-Reverts: {tip}\n"),
@@ -512,6 +513,49 @@ async fn a_folder_is_put_back_once() {
     assert_eq!(files, "shop/prod/a.yaml\nshop/test/a.yaml");
 }
 
+/// Two folders are made from one base, and from a file beside it: what one of them needs to be as it was.
+#[tokio::test]
+async fn files_outside_of_the_folder_are_named_and_put_back() {
+    let world = World::new();
+    let git = world.ours();
+    let overlay = "resources: [../../base, ../../lib/b.yaml]\n";
+    world.write("shop/prod/kustomization.yaml", overlay);
+    world.write("shop/test/kustomization.yaml", overlay);
+    world.write("base/kustomization.yaml", "resources: [a.yaml]\n");
+    world.write("base/a.yaml", &map("a"));
+    world.write("base/words.txt", "old");
+    world.write("lib/b.yaml", &map("b"));
+    let good = world.commit("Good");
+    world.write("base/kustomization.yaml", "resources: [new.yaml]\n");
+    std::fs::remove_file(world.path("clone/base/a.yaml")).unwrap();
+    world.write("base/new.yaml", &map("new"));
+    world.write("base/words.txt", "new");
+    std::fs::remove_dir_all(world.path("clone/lib")).unwrap();
+    world.write("shop/prod/kustomization.yaml", "resources: [../../base]\n");
+    let bad = world.commit("Bad");
+    let (_, rendered) = world.rendered(&git, &good, "shop/prod").await;
+    let digest = rendered.unwrap().digest;
+
+    let mut order = world.restore(&bad, &good, &digest, "refs/heads/tidegate/a");
+    let outside = ["base/a.yaml", "base/kustomization.yaml", "lib/b.yaml"].map(str::to_owned);
+    assert_eq!(
+        git.answer(GitRequest::Restore(order.clone().into())).await,
+        Ok(GitAnswer::NotTheSame(outside.to_vec()))
+    );
+    order.outside = outside.to_vec();
+    let restored = git.answer(GitRequest::Restore(order.clone().into())).await;
+    assert!(matches!(restored, Ok(GitAnswer::Restored(_))), "{restored:?}");
+    let changed = world.git(
+        "origin.git",
+        &["diff", "--name-status", good.as_str(), "tidegate/a"],
+    );
+    assert_eq!(changed, "A\tbase/new.yaml\nM\tbase/words.txt");
+
+    order.outside = vec!["base/../a".to_owned()];
+    let error = git.answer(GitRequest::Restore(order.into())).await.unwrap_err();
+    assert!(matches!(error, RemoteError::Refused(_)), "{error:?}");
+}
+
 #[tokio::test]
 async fn a_repository_with_longer_names_of_objects() {
     let world = World::with("sha256");
@@ -737,7 +781,7 @@ async fn nothing_is_pushed_without_proof_or_permission() {
     let order = world.restore(&bad, &good, "sha256:other", "refs/heads/main");
     assert_eq!(
         git.answer(GitRequest::Restore(order.into())).await,
-        Ok(GitAnswer::NotTheSame(digest.clone()))
+        Ok(GitAnswer::NotTheSame(Vec::new()))
     );
     let order = world.restore(&bad, &good, &digest, "refs/heads/main");
     let denied = |change: &dyn Fn(&mut Restore)| {

@@ -1,5 +1,7 @@
 //! Taking a rejected commit back in Git (git-sync 4.5): never by force, never for somebody's newer work, once.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use tidegate_crds::{LedgerEntry, LedgerRevert, RejectedAction, TargetReason};
 
@@ -8,6 +10,9 @@ use super::{Draft, RestoreOrder, Task, commit_of, shorten};
 use crate::remote::{ForgeAnswer, ForgeRequest, GitAnswer, PullRequestState, RemoteError};
 use crate::spec::Spec;
 use crate::tree::Oid;
+
+/// Most files outside of the folder that go back with it, and most bytes of their paths: they are kept in the status.
+const MOST_OUTSIDE: (usize, usize) = (20, 4096);
 
 /// Key of failures to write in `Observed::retry_at`.
 pub(super) const WRITE: &str = "write";
@@ -28,12 +33,13 @@ impl Draft<'_> {
         let Some(good_commit) = good.commits.last().and_then(|commit| Oid::parse(commit)) else {
             return;
         };
-        let branch = self.branch_of(spec, &entry);
         let mut revert = entry.revert.clone().unwrap_or_default();
+        let proposes = proposes(spec, &revert);
+        let branch = self.branch_of(spec, &entry, proposes);
         if revert.commit.is_empty() {
             match &self.observed.restored {
                 None => {
-                    let order = self.order(&entry, &good, tip, good_commit, &branch);
+                    let order = self.order(&entry, &good, &revert, tip, good_commit, &branch);
                     self.plan.tasks.push(Task::Restore(order));
                     return;
                 }
@@ -42,14 +48,14 @@ impl Draft<'_> {
         }
         if !revert.commit.is_empty() && !revert.done && revert.pull_request.is_empty() {
             match &self.observed.pull_request {
-                _ if spec.action == RejectedAction::RevertCommit => revert.done = true,
+                _ if !proposes => revert.done = true,
                 None => {
                     let head = branch.strip_prefix("refs/heads/").unwrap_or(&branch).to_owned();
                     self.plan.tasks.push(Task::PullRequest(ForgeRequest::PullRequest {
                         head,
                         base: spec.reference.short.clone(),
                         title: format!("Take back: {}", entry.subject),
-                        body: self.text(&entry, &good),
+                        body: self.text(&entry, &good, &revert),
                     }));
                 }
                 Some(Ok(ForgeAnswer::PullRequest { url, state, .. })) => {
@@ -106,8 +112,8 @@ impl Draft<'_> {
     }
 
     /// The ref that is pushed to.
-    fn branch_of(&self, spec: &Spec, entry: &LedgerEntry) -> String {
-        if spec.action == RejectedAction::RevertCommit {
+    fn branch_of(&self, spec: &Spec, entry: &LedgerEntry, proposes: bool) -> String {
+        if !proposes {
             return spec.reference.full.clone();
         }
         let metadata = &self.observed.delivery.metadata;
@@ -126,6 +132,7 @@ impl Draft<'_> {
         &self,
         entry: &LedgerEntry,
         good: &LedgerEntry,
+        revert: &LedgerRevert,
         tip: Oid,
         good_commit: Oid,
         branch: &str,
@@ -135,7 +142,7 @@ impl Draft<'_> {
         let message = format!(
             "Take back: {}\n\n{}\n\n{REVERTS_TRAILER}: {bad}\nTidegate-Digest: {}\nTidegate-Delivery: {}/{}\n",
             entry.subject,
-            self.text(entry, good),
+            self.text(entry, good, revert),
             good.digest,
             metadata.namespace,
             metadata.name
@@ -143,6 +150,7 @@ impl Draft<'_> {
         RestoreOrder {
             tip,
             good: good_commit,
+            outside: revert.outside.clone(),
             digest: good.digest.clone(),
             push_to: branch.to_owned(),
             message,
@@ -152,7 +160,7 @@ impl Draft<'_> {
     }
 
     /// Why, for whoever reads the commit or the pull request.
-    fn text(&self, entry: &LedgerEntry, good: &LedgerEntry) -> String {
+    fn text(&self, entry: &LedgerEntry, good: &LedgerEntry, revert: &LedgerRevert) -> String {
         let metadata = &self.observed.delivery.metadata;
         let bad = entry.commits.last().map_or("", String::as_str);
         let what = match self.syncer {
@@ -161,11 +169,16 @@ impl Draft<'_> {
         };
         let back = good.commits.last().map_or("", String::as_str);
         let reason = entry.reason.as_ref().map(ToString::to_string).unwrap_or_default();
-        format!(
+        let mut text = format!(
             "Commit {bad} was rejected in {}/{}: {reason}.\n{}\n\nThis puts the folder back to what it was in {back}, which is \
              {what}.",
             metadata.namespace, metadata.name, entry.message
-        )
+        );
+        if !revert.outside.is_empty() {
+            text += "\n\nThese files outside of the folder go back as well, for every environment that is made from them:\n\n- ";
+            text += &revert.outside.join("\n- ");
+        }
+        text
     }
 
     fn note_restored(
@@ -184,9 +197,18 @@ impl Draft<'_> {
                     commit.short()
                 );
                 self.tell_event(false, "Reverted", text, commit.as_str().to_owned());
-                self.plan.ask_again = spec.action == RejectedAction::RevertCommit;
+                self.plan.ask_again = !proposes(spec, revert);
             }
-            Ok(GitAnswer::NotTheSame(_)) => {
+            Ok(GitAnswer::NotTheSame(more)) => {
+                let all: BTreeSet<&String> = revert.outside.iter().chain(more).collect();
+                let bytes: usize = all.iter().map(|path| path.len()).sum();
+                let few = all.len() <= MOST_OUTSIDE.0 && bytes <= MOST_OUTSIDE.1;
+                if !more.is_empty() && few && spec.feedback.is_some() {
+                    // with them it is proven anew
+                    revert.outside = all.into_iter().cloned().collect();
+                    self.plan.ask_again = true;
+                    return;
+                }
                 revert.done = true;
                 "what was rejected is not in this folder alone: take it back by hand"
                     .clone_into(&mut revert.message);
@@ -201,4 +223,9 @@ impl Draft<'_> {
             Err(error) => revert.message = shorten(&error.to_string()),
         }
     }
+}
+
+/// Whether a pull request takes it back, not a commit on the branch: what is outside of the folder may be others' as well.
+fn proposes(spec: &Spec, revert: &LedgerRevert) -> bool {
+    spec.action == RejectedAction::RevertPR || !revert.outside.is_empty()
 }

@@ -6,8 +6,8 @@ use tidegate_gitsync::remote::{
     Credentials, ForgeAnswer, ForgeRequest, GitAnswer, GitRequest, PullRequestState, RemoteError, Restore,
 };
 use tidegate_gitsync::render::helm::Release;
-use tidegate_gitsync::render::{Limits, RenderError, render_as};
-use tidegate_gitsync::tree::{Closure, Oid};
+use tidegate_gitsync::render::{Limits, render_as};
+use tidegate_gitsync::tree::{Closure, Oid, Tree as _};
 
 use super::{Commit, Forge, HOST, PullRequest, Push, Repository, Status};
 
@@ -154,23 +154,31 @@ impl Repository {
 
     fn restore(&mut self, order: &Restore) -> Result<GitAnswer, RemoteError> {
         let (tip, good) = (self.found(&order.tip)?, self.found(&order.good)?);
+        let mut files = tip.files.restored(&order.path, &good.files);
+        for path in &order.outside {
+            files = files.restored(path, &good.files);
+        }
         let commit = Commit {
-            files: tip.files.restored(&order.path, &good.files),
+            files,
             parents: vec![order.tip.clone()],
             message: order.message.clone(),
             author: order.author.0.clone(),
             time: Timestamp::from_second(order.time.as_second()).unwrap_or_default(),
         };
-        let rendered = render_as(
-            &commit.files,
-            &order.path,
-            &order.release,
-            None,
-            &Limits::default(),
-        );
-        let rendered = rendered.map_err(|error: RenderError| RemoteError::Refused(error.to_string()))?;
-        if rendered.digest != order.digest {
-            return Ok(GitAnswer::NotTheSame(rendered.digest));
+        let render = |files| render_as(files, &order.path, &order.release, None, &Limits::default());
+        let rendered = render(&commit.files);
+        if !rendered
+            .as_ref()
+            .is_ok_and(|rendered| rendered.digest == order.digest)
+        {
+            let closure = render(&good.files)
+                .map(|rendered| rendered.closure)
+                .unwrap_or_default();
+            let outside = closure.outside(&order.path, |path| commit.files.entry(path));
+            return match rendered {
+                Err(error) if outside.is_empty() => Err(RemoteError::Refused(error.to_string())),
+                _ => Ok(GitAnswer::NotTheSame(outside)),
+            };
         }
         let oid = commit.oid();
         let there = self.refs.get(&order.push_to);

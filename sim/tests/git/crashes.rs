@@ -11,7 +11,7 @@ use tidegate_sim::faults::{CrashAt, FaultPlan, RequestFault};
 use tidegate_sim::scenario::{differences, end_state};
 
 use crate::each::each;
-use crate::story::{Story, on_rejected, release};
+use crate::story::{Story, based, on_rejected, release};
 
 /// How a story ended.
 #[derive(Debug)]
@@ -39,14 +39,22 @@ fn numbers(story: &Story) -> [u32; 2] {
     ]
 }
 
+/// `RevertCommit` where all objects are in a base outside of the folder, so that a pull request takes it back.
+const SHARED: &str = "shared";
+
 fn play(action: &str, faults: &FaultPlan) -> Ending {
-    let mut story = Story::new(&on_rejected(action), faults);
-    let good = story.verified_v2();
+    let spec = if action == SHARED { "RevertCommit" } else { action };
+    let mut story = Story::new(&on_rejected(spec), faults);
+    let push = |story: &mut Story, name: &str, objects: &[Value]| match action {
+        SHARED => story.push_files(name, |_| based(objects)),
+        _ => story.push(name, objects),
+    };
+    let good = story.verified(|story| push(story, "Release 2", &release("v2")));
     story.wait("told", |story| {
         story.told(&good).last() == Some(&StatusState::Success)
     });
     let before = numbers(&story);
-    let bad = story.push("Release 3", &release("v3-bad"));
+    let bad = push(&mut story, "Release 3", &release("v3-bad"));
     story.wait("taken back", |story| {
         story.state_of(&bad) == VerdictState::Rejected
             && story.runs("v2")
@@ -54,7 +62,7 @@ fn play(action: &str, faults: &FaultPlan) -> Ending {
                 .entry(&bad)
                 .is_some_and(|entry| entry.revert.is_some_and(|revert| revert.done))
     });
-    if action == "RevertPR" {
+    if action != "RevertCommit" {
         let now = story.world.now();
         story.repository().merge(1, now).unwrap();
     }
@@ -103,10 +111,14 @@ fn compare(reference: &Ending, action: &str, faults: &FaultPlan) -> String {
     }
 }
 
-/// Plays both actions with each write of the rejection going wrong in these ways.
-fn each_write(of_api: impl Fn(u32) -> Vec<RequestFault>, outside: impl Fn(u32) -> Vec<RequestFault>) {
+/// Plays these actions with each write of the rejection going wrong in these ways.
+fn each_write(
+    actions: &[&'static str],
+    of_api: impl Fn(u32) -> Vec<RequestFault>,
+    outside: impl Fn(u32) -> Vec<RequestFault>,
+) {
     let mut items = Vec::new();
-    for action in ["RevertPR", "RevertCommit"] {
+    for action in actions.iter().copied() {
         let reference = Arc::new(play(action, &FaultPlan::default()));
         let [api, out] = reference.writes;
         assert!(api.0 + 10 < api.1 && out.0 + 3 <= out.1, "{:?}", reference.writes);
@@ -173,7 +185,7 @@ fn swarm() {
 
 #[test]
 fn what_happens_without_faults() {
-    for (action, pull_requests, commits) in [("RevertPR", 1, 5), ("RevertCommit", 0, 4)] {
+    for (action, pull_requests, commits) in [("RevertPR", 1, 5), ("RevertCommit", 0, 4), (SHARED, 1, 5)] {
         let ending = play(action, &FaultPlan::default());
         let told = [vec![StatusState::Failure], vec![StatusState::Success]];
         let outside = Outside {
@@ -195,7 +207,7 @@ fn a_crash_at_every_write() {
         };
         CrashAt::ALL.iter().map(crash).collect()
     };
-    each_write(crashes, crashes);
+    each_write(&["RevertPR", "RevertCommit", SHARED], crashes, crashes);
 }
 
 #[test]
@@ -208,6 +220,7 @@ fn every_write_refused_or_unanswered() {
         RequestFault::Meddling,
     ];
     each_write(
+        &["RevertPR", "RevertCommit"],
         |number| {
             vec![
                 faults[number as usize % 5].clone(),

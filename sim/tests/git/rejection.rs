@@ -5,7 +5,7 @@ use tidegate_crds::{RejectedReason, TargetReason, VerdictState};
 use tidegate_gitsync::remote::StatusState;
 use tidegate_sim::faults::FaultPlan;
 
-use crate::story::{Story, on_rejected, release};
+use crate::story::{MAIN, Story, based, config, on_rejected, release};
 
 #[test]
 fn a_good_commit_is_verified_and_said_to_be() {
@@ -84,4 +84,68 @@ fn a_bad_commit_is_taken_back_by_a_commit() {
     story.end();
     assert_eq!(story.repository().pushes().len(), 1);
     assert_eq!(story.repository().pull_requests(), []);
+}
+
+/// git-sync 4.10, 10: what is in a base that others use as well is proposed to people, whatever the action says.
+#[test]
+fn a_shared_base_is_taken_back_by_a_pull_request_that_names_its_files() {
+    for action in ["RevertPR", "RevertCommit"] {
+        let mut story = Story::new(&on_rejected(action), &FaultPlan::default());
+        story.verified(|story| story.push_files("Release 2", |_| based(&release("v2"))));
+        let bad = story.push_files("Release 3", |_| {
+            based(&release("v3-bad")).with("base/notes.txt", "not rendered")
+        });
+        story.wait("proposed", |story| story.repository().pull_requests().len() == 1);
+        let revert = story.entry(&bad).unwrap().revert.unwrap();
+        let outside = [
+            "base/configmap-settings.yaml",
+            "base/rollout-web.yaml",
+            "base/service-stable.yaml",
+        ];
+        assert_eq!(revert.outside, outside, "{action}");
+        story.run_for(120);
+        assert_eq!(story.head(), bad, "the branch is the people's");
+        let repository = story.repository();
+        assert_eq!(repository.pushes().len(), 1);
+        let body = repository.pull_requests()[0].body.clone();
+        assert!(
+            body.ends_with(&format!("made from them:\n\n- {}", outside.join("\n- "))),
+            "{body}"
+        );
+        let now = story.world.now();
+        story.repository().merge(1, now).unwrap();
+        let files = based(&release("v2")).with("base/notes.txt", "not rendered");
+        assert_eq!(story.repository().files(MAIN), files);
+        story.wait("Ready again", |story| story.is_ready() && story.runs("v2"));
+        story.end();
+    }
+}
+
+/// A whole platform's base is no matter of one folder.
+#[test]
+fn many_files_outside_of_the_folder_are_left_to_people_alone() {
+    let mut story = Story::new(&json!({}), &FaultPlan::default());
+    let everything = |name: &str| {
+        let settings = (0..20).map(|number| {
+            let mut config = config(name);
+            config["metadata"]["name"] = json!(format!("settings-{number}"));
+            config
+        });
+        based(&settings.chain(release(name)).collect::<Vec<_>>())
+    };
+    story.verified(|story| story.push_files("Release 2", |_| everything("v2")));
+    let bad = story.push_files("Release 3", |_| everything("v3-bad"));
+    story.wait("given up", |story| {
+        let revert = story.entry(&bad).and_then(|entry| entry.revert);
+        revert.is_some_and(|revert| revert.done)
+    });
+    let revert = story.entry(&bad).unwrap().revert.unwrap();
+    assert_eq!(
+        revert.message,
+        "what was rejected is not in this folder alone: take it back by hand"
+    );
+    assert!(revert.outside.is_empty(), "{revert:?}");
+    assert!(story.runs("v2"));
+    story.end();
+    assert_eq!(story.repository().pushes(), []);
 }

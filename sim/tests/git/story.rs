@@ -44,6 +44,25 @@ pub(crate) fn with(files: Files, objects: &[Value]) -> Files {
     })
 }
 
+/// The same objects, in a base that the folder of the Delivery is made from, as another folder is.
+pub(crate) fn based(objects: &[Value]) -> Files {
+    let below = |object| path_of(object).replace("shop/", "base/");
+    let all = Value::Array(
+        objects
+            .iter()
+            .map(|object| below(object).replace("base/", "").into())
+            .collect(),
+    );
+    let overlay = "resources: [../base]\n";
+    let files = Files::new()
+        .with("shop/kustomization.yaml", overlay)
+        .with("staging/kustomization.yaml", overlay)
+        .with("base/kustomization.yaml", &format!("resources: {all}\n"));
+    objects.iter().fold(files, |files, object| {
+        files.with(&below(object), &format!("{object:#}\n"))
+    })
+}
+
 pub(crate) fn config(release: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"release": release}})
 }
@@ -353,8 +372,13 @@ impl Story {
 
     /// The first release is there, and another one was verified: what a rejection goes back to.
     pub(crate) fn verified_v2(&mut self) -> Oid {
+        self.verified(|story| story.push("Release 2", &release("v2")))
+    }
+
+    /// Waits for the first release, has `v2` pushed, and waits until it is good.
+    pub(crate) fn verified(&mut self, push: impl FnOnce(&mut Self) -> Oid) -> Oid {
         self.wait("v1 is deployed", |story| story.is_ready() && story.runs("v1"));
-        let good = self.push("Release 2", &release("v2"));
+        let good = push(self);
         self.wait("v2 is verified", |story| {
             story.state_of(&good) == VerdictState::Verified
         });
