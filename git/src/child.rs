@@ -49,11 +49,26 @@ const CONFIG: [(&str, &str); 20] = [
     ("commit.gpgSign", "false"),
 ];
 
+/// What of our own environment counts for children as well, and how git calls it: proxies, and the authorities of certificates. Our
+/// requests to forges and chats go by the same.
+const CONNECTIONS: [(&str, &str); 8] = [
+    ("HTTPS_PROXY", "HTTPS_PROXY"),
+    ("https_proxy", "https_proxy"),
+    ("http_proxy", "http_proxy"),
+    ("ALL_PROXY", "ALL_PROXY"),
+    ("NO_PROXY", "NO_PROXY"),
+    ("no_proxy", "no_proxy"),
+    ("SSL_CERT_FILE", "GIT_SSL_CAINFO"),
+    ("SSL_CERT_DIR", "GIT_SSL_CAPATH"),
+];
+
 /// Starts children.
 pub(crate) struct Children {
     pub(crate) program: PathBuf,
     /// Where programs are looked for.
     pub(crate) path: OsString,
+    /// By which ways servers are reached.
+    connections: Vec<(&'static str, OsString)>,
     /// An empty folder.
     pub(crate) home: PathBuf,
     /// For temporary files.
@@ -171,6 +186,7 @@ impl Children {
         Self {
             program,
             path: std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()),
+            connections: connections(|name| std::env::var_os(name)),
             home: cache.join("home"),
             private: cache.join("private"),
             protocols,
@@ -238,6 +254,7 @@ impl Children {
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_ASKPASS", "")
             .env("GIT_ALLOW_PROTOCOL", &self.protocols)
+            .envs(self.connections.iter().map(|(key, value)| (key, value)))
             .envs(call.variables.iter().map(|(key, value)| (key, value)))
             // no repository that lies around is found
             .env("GIT_DIR", call.repository.unwrap_or(&self.home))
@@ -261,6 +278,14 @@ impl Children {
         }
         command
     }
+}
+
+/// [`CONNECTIONS`] as they are set for us.
+fn connections(of: impl Fn(&str) -> Option<OsString>) -> Vec<(&'static str, OsString)> {
+    let set = CONNECTIONS
+        .iter()
+        .map(|(ours, theirs)| Some((*theirs, of(ours)?)));
+    set.flatten().collect()
 }
 
 /// Writes the input and reads both outputs at once, so that neither side waits for the other.
@@ -369,7 +394,12 @@ mod tests {
 
     #[test]
     fn the_command_holds_no_credentials_and_its_environment_is_our_own() {
-        let (folder, children) = children("git", Duration::from_secs(1));
+        let (folder, mut children) = children("git", Duration::from_secs(1));
+        children.connections = connections(|name| match name {
+            "HTTPS_PROXY" => Some("http://proxy.test:3128".into()),
+            "SSL_CERT_FILE" => Some("/etc/authorities.pem".into()),
+            _ => None,
+        });
         let address = Address::parse("https://git.test/a", &BTreeSet::from([Protocol::Https])).unwrap();
         let credentials = Credentials::Basic {
             username: "robot".to_owned(),
@@ -398,6 +428,8 @@ mod tests {
             ("GIT_ALLOW_PROTOCOL", "https:ssh"),
             ("LC_ALL", "C"),
             ("HOME", children.home.to_str().unwrap()),
+            ("HTTPS_PROXY", "http://proxy.test:3128"),
+            ("GIT_SSL_CAINFO", "/etc/authorities.pem"),
             ("GIT_CONFIG_COUNT", "21"),
             ("GIT_CONFIG_KEY_0", "core.hooksPath"),
             ("GIT_CONFIG_KEY_20", "http.https://git.test/.extraHeader"),
