@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use tidegate_e2e::{
-    Change, Cluster, Gitea, HASH, Namespace, Release, Repository, Source, TestDelivery, Tidegate, condition,
-    e2e, entry, eventually, manifests, text,
+    Change, Cluster, Gitea, HASH, Namespace, Release, Source, TestDelivery, Tidegate, condition, e2e, entry,
+    eventually, manifests, text,
 };
 use tokio::time::Instant;
 
@@ -66,11 +66,6 @@ async fn runs(namespace: &Namespace, version: &str) -> Result<()> {
     Ok(())
 }
 
-async fn push(delivery: &TestDelivery<'_>, message: &str, files: &[(&str, String)]) -> Result<String> {
-    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
-    delivery.repository.push(message, &files).await
-}
-
 /// 4.10 (1): a bad commit is pinned away from at once, told, and taken back by a pull request; the merge closes it.
 #[test]
 fn a_bad_commit_is_taken_back() -> Result<()> {
@@ -87,7 +82,7 @@ fn a_bad_commit_is_taken_back() -> Result<()> {
         );
         let mut files = manifests(&namespace, "v1", &[], &gated("v1"));
         files.push(analysis);
-        let first = push(&delivery, "First version", &files).await?;
+        let first = delivery.repository.push("First version", &files).await?;
         delivery.wait_state(&first, "Deployed", LIMIT).await?;
         delivery.wait_condition("Ready", "True", QUICK).await?;
         delivery.wait_status(&first, "success", QUICK).await?;
@@ -95,12 +90,10 @@ fn a_bad_commit_is_taken_back() -> Result<()> {
         let load = namespace.load(&format!("{}.test", namespace.name()), 150).await?;
 
         // a good version goes all the way by its metrics
-        let second = push(
-            &delivery,
-            "Second version",
-            &manifests(&namespace, "v2", &[], &gated("v2")),
-        )
-        .await?;
+        let second = delivery
+            .repository
+            .push("Second version", &manifests(&namespace, "v2", &[], &gated("v2")))
+            .await?;
         delivery.wait_state(&second, "Progressing", QUICK).await?;
         delivery.wait_status(&second, "pending", QUICK).await?;
         let seen = delivery.wait_state(&second, "Verified", LIMIT).await?;
@@ -110,12 +103,13 @@ fn a_bad_commit_is_taken_back() -> Result<()> {
         assert_eq!(load.reset().await?.failed(), 0);
 
         // a bad one does not
-        let bad = push(
-            &delivery,
-            "Third version",
-            &manifests(&namespace, "v3", &[("ERROR_RATE", "0.5")], &gated("v3")),
-        )
-        .await?;
+        let bad = delivery
+            .repository
+            .push(
+                "Third version",
+                &manifests(&namespace, "v3", &[("ERROR_RATE", "0.5")], &gated("v3")),
+            )
+            .await?;
         let rejected = delivery.wait_state(&bad, "Rejected", LIMIT).await?;
         let at = Instant::now();
         assert_eq!(
@@ -205,17 +199,18 @@ fn commits_drive_the_walkthrough() -> Result<()> {
         let mut files = manifests(&namespace, "v1", &[], &walkthrough());
         let old = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "old" } });
         files.push(("prod/old.yaml", old.to_string()));
-        let first = push(&delivery, "First version", &files).await?;
+        let first = delivery.repository.push("First version", &files).await?;
         delivery.wait_state(&first, "Deployed", LIMIT).await?;
         let load = namespace.load(&format!("{}.test", namespace.name()), 150).await?;
         let release = Release::of(&namespace);
 
-        let second = push(
-            &delivery,
-            "Second version",
-            &manifests(&namespace, "v2", &[], &walkthrough()),
-        )
-        .await?;
+        let second = delivery
+            .repository
+            .push(
+                "Second version",
+                &manifests(&namespace, "v2", &[], &walkthrough()),
+            )
+            .await?;
         release.wait_step(1, LIMIT).await?;
         assert_eq!(release.weight().await?, "20");
         delivery.wait_state(&second, "Paused", QUICK).await?;
@@ -266,12 +261,10 @@ fn commits_drive_the_walkthrough() -> Result<()> {
         let setting = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "web" }, "data": { "version": "v3", "more": "yes" },
         });
-        let fourth = push(
-            &delivery,
-            "A setting",
-            &[("prod/config.yaml", setting.to_string())],
-        )
-        .await?;
+        let fourth = delivery
+            .repository
+            .push("A setting", &[("prod/config.yaml", setting.to_string())])
+            .await?;
         delivery.wait_state(&fourth, "Deployed", QUICK).await?;
         eventually("two bundles are kept", QUICK, async || {
             let mut secrets = namespace.list("secrets", "").await?;
@@ -313,16 +306,17 @@ fn what_is_not_the_commits_fault_is_not_taken_back() -> Result<()> {
         let version = |version: &str| manifests(&namespace, version, &[], &gated(version));
         let mut files = version("v1");
         files.push(("prod/analysis.yaml", analysis.to_string()));
-        let first = push(&delivery, "First version", &files).await?;
+        let first = delivery.repository.push("First version", &files).await?;
         delivery.wait_state(&first, "Deployed", LIMIT).await?;
 
         // broken files disturb nothing, and the condition names file and line
-        let broken = push(
-            &delivery,
-            "Broken",
-            &[("prod/config.yaml", "kind: ConfigMap\ndata: [\n".to_owned())],
-        )
-        .await?;
+        let broken = delivery
+            .repository
+            .push(
+                "Broken",
+                &[("prod/config.yaml", "kind: ConfigMap\ndata: [\n".to_owned())],
+            )
+            .await?;
         let rejected = delivery.wait_state(&broken, "Rejected", QUICK).await?;
         assert!(
             text(&entry(&rejected, &broken), "/message").starts_with("prod/config.yaml:"),
@@ -333,7 +327,7 @@ fn what_is_not_the_commits_fault_is_not_taken_back() -> Result<()> {
 
         // metrics that cannot be measured: back in the cluster, not in Git
         source.set("body=nonsense").await?;
-        let unmeasured = push(&delivery, "Not measured", &version("v2")).await?;
+        let unmeasured = delivery.repository.push("Not measured", &version("v2")).await?;
         let rejected = delivery.wait_state(&unmeasured, "Rejected", LIMIT).await?;
         assert_eq!(
             text(&entry(&rejected, &unmeasured), "/reason"),
@@ -358,16 +352,16 @@ fn what_is_not_the_commits_fault_is_not_taken_back() -> Result<()> {
             "prod/more.yaml",
             json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "more" } }).to_string(),
         ));
-        let quarantined = push(&delivery, "The same pods", &again).await?;
+        let quarantined = delivery.repository.push("The same pods", &again).await?;
         let rejected = delivery.wait_state(&quarantined, "Rejected", QUICK).await?;
         assert_eq!(text(&entry(&rejected, &quarantined), "/reason"), "Quarantined");
         assert!(namespace.get("configmaps", "more").await?.is_none());
-        let fix = push(&delivery, "A fix", &version("v3")).await?;
+        let fix = delivery.repository.push("A fix", &version("v3")).await?;
         delivery.wait_state(&fix, "Verified", LIMIT).await?;
 
         // Git is down when a commit is rejected: back at once, and taken back when Git is there again
         source.set("value=0").await?;
-        let bad = push(&delivery, "A bad one", &version("v4")).await?;
+        let bad = delivery.repository.push("A bad one", &version("v4")).await?;
         delivery.wait_state(&bad, "Progressing", QUICK).await?;
         gitea.stop()?;
         delivery.wait_state(&bad, "Rejected", LIMIT).await?;
@@ -404,19 +398,20 @@ fn a_push_of_a_person_in_the_middle_is_kept() -> Result<()> {
         let delivery = TestDelivery::create(&namespace, &gitea, &spec).await?;
         let mut files = manifests(&namespace, "v1", &[], &gated("v1"));
         files.push(("prod/analysis.yaml", measured_by(&source).to_string()));
-        let first = push(&delivery, "First version", &files).await?;
+        let first = delivery.repository.push("First version", &files).await?;
         delivery.wait_state(&first, "Deployed", LIMIT).await?;
 
         source.set("value=0").await?;
         let held = gitea.hold_pushes(&delivery.repository)?;
-        let bad = push(
-            &delivery,
-            "A bad one",
-            &manifests(&namespace, "v2", &[], &gated("v2")),
-        )
-        .await?;
+        let bad = delivery
+            .repository
+            .push("A bad one", &manifests(&namespace, "v2", &[], &gated("v2")))
+            .await?;
         held.wait(LIMIT).await?;
-        let persons = push(&delivery, "A person's", &[("README.md", "words\n".to_owned())]).await?;
+        let persons = delivery
+            .repository
+            .push("A person's", &[("README.md", "words\n".to_owned())])
+            .await?;
         held.release()?;
 
         delivery.wait_condition("Ready", "True", LIMIT).await?;
@@ -471,7 +466,7 @@ fn a_kill_between_any_two_steps_changes_nothing() -> Result<()> {
         let analysis = measured_by(&source);
         let mut files = manifests(&namespace, "v1", &[], &gated("v1"));
         files.push(("prod/analysis.yaml", analysis.to_string()));
-        let first = push(&delivery, "First version", &files).await?;
+        let first = delivery.repository.push("First version", &files).await?;
         delivery.wait_state(&first, "Deployed", LIMIT).await?;
         source.set("value=0").await?;
         let tidegate = Tidegate::of(&cluster);
@@ -485,12 +480,10 @@ fn a_kill_between_any_two_steps_changes_nothing() -> Result<()> {
         // the rest is in the simulator, at every write
         for (round, moment) in all.iter().enumerate() {
             let version = format!("v{}", round + 2);
-            let bad = push(
-                &delivery,
-                &version,
-                &manifests(&namespace, &version, &[], &gated(&version)),
-            )
-            .await?;
+            let bad = delivery
+                .repository
+                .push(&version, &manifests(&namespace, &version, &[], &gated(&version)))
+                .await?;
             let what = format!("the moment {moment:?}");
             eventually(&what, LIMIT, async || {
                 let seen = delivery.get().await?;
@@ -557,10 +550,13 @@ fn a_cluster_made_anew_starts_from_what_is_verified() -> Result<()> {
         let analysis = measured_by(&source);
         let mut files = manifests(&before, "v1", &[], &gated("v1"));
         files.push(("prod/analysis.yaml", analysis.to_string()));
-        let good = push(&delivery, "Good", &files).await?;
+        let good = delivery.repository.push("Good", &files).await?;
         delivery.wait_state(&good, "Deployed", LIMIT).await?;
         source.set("value=0").await?;
-        let bad = push(&delivery, "Bad", &manifests(&before, "v2", &[], &gated("v2"))).await?;
+        let bad = delivery
+            .repository
+            .push("Bad", &manifests(&before, "v2", &[], &gated("v2")))
+            .await?;
         delivery.wait_state(&bad, "Rejected", LIMIT).await?;
         delivery
             .wait("both are recorded", QUICK, |d| {
@@ -646,14 +642,14 @@ fn a_shared_base_is_left_to_people() -> Result<()> {
             .chain(overlay("prod", &in_prod))
             .chain(overlay("staging", &in_staging))
             .collect();
-        let first = push_all(&repository, "First version", &files).await?;
+        let first = repository.push("First version", &files).await?;
         for (delivery, namespace) in both {
             delivery.wait_state(&first, "Deployed", LIMIT).await?;
             assert!(runs_version(namespace, "v1").await?);
         }
 
         in_prod.set("value=0").await?;
-        let bad = push_all(&repository, "A new base", &base(&prod, "v2")).await?;
+        let bad = repository.push("A new base", &base(&prod, "v2")).await?;
         staging_delivery.wait_state(&bad, "Verified", LIMIT).await?;
         prod_delivery.wait_state(&bad, "Rejected", LIMIT).await?;
         eventually("production is back at v1", QUICK, async || {
@@ -690,9 +686,4 @@ fn a_shared_base_is_left_to_people() -> Result<()> {
         assert!(runs_version(&prod, "v1").await?);
         Ok(())
     })
-}
-
-async fn push_all(repository: &Repository, message: &str, files: &[(String, String)]) -> Result<String> {
-    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (&**path, &**text)).collect();
-    repository.push(message, &files).await
 }

@@ -52,11 +52,6 @@ fn chart() -> Vec<(String, String)> {
     ]
 }
 
-async fn push(delivery: &TestDelivery<'_>, message: &str, files: &[(String, String)]) -> Result<String> {
-    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (&**path, &**text)).collect();
-    delivery.repository.push(message, &files).await
-}
-
 async fn runs(namespace: &Namespace, version: &str, size: &str) -> Result<()> {
     let rollout = namespace
         .get("rollouts.argoproj.io", "web")
@@ -91,7 +86,7 @@ fn a_chart_is_released_by_its_values() -> Result<()> {
         };
         let spec = json!({ "source": source("small") });
         let delivery = TestDelivery::of(&namespace, &gitea, repository.clone(), &spec).await?;
-        let first = push(&delivery, "A chart", &chart()).await?;
+        let first = delivery.repository.push("A chart", &chart()).await?;
         delivery.wait_state(&first, "Deployed", LIMIT).await?;
         runs(&namespace, "v1", "small").await?;
 
@@ -100,7 +95,7 @@ fn a_chart_is_released_by_its_values() -> Result<()> {
             "prod/values.yaml".to_owned(),
             "{version: v2, region: none, size: none}\n".to_owned(),
         );
-        let second = push(&delivery, "Another version", &[values]).await?;
+        let second = delivery.repository.push("Another version", &[values]).await?;
         delivery.wait_state(&second, "Deployed", LIMIT).await?;
         runs(&namespace, "v2", "small").await?;
 
@@ -132,7 +127,7 @@ fn a_chart_that_does_what_it_should_not_is_refused() -> Result<()> {
         };
         let namespace = cluster.namespace("charts").await?;
         let delivery = TestDelivery::create(&namespace, &gitea, &json!({})).await?;
-        let first = push(&delivery, "A chart", &chart()).await?;
+        let first = delivery.repository.push("A chart", &chart()).await?;
         delivery.wait_state(&first, "Deployed", LIMIT).await?;
         let tidegate = Tidegate::of(&cluster);
         let before = tidegate.restarts().await?;

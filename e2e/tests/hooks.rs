@@ -49,11 +49,6 @@ fn release(namespace: &Namespace, version: &str, migrates: bool) -> Vec<(String,
     files
 }
 
-async fn push(delivery: &TestDelivery<'_>, message: &str, files: &[(String, String)]) -> Result<String> {
-    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (&**path, &**text)).collect();
-    delivery.repository.push(message, &files).await
-}
-
 /// How each hook of a commit ended: `PreSync Succeeded`.
 fn hooks(delivery: &Value, commit: &str) -> Vec<String> {
     let entry = entry(delivery, commit);
@@ -101,7 +96,10 @@ fn hooks_come_in_order_and_a_failed_one_keeps_the_commit_out() -> Result<()> {
         let mut configs = namespace.watch("configmaps").await?;
         let mut rollouts = namespace.watch("rollouts.argoproj.io").await?;
         let delivery = TestDelivery::create(&namespace, &gitea, &json!({})).await?;
-        let good = push(&delivery, "First version", &release(&namespace, "v1", true)).await?;
+        let good = delivery
+            .repository
+            .push("First version", &release(&namespace, "v1", true))
+            .await?;
         delivery.wait_state(&good, "Deployed", LIMIT).await?;
         let all = ["PreSync Succeeded", "PostSync Succeeded"];
         let seen = delivery
@@ -135,7 +133,10 @@ fn hooks_come_in_order_and_a_failed_one_keeps_the_commit_out() -> Result<()> {
                 of("configmaps", "late", "/data/version").await?,
             ])
         };
-        let bad = push(&delivery, "Second version", &release(&namespace, "v2", false)).await?;
+        let bad = delivery
+            .repository
+            .push("Second version", &release(&namespace, "v2", false))
+            .await?;
         let rejected = delivery.wait_state(&bad, "Rejected", LIMIT).await?;
         let told = entry(&rejected, &bad);
         assert_eq!(text(&told, "/reason"), "HookFailed", "{told}");
@@ -155,7 +156,10 @@ fn hooks_come_in_order_and_a_failed_one_keeps_the_commit_out() -> Result<()> {
         }
 
         // the next one takes the place of the failed Job, and is not in quarantine for pods that never ran
-        let fixed = push(&delivery, "It migrates", &release(&namespace, "v2", true)).await?;
+        let fixed = delivery
+            .repository
+            .push("It migrates", &release(&namespace, "v2", true))
+            .await?;
         delivery.wait_state(&fixed, "Deployed", LIMIT).await?;
         let seen = delivery
             .wait("its hooks are done", QUICK, |d| hooks(d, &fixed) == all)

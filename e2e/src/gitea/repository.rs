@@ -135,10 +135,10 @@ impl Repository {
     }
 
     /// One commit on `main` that writes these files: path and content. Returns its id.
-    pub async fn push(&self, message: &str, files: &[(&str, &str)]) -> Result<String> {
+    pub async fn push(&self, message: &str, files: &[(impl AsRef<str>, impl AsRef<str>)]) -> Result<String> {
         let changes: Vec<_> = files
             .iter()
-            .map(|(path, content)| Change::Write(path, content))
+            .map(|(path, content)| Change::Write(path.as_ref(), content.as_ref()))
             .collect();
         self.push_to(BRANCH, message, &changes).await
     }
