@@ -117,10 +117,6 @@ fn what_is_changed_by_hand_is_put_back_at_once() -> Result<()> {
             .iter()
             .map(|(resource, object)| (format!("prod/{resource}.yaml"), object.to_string()))
             .collect();
-        let files: Vec<(&str, &str)> = files
-            .iter()
-            .map(|(path, text)| (path.as_str(), text.as_str()))
-            .collect();
         let commit = delivery.repository.push("One of each", &files).await?;
         delivery.wait_state(&commit, "Deployed", LIMIT).await?;
 

@@ -174,17 +174,12 @@ async fn play(cluster: &Cluster, gitea: &Gitea) -> Result<()> {
     let argo = ArgoCd {
         namespace: &namespace,
     };
-    let push = async |message: &str, files: &[(&str, String)]| {
-        let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
-        delivery.repository.push(message, &files).await
-    };
-
     let files = release(&namespace, "v1", &source);
-    let first = push("First version", &files).await?;
+    let first = delivery.repository.push("First version", &files).await?;
     argo.sync(&first, &files).await?;
     delivery.wait_state(&first, "Deployed", LIMIT).await?;
     let files = release(&namespace, "v2", &source);
-    let good = push("Second version", &files).await?;
+    let good = delivery.repository.push("Second version", &files).await?;
     let seen = delivery.wait_state(&good, "Pending", QUICK).await?;
     assert_eq!(condition(&seen, "Ready"), "False", "it is not applied yet");
     argo.sync(&good, &files).await?;
@@ -194,7 +189,7 @@ async fn play(cluster: &Cluster, gitea: &Gitea) -> Result<()> {
 
     source.set("value=0").await?;
     let files = release(&namespace, "v3", &source);
-    let bad = push("Third version", &files).await?;
+    let bad = delivery.repository.push("Third version", &files).await?;
     argo.sync(&bad, &files).await?;
     let rejected = delivery.wait_state(&bad, "Rejected", LIMIT).await?;
     assert_eq!(
