@@ -1,6 +1,5 @@
 //! From a tree and an object to an answer, counting steps.
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -10,7 +9,7 @@ use serde_json::Value;
 
 use super::functions::call;
 use super::parser::{Each, Expr, Loop, Missing, Node, Operator};
-use super::value::{Fields, Items, Val};
+use super::value::{Fields, Items, Text, Val};
 
 /// Why there is no answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -142,7 +141,12 @@ impl<'v> Run<'v> {
             let Val::Text(key) = self.value(key, scope)? else {
                 return wrong("the keys of a map have to be strings");
             };
-            fields.insert(key.into_owned(), self.value(value, scope)?);
+            self.read(&key)?;
+            let key = match key {
+                Text::Json(key) => key.into(),
+                Text::Made(key) => key,
+            };
+            fields.insert(key, self.value(value, scope)?);
         }
         Ok(Val::Map(Fields::Made(Rc::new(fields))))
     }
@@ -177,7 +181,10 @@ impl<'v> Run<'v> {
         let items = match (of, key) {
             (Val::Maybe(None), _) => return Ok(Val::Maybe(None)),
             (Val::Maybe(Some(of)), _) => return self.index(*of, key, Missing::Nothing),
-            (of @ Val::Map(_), Val::Text(name)) => return self.field(of, name, missing),
+            (of @ Val::Map(_), Val::Text(name)) => {
+                self.read(name)?;
+                return self.field(of, name, missing);
+            }
             (Val::List(items), Val::Int(_)) => items,
             (of, key) => return wrong(format!("{} cannot be asked for {}", of.kind(), key.kind())),
         };
@@ -276,7 +283,7 @@ impl<'v> Run<'v> {
             (Operator::Add, Val::Text(left), Val::Text(right)) => {
                 self.read(&left)?;
                 self.read(&right)?;
-                Ok(Val::Text(Cow::Owned(format!("{left}{right}"))))
+                Ok(Val::text(format!("{}{}", &*left, &*right)))
             }
             (Operator::Add, Val::List(left), Val::List(right)) => {
                 self.spend(left.len() + right.len())?;
@@ -300,7 +307,10 @@ impl<'v> Run<'v> {
                 }
                 Ok(false)
             }
-            (Val::Text(name), Val::Map(fields)) => Ok(fields.get(name).is_some()),
+            (Val::Text(name), Val::Map(fields)) => {
+                self.read(name)?;
+                Ok(fields.get(name).is_some())
+            }
             (_, Val::Map(_)) => Ok(false),
             (_, other) => wrong(format!("nothing is `in` {}", other.kind())),
         }
@@ -314,7 +324,7 @@ impl<'v> Run<'v> {
             (Val::Bool(left), Val::Bool(right)) => left == right,
             (Val::Text(left), Val::Text(right)) => {
                 self.read(if left.len() == right.len() { left } else { "" })?;
-                left == right
+                **left == **right
             }
             (Val::Maybe(Some(left)), Val::Maybe(Some(right))) => self.equal(left, right)?,
             (Val::List(left), Val::List(right)) => {
@@ -337,6 +347,7 @@ impl<'v> Run<'v> {
                     let Val::Text(key) = key else {
                         return Ok(false);
                     };
+                    self.read(&key)?;
                     let same = match (left.get(&key), right.get(&key)) {
                         (Some(left), Some(right)) => self.equal(&left, &right)?,
                         _ => false,
@@ -363,7 +374,7 @@ impl<'v> Run<'v> {
             (Val::Bool(left), Val::Bool(right)) => Ok(Some(left.cmp(right))),
             (Val::Text(left), Val::Text(right)) => {
                 self.read(left)?;
-                Ok(Some(left.cmp(right)))
+                Ok(Some((**left).cmp(&**right)))
             }
             (left, right) => wrong(format!("{} and {} cannot be compared", left.kind(), right.kind())),
         }

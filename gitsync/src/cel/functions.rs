@@ -1,7 +1,5 @@
 //! What expressions may call.
 
-use std::borrow::Cow;
-
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::evaluate::{Fault, Run, too_large, wrong};
@@ -113,9 +111,9 @@ pub(super) fn call<'v>(run: &Run<'v>, function: Function, args: &[Val<'v>]) -> R
         }
         (Function::EndsWith, [Val::Text(text), Val::Text(part)]) => Ok(Val::Bool(text.ends_with(&**part))),
         (Function::Matches, [Val::Text(text), Val::Text(with)]) => matches(run, text, with),
-        (Function::LowerAscii, [Val::Text(text)]) => Ok(Val::Text(Cow::Owned(text.to_ascii_lowercase()))),
-        (Function::UpperAscii, [Val::Text(text)]) => Ok(Val::Text(Cow::Owned(text.to_ascii_uppercase()))),
-        (Function::Trim, [Val::Text(text)]) => Ok(Val::Text(Cow::Owned(text.trim().to_owned()))),
+        (Function::LowerAscii, [Val::Text(text)]) => Ok(Val::text(text.to_ascii_lowercase())),
+        (Function::UpperAscii, [Val::Text(text)]) => Ok(Val::text(text.to_ascii_uppercase())),
+        (Function::Trim, [Val::Text(text)]) => Ok(Val::text(text.trim())),
         (Function::Split, [Val::Text(text), Val::Text(at)]) => split(run, text, at),
         (Function::Join, [Val::List(items)]) => join(run, items.iter(), ""),
         (Function::Join, [Val::List(items), Val::Text(between)]) => join(run, items.iter(), between),
@@ -161,14 +159,13 @@ fn double<'v>(value: &Val<'v>) -> Result<Val<'v>, Fault> {
 }
 
 fn string<'v>(value: &Val<'v>) -> Result<Val<'v>, Fault> {
-    let text = match value {
-        Val::Text(text) => text.clone(),
-        Val::Int(value) => Cow::Owned(value.to_string()),
-        Val::Double(value) => Cow::Owned(value.to_string()),
-        Val::Bool(value) => Cow::Owned(value.to_string()),
-        other => return wrong(format!("string() does not work on {}", other.kind())),
-    };
-    Ok(Val::Text(text))
+    match value {
+        Val::Text(text) => Ok(Val::Text(text.clone())),
+        Val::Int(value) => Ok(Val::text(value.to_string())),
+        Val::Double(value) => Ok(Val::text(value.to_string())),
+        Val::Bool(value) => Ok(Val::text(value.to_string())),
+        other => wrong(format!("string() does not work on {}", other.kind())),
+    }
 }
 
 fn matches<'v>(run: &Run<'v>, text: &str, with: &str) -> Result<Val<'v>, Fault> {
@@ -185,7 +182,7 @@ fn split<'v>(run: &Run<'v>, text: &str, at: &str) -> Result<Val<'v>, Fault> {
     let mut parts = Vec::new();
     for part in text.split(at) {
         run.spend(1)?;
-        parts.push(Val::Text(Cow::Owned(part.to_owned())));
+        parts.push(Val::text(part));
     }
     Ok(Val::list(parts))
 }
@@ -204,5 +201,5 @@ fn join<'v>(run: &Run<'v>, items: impl Iterator<Item = Val<'v>>, between: &str) 
         }
         text.push_str(&part);
     }
-    Ok(Val::Text(Cow::Owned(text)))
+    Ok(Val::text(text))
 }

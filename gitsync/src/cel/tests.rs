@@ -209,6 +209,7 @@ fn the_worst_expressions_come_to_an_end() {
         "t.split('').size() > 0".to_owned(),
         "a.map(x, t.split('')).size() > 0".to_owned(),
         "a.all(x, x.y == 1)".to_owned(),
+        "a.all(x, {t: x}[t] == x)".to_owned(),
         "a.map(x, string(x)).join(t) == ''".to_owned(),
         "a.map(x, a.map(y, {'a': {'b': {'c': x}}})) == []".to_owned(),
         "a.all(x, !''.matches('[a-z]{60}{3}'))".to_owned(),

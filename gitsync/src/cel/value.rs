@@ -1,7 +1,7 @@
 //! What expressions work with: mostly parts of the object itself.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::rc::Rc;
 
 use serde_json::{Map, Value};
@@ -12,11 +12,29 @@ pub(super) enum Val<'v> {
     Bool(bool),
     Int(i64),
     Double(f64),
-    Text(Cow<'v, str>),
+    Text(Text<'v>),
     List(Items<'v>),
     Map(Fields<'v>),
     /// What `.?` found.
     Maybe(Option<Box<Val<'v>>>),
+}
+
+/// Like all that is made here it is made once: another name for it costs nothing.
+#[derive(Clone, Debug)]
+pub(super) enum Text<'v> {
+    Json(&'v str),
+    Made(Rc<str>),
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Json(text) => text,
+            Self::Made(text) => text,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -28,7 +46,7 @@ pub(super) enum Items<'v> {
 #[derive(Clone, Debug)]
 pub(super) enum Fields<'v> {
     Json(&'v Map<String, Value>),
-    Made(Rc<BTreeMap<String, Val<'v>>>),
+    Made(Rc<BTreeMap<Rc<str>, Val<'v>>>),
 }
 
 impl<'v> Val<'v> {
@@ -40,10 +58,14 @@ impl<'v> Val<'v> {
                 (Some(number), _) => Self::Int(number),
                 (None, number) => Self::Double(number.unwrap_or(f64::NAN)),
             },
-            Value::String(text) => Self::Text(Cow::Borrowed(text)),
+            Value::String(text) => Self::Text(Text::Json(text)),
             Value::Array(items) => Self::List(Items::Json(items)),
             Value::Object(fields) => Self::Map(Fields::Json(fields)),
         }
+    }
+
+    pub(super) fn text(text: impl Into<Rc<str>>) -> Self {
+        Self::Text(Text::Made(text.into()))
     }
 
     pub(super) fn list(items: Vec<Self>) -> Self {
@@ -102,11 +124,8 @@ impl<'v> Fields<'v> {
 
     pub(super) fn keys(&self) -> Vec<Val<'v>> {
         match self {
-            Self::Json(fields) => fields.keys().map(|key| Val::Text(Cow::Borrowed(key))).collect(),
-            Self::Made(fields) => fields
-                .keys()
-                .map(|key| Val::Text(Cow::Owned(key.clone())))
-                .collect(),
+            Self::Json(fields) => fields.keys().map(|key| Val::Text(Text::Json(key))).collect(),
+            Self::Made(fields) => fields.keys().map(|key| Val::text(Rc::clone(key))).collect(),
         }
     }
 }

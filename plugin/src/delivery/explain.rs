@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use tidegate_crds::{
-    AnalysisPhase, AnalysisRun, Delivery, LedgerEntry, Measurement, RejectedReason, TargetReason,
-    VerdictState,
+    AnalysisPhase, AnalysisRun, Delivery, LedgerEntry, LedgerRollout, Measurement, RejectedReason,
+    TargetReason, VerdictState,
 };
 use tidegate_gitsync::object::PIN_ANNOTATION;
 
@@ -97,6 +97,11 @@ impl Around<'_> {
         self.tidegate(&format!("delivery diff {} --path FOLDER", self.name()))
     }
 
+    /// Whether somebody else applies the folder.
+    fn observes(&self) -> bool {
+        self.delivery.spec.observe.is_some()
+    }
+
     fn causes(&self) -> Vec<Cause> {
         let status = &self.delivery.status;
         if status.observed_generation != self.delivery.metadata.generation
@@ -169,6 +174,23 @@ impl Around<'_> {
                 false,
                 "the annotation names a commit that is known, or is taken away".to_owned(),
                 vec![self.verb("history"), self.verb("unpin")],
+            ),
+            "SyncerNotFound" => (true, "spec.observe names what applies this folder".to_owned(), vec![self.edit()]),
+            "SyncerUnreadable" => (
+                true,
+                format!("the service account {} may get it", self.account()),
+                self.rights(),
+            ),
+            "SourceMismatch" => (
+                true,
+                "repository, folder and branch are the same in both".to_owned(),
+                vec![self.edit()],
+            ),
+            "Pending" if self.observes() => (true, "who applies the folder applies that commit".to_owned(), Vec::new()),
+            "RenderFailed" if self.observes() => (
+                true,
+                "a commit that can be rendered here, too; this one is not rejected".to_owned(),
+                vec!["kubectl tidegate delivery render FOLDER".to_owned()],
             ),
             _ => return None,
         };
@@ -280,7 +302,7 @@ impl Around<'_> {
             entry.message
         );
         let newer = "a newer commit that changes the pods";
-        let again = vec![self.verb("retry")];
+        let again = self.again(entry);
         let (moves, commands) = match reason {
             RejectedReason::RenderFailed => (
                 "a newer commit that renders".to_owned(),
@@ -318,6 +340,18 @@ impl Around<'_> {
         }
     }
 
+    /// Has a commit released again. Who only observes leaves its Rollouts to be retried.
+    fn again(&self, entry: &LedgerEntry) -> Vec<String> {
+        let retry = |rollout: &LedgerRollout| {
+            format!(
+                "kubectl tidegate retry rollout {} -n {}",
+                rollout.name, rollout.namespace
+            )
+        };
+        let first = entry.rollouts.iter().filter(|_| self.observes()).map(retry);
+        first.chain([self.verb("retry")]).collect()
+    }
+
     /// What the analysis runs of a commit measured that was not good.
     fn evidence(&self, entry: &LedgerEntry) -> Vec<String> {
         let mut lines = Vec::new();
@@ -336,13 +370,15 @@ impl Around<'_> {
             return None;
         }
         let revert = entry.revert.as_ref()?;
+        let back = if self.observes() {
+            "the last good commit"
+        } else {
+            "what the cluster runs"
+        };
         if !revert.pull_request.is_empty() {
             return Some(Cause {
                 why: format!("Git is ahead of the cluster: {}", revert.message),
-                moves: format!(
-                    "merging {} brings Git back to what the cluster runs",
-                    revert.pull_request
-                ),
+                moves: format!("merging {} brings Git back to {back}", revert.pull_request),
                 ..Cause::default()
             });
         }
@@ -372,7 +408,7 @@ impl Around<'_> {
 }
 
 fn rollout_commands(entry: &LedgerEntry) -> Vec<String> {
-    let explain = |rollout: &tidegate_crds::LedgerRollout| {
+    let explain = |rollout: &LedgerRollout| {
         format!(
             "kubectl tidegate explain {} -n {}",
             rollout.name, rollout.namespace
@@ -544,6 +580,49 @@ mod tests {
         ];
         let all = troubles.map(|(reason, message)| troubled(reason, message));
         insta::assert_snapshot!("explain-troubles", reasons(all));
+    }
+
+    /// The same of one that applies nothing.
+    fn observing(mut delivery: Delivery) -> Delivery {
+        delivery.spec.observe =
+            serde_json::from_value(json!({"kind": "Application", "name": "shop"})).unwrap();
+        delivery
+    }
+
+    #[test]
+    fn who_observes_has_ways_out_of_its_own() {
+        let troubles = [
+            (
+                "SyncerNotFound",
+                "spec.observe: there is no Argo CD Application argocd/shop: name the one that applies this folder",
+            ),
+            (
+                "SyncerUnreadable",
+                "the Argo CD Application argocd/shop cannot be read as the service account observer: forbidden",
+            ),
+            (
+                "SourceMismatch",
+                "the Argo CD Application argocd/shop: its folder is staging, not prod",
+            ),
+            (
+                "Pending",
+                "commit 1a2b3c4d (Third version) waits until the Argo CD Application argocd/shop applies it",
+            ),
+            (
+                "RenderFailed",
+                "commit 1a2b3c4d: no verdict, because it cannot be read here: prod/a.yaml:1:1: x",
+            ),
+        ];
+        let mut all = troubles
+            .map(|(reason, message)| observing(troubled(reason, message)))
+            .to_vec();
+        let revert = json!({"pullRequest": "https://git.test/shop/deploy/pulls/7", "message": "a pull request waits to be merged", "done": true});
+        all.push(observing(with_head(&[
+            ("revert", revert),
+            ("analysisRuns", json!([])),
+        ])));
+        let all: [Delivery; 6] = all.try_into().unwrap();
+        insta::assert_snapshot!("explain-observers", reasons(all));
     }
 
     /// A Delivery whose newest commit is like that.

@@ -325,6 +325,7 @@ pub(super) fn why(delivery: &Delivery) -> &'static str {
         Some(TargetReason::Pinned) => "pinned, because the newest commit was rejected",
         Some(TargetReason::PinnedByHand) => "pinned by hand",
         Some(TargetReason::Held) => "held, although the newest commit was rejected",
+        Some(TargetReason::Observed) => "applied by another than Tidegate",
         _ => "",
     }
 }
