@@ -51,7 +51,7 @@ const CONFIG: [(&str, &str); 20] = [
 
 /// What of our own environment counts for children as well, and how git calls it: proxies, and the authorities of certificates. Our
 /// requests to forges and chats go by the same.
-const CONNECTIONS: [(&str, &str); 8] = [
+const CONNECTIONS: [(&str, &str); 7] = [
     ("HTTPS_PROXY", "HTTPS_PROXY"),
     ("https_proxy", "https_proxy"),
     ("http_proxy", "http_proxy"),
@@ -59,7 +59,6 @@ const CONNECTIONS: [(&str, &str); 8] = [
     ("NO_PROXY", "NO_PROXY"),
     ("no_proxy", "no_proxy"),
     ("SSL_CERT_FILE", "GIT_SSL_CAINFO"),
-    ("SSL_CERT_DIR", "GIT_SSL_CAPATH"),
 ];
 
 /// Starts children.

@@ -204,9 +204,8 @@ impl Draft<'_> {
                 let bytes: usize = all.iter().map(|path| path.len()).sum();
                 let few = all.len() <= MOST_OUTSIDE.0 && bytes <= MOST_OUTSIDE.1;
                 if !more.is_empty() && few && spec.feedback.is_some() {
-                    // with them it is proven anew
+                    // with them it is proven anew, once they are written down
                     revert.outside = all.into_iter().cloned().collect();
-                    self.plan.ask_again = true;
                     return;
                 }
                 revert.done = true;
