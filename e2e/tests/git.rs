@@ -45,10 +45,7 @@ fn gated(version: &str) -> Value {
 
 /// What the cluster runs: the version in the live template, in the ConfigMap, and whether the Services select the stable version.
 async fn runs(namespace: &Namespace, version: &str) -> Result<()> {
-    let rollout = namespace
-        .get("rollouts.argoproj.io", "web")
-        .await?
-        .context("no Rollout")?;
+    let rollout = Release::of(namespace).rollout().await?;
     assert_eq!(
         text(&rollout, "/spec/template/spec/containers/0/env/0/value"),
         version
@@ -148,18 +145,12 @@ fn a_bad_commit_is_taken_back() -> Result<()> {
         );
 
         // the merge brings Git back to what the cluster runs: nothing is released
-        let before = namespace
-            .get("rollouts.argoproj.io", "web")
-            .await?
-            .context("no Rollout")?;
+        let before = Release::of(&namespace).rollout().await?;
         delivery.repository.merge(requests[0].number).await?;
         let merged = delivery.repository.head("main").await?;
         delivery.wait_condition("Ready", "True", QUICK).await?;
         delivery.wait_status(&merged, "success", QUICK).await?;
-        let after = namespace
-            .get("rollouts.argoproj.io", "web")
-            .await?
-            .context("no Rollout")?;
+        let after = Release::of(&namespace).rollout().await?;
         let hash = |rollout: &Value| text(rollout, "/status/currentPodHash").to_owned();
         assert_eq!(hash(&before), hash(&after));
         let config = delivery
@@ -427,10 +418,7 @@ fn a_push_of_a_person_in_the_middle_is_kept() -> Result<()> {
 
 /// Whether the live template is of a version.
 async fn runs_version(namespace: &Namespace, version: &str) -> Result<bool> {
-    let rollout = namespace
-        .get("rollouts.argoproj.io", "web")
-        .await?
-        .context("no Rollout")?;
+    let rollout = Release::of(namespace).rollout().await?;
     Ok(text(&rollout, "/spec/template/spec/containers/0/env/0/value") == version)
 }
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
-use tidegate_e2e::{Change, Gitea, Namespace, TestDelivery, Tidegate, condition, e2e, entry, template, text};
+use tidegate_e2e::{
+    Change, Gitea, Namespace, Release, TestDelivery, Tidegate, condition, e2e, entry, template, text,
+};
 
 const LIMIT: Duration = Duration::from_mins(1);
 const QUICK: Duration = Duration::from_secs(20);
@@ -53,10 +55,7 @@ fn chart() -> Vec<(String, String)> {
 }
 
 async fn runs(namespace: &Namespace, version: &str, size: &str) -> Result<()> {
-    let rollout = namespace
-        .get("rollouts.argoproj.io", "web")
-        .await?
-        .context("no Rollout")?;
+    let rollout = Release::of(namespace).rollout().await?;
     assert_eq!(
         text(&rollout, "/spec/template/spec/containers/0/env/0/value"),
         version

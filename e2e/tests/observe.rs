@@ -12,7 +12,8 @@ use futures::FutureExt as _;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use tidegate_e2e::{
-    Cluster, Gitea, Namespace, Source, TestDelivery, condition, e2e, entry, eventually, manifests, text,
+    Cluster, Gitea, Namespace, Release, Source, TestDelivery, condition, e2e, entry, eventually, manifests,
+    text,
 };
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -129,10 +130,7 @@ async fn assert_only_observed(namespace: &Namespace) -> Result<()> {
             "{resource}: {written:?}"
         );
     }
-    let rollout = namespace
-        .get("rollouts.argoproj.io", "web")
-        .await?
-        .context("no Rollout")?;
+    let rollout = Release::of(namespace).rollout().await?;
     assert!(
         !written(&rollout).contains(&"tidegate f:spec".to_owned()),
         "{rollout}"

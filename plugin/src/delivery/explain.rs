@@ -519,12 +519,12 @@ mod tests {
     }
 
     /// The reasons of each alone.
-    fn reasons<const N: usize>(deliveries: [Delivery; N]) -> String {
-        let below = deliveries.map(|delivery| {
+    fn reasons(deliveries: impl IntoIterator<Item = Delivery>) -> String {
+        let below = deliveries.into_iter().map(|delivery| {
             let all = explained(&delivery, &[]);
             all.split_once("\n\n").unwrap().1.to_owned()
         });
-        below.join("\n")
+        below.collect::<Vec<_>>().join("\n")
     }
 
     fn failed_run() -> AnalysisRun {
@@ -613,15 +613,10 @@ mod tests {
                 "commit 1a2b3c4d: no verdict, because it cannot be read here: prod/a.yaml:1:1: x",
             ),
         ];
-        let mut all = troubles
-            .map(|(reason, message)| observing(troubled(reason, message)))
-            .to_vec();
         let revert = json!({"pullRequest": "https://git.test/shop/deploy/pulls/7", "message": "a pull request waits to be merged", "done": true});
-        all.push(observing(with_head(&[
-            ("revert", revert),
-            ("analysisRuns", json!([])),
-        ])));
-        let all: [Delivery; 6] = all.try_into().unwrap();
+        let rejected = with_head(&[("revert", revert), ("analysisRuns", json!([]))]);
+        let troubled = troubles.map(|(reason, message)| troubled(reason, message));
+        let all = troubled.into_iter().chain([rejected]).map(observing);
         insta::assert_snapshot!("explain-observers", reasons(all));
     }
 
