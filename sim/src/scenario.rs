@@ -345,9 +345,12 @@ pub fn create(world: &mut World, object: &Value) -> Result<(), String> {
 
 /// One line about the Rollout, for messages.
 pub fn state(world: &World) -> String {
-    let Some(facts) = Facts::of(world.judge.picture(), NAMESPACE, ROLLOUT) else {
-        return "no Rollout".to_owned();
-    };
+    Facts::of(world.judge.picture(), NAMESPACE, ROLLOUT)
+        .map_or_else(|| "no Rollout".to_owned(), |facts| state_of(&facts))
+}
+
+/// The same, of facts.
+pub(crate) fn state_of(facts: &Facts) -> String {
     let status = facts.status();
     let sizes: Vec<String> = facts
         .versions

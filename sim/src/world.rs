@@ -15,6 +15,7 @@ use tidegate_controller::request::{Failure, Request};
 use tidegate_controller::runs::Ask;
 
 use crate::actors::kubelet::Kubelet;
+use crate::actors::user::{Op, perform};
 use crate::actors::{self, Actor, Cx, kind_of, object_of};
 use crate::api::{Api, kinds};
 use crate::clock::{Agenda, EPOCH};
@@ -330,6 +331,21 @@ impl World {
     /// The API server as somebody sees it now. What is written is noticed when time goes on.
     pub fn api<'a>(&'a mut self, user: &'a str) -> Api<'a> {
         Api::new(&mut self.store, user, self.agenda.now())
+    }
+
+    /// Somebody does something at once, as a person with the plugin.
+    pub fn perform(&mut self, namespace: &str, rollout: &str, op: &Op) -> Result<(), store::Status> {
+        let now = self.agenda.now();
+        let mut rng = Rng::new(self.setup.seed).fork("people");
+        let mut cx = Cx {
+            api: Api::new(&mut self.store, "user", now),
+            dataplane: &mut self.dataplane,
+            rng: &mut rng,
+            now,
+        };
+        let done = perform(&mut cx, namespace, rollout, op);
+        self.notice();
+        done
     }
 
     /// The store.

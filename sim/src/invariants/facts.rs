@@ -27,7 +27,15 @@ pub(super) fn id_of(commit: &Commit) -> Id {
 pub(super) fn matters(commit: &Commit) -> bool {
     matches!(
         kind_of(commit),
-        "Rollout" | "ReplicaSet" | "Pod" | "Service" | "Ingress" | "AnalysisRun" | "Deployment" | "Job"
+        "Rollout"
+            | "ReplicaSet"
+            | "Pod"
+            | "Service"
+            | "Ingress"
+            | "AnalysisRun"
+            | "AnalysisTemplate"
+            | "Deployment"
+            | "Job"
     )
 }
 

@@ -83,7 +83,9 @@ impl Judge {
             after,
             ..
         } = scene;
-        for hash in before.shares.keys() {
+        // A Service that selects no version sends to all of them: that is no promise to any.
+        let selected = |hash: &str| before.selected.values().any(|selected| selected == hash);
+        for hash in before.shares.keys().filter(|hash| selected(hash)) {
             memory.last_traffic.insert(hash.clone(), commit.at);
         }
         if !after.stable().is_empty() {
