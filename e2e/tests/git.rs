@@ -1,4 +1,4 @@
-//! Git sync, driven by commits to a real forge (git-sync 4.10).
+//! Git sync, driven by commits to a real forge (G1 to G10).
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::metrics::SourceFault;
 use crate::rng::Rng;
 
-/// Where in a request the process dies (F1).
+/// Where in a request the process dies (fault 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum CrashAt {
@@ -36,13 +36,13 @@ pub enum RequestFault {
         /// How long nobody is there.
         down_ms: u32,
     },
-    /// The server answers with this code and does nothing (F7): 409 is `Conflict`, 429 comes with a `Retry-After` of 1 s.
+    /// The server answers with this code and does nothing (fault 7): 409 is `Conflict`, 429 comes with a `Retry-After` of 1 s.
     Refused(u16),
-    /// The server does it, and the answer is lost (F7).
+    /// The server does it, and the answer is lost (fault 7).
     TimeoutAfterEffect,
-    /// Somebody else writes the object just before (F6).
+    /// Somebody else writes the object just before (fault 6).
     Meddling,
-    /// It takes so many milliseconds (F8).
+    /// It takes so many milliseconds (fault 8).
     Slow(u32),
 }
 
@@ -64,7 +64,7 @@ pub struct Rates {
     pub slow: u32,
 }
 
-/// A change of the controller's wall clock (F9).
+/// A change of the controller's wall clock (fault 9).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClockJump {
@@ -74,7 +74,7 @@ pub struct ClockJump {
     pub by_ms: i64,
 }
 
-/// A second controller process for a while (F10).
+/// A second controller process for a while (fault 10).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecondLeader {
@@ -84,7 +84,7 @@ pub struct SecondLeader {
     pub for_ms: u64,
 }
 
-/// A watch that is closed and listed anew (F4).
+/// A watch that is closed and listed anew (fault 4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Relist {
@@ -94,7 +94,7 @@ pub struct Relist {
     pub at_ms: u64,
 }
 
-/// A time in which the metrics source has a fault (F14).
+/// A time in which the metrics source has a fault (fault 14).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceTrouble {
@@ -119,10 +119,10 @@ pub struct FaultPlan {
     /// Faults by chance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rates: Option<Rates>,
-    /// Between these, in milliseconds, an event takes to the controller (F3), by kind; `""` for kinds without an entry.
+    /// Between these, in milliseconds, an event takes to the controller (fault 3), by kind; `""` for kinds without an entry.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub watch_delays: BTreeMap<String, (u32, u32)>,
-    /// Events of a kind, by number, that are never seen because a later one of the same object comes first (F5).
+    /// Events of a kind, by number, that are never seen because a later one of the same object comes first (fault 5).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub hidden: BTreeMap<String, Vec<u32>>,
     /// Watches that are closed and listed anew.

@@ -1,4 +1,4 @@
-//! What must hold after every commit (S1 to S20 of the reliability notes), judged on what is stored, not on what the
+//! What must hold after every commit (S1 to S20 of `docs/invariants.md`), judged on what is stored, not on what the
 //! controller says.
 //!
 //! The rule of attribution: a commit of the controller is guilty only if what it breaks held before, and would be broken

@@ -23,7 +23,7 @@ pub struct Sample {
     pub value: f64,
 }
 
-/// What may be wrong with the source (fault class F14).
+/// What may be wrong with the source (fault 14).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum SourceFault {

@@ -31,7 +31,7 @@ use crate::store::{self, Commit, Store, WatchEvent};
 
 /// User name of the controller.
 pub const CONTROLLER: &str = "tidegate";
-/// User name of the other writer of fault class F6.
+/// User name of the other writer of fault 6.
 const MEDDLER: &str = "meddler";
 /// Label that it writes.
 const MEDDLED: &str = "sim.tidegate.io/meddled";
