@@ -229,6 +229,15 @@ mod tests {
         }
     }
 
+    /// Its last column says which invariant misses which guard.
+    #[test]
+    fn every_guard_is_on_the_page_of_invariants() {
+        let page = fs::read_to_string(process::workspace().join("docs/invariants.md")).unwrap();
+        for mutant in MUTANTS {
+            assert!(page.contains(mutant.guard), "{}", mutant.guard);
+        }
+    }
+
     #[test]
     fn rules_are_found_in_a_report() {
         assert_eq!(rules("a-b (seed 7):\n  S12 at 3 s: L4, SX\n  S12"), "L4, S12");
