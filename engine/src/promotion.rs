@@ -222,7 +222,7 @@ fn timed_pause(cx: &Context<'_>, status: &RolloutStatus) -> bool {
     }
 }
 
-/// The size of the Rollout changed since its versions were last sized (contract 3.1 "scaling event"): their annotations are
+/// The size of the Rollout changed since its versions were last sized (contract 3.1): their annotations are
 /// brought up to date, and only sizes move on this look.
 pub(crate) fn resized(cx: &Context<'_>, draft: &mut Draft) -> bool {
     let mut resized = false;
