@@ -337,7 +337,7 @@ impl<'a> BlueGreen<'_, 'a> {
             runs::clear(draft);
             return;
         }
-        if verdict.inconclusive() {
+        if verdict.inconclusive(&self.wanted_runs()) {
             status::pause(cx, &mut draft.status, PauseReason::InconclusiveAnalysisRun);
             return;
         }

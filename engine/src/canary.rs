@@ -584,7 +584,7 @@ impl<'a> Canary<'_, 'a> {
             runs::clear(draft);
             return;
         }
-        if verdict.inconclusive() {
+        if verdict.inconclusive(&self.wanted_runs()) {
             status::pause(cx, &mut draft.status, PauseReason::InconclusiveAnalysisRun);
             return;
         }

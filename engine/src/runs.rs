@@ -67,10 +67,20 @@ impl<'a> Verdict<'a> {
         })
     }
 
-    /// An analysis could not decide, and nobody has resumed since.
-    pub(crate) fn inconclusive(&self) -> bool {
-        self.all()
-            .any(|run| run.status.phase == AnalysisPhase::Inconclusive)
+    /// An analysis could not decide, and nobody has resumed since. What was ended because nothing waits for it any more has
+    /// nothing to say.
+    pub(crate) fn inconclusive(&self, wanted: &Wanted<'_>) -> bool {
+        let runs = [
+            (self.step, wanted.step.is_some()),
+            (self.background, wanted.background.is_some()),
+            (self.pre, wanted.pre.is_some()),
+            (self.post, wanted.post.is_some()),
+        ];
+        runs.into_iter()
+            .filter_map(|(run, waits)| Some((run?, waits)))
+            .any(|(run, waits)| {
+                run.status.phase == AnalysisPhase::Inconclusive && (waits || run.spec.terminate != Some(true))
+            })
     }
 
     /// A person has just resumed after an inconclusive run.
