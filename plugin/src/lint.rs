@@ -275,8 +275,11 @@ impl Object<'_> {
     }
 
     fn check_metrics(&self, metrics: &[Metric], args: &[Argument], findings: &mut Vec<Finding>) {
-        for problem in metrics::problems(metrics, args) {
-            let at: [PathPart; 2] = ["spec".into(), "metrics".into()];
+        let of_metrics = metrics::problems(metrics, args);
+        let of_args = metrics::arguments(args);
+        let of_metrics = of_metrics.into_iter().map(|problem| ("metrics", problem));
+        for (list, problem) in of_metrics.chain(of_args.into_iter().map(|problem| ("args", problem))) {
+            let at: [PathPart; 2] = ["spec".into(), list.into()];
             let parts = [&at[..], &problem.path].concat();
             self.find(
                 &parts,
