@@ -158,7 +158,7 @@ impl<'a> Canary<'_, 'a> {
             .max(0);
         let mut stable = size;
         if self.dynamic() {
-            let live = routing::observe(cx).at_most();
+            let live = cx.live.at_most();
             stable =
                 least(ceil_share(size, total - weight, total).max(ceil_share(size, total - live, total)));
             if self.aborting {
@@ -395,7 +395,7 @@ impl<'a> Canary<'_, 'a> {
         }
         let Some(delay) = cx.abort_delay() else { return };
         let stable_whole = cx.stable.is_some_and(|stable| stable.available >= cx.size);
-        if !stable_whole || routing::observe(cx).at_most() > 0 {
+        if !stable_whole || cx.live.at_most() > 0 {
             return;
         }
         match rs.scale_down_deadline() {
@@ -472,7 +472,7 @@ impl<'a> Canary<'_, 'a> {
     pub(crate) fn intended_weight(&self, stable_served: bool) -> Option<i32> {
         let cx = self.cx;
         let total = cx.total_weight();
-        let live = routing::observe(cx).at_most();
+        let live = cx.live.at_most();
         if cx.fully_promoted() || cx.stable.is_none() {
             // All to stable, once the stable Service selects the promoted version.
             let whole = cx
@@ -512,7 +512,7 @@ impl<'a> Canary<'_, 'a> {
     fn weight_back(&self) -> i32 {
         let cx = self.cx;
         let total = cx.total_weight();
-        let live = routing::observe(cx).at_most();
+        let live = cx.live.at_most();
         let stable = cx.stable.map_or(0, |rs| rs.available);
         if stable >= cx.size {
             return 0;
@@ -645,7 +645,7 @@ impl<'a> Canary<'_, 'a> {
         }
         let placed = !self.routed()
             || step.set_weight.is_none()
-            || routing::observe(self.cx) == tidegate_traffic::WeightState::Set(step.set_weight.unwrap_or(0));
+            || self.cx.live == tidegate_traffic::WeightState::Set(step.set_weight.unwrap_or(0));
         let done = self.at_wanted() && placed && routing::headers_placed(self);
         if !done && let Some(new) = self.cx.new {
             let (wanted, _) = self.wanted();
@@ -697,7 +697,7 @@ impl<'a> Canary<'_, 'a> {
         }
         let placed = !self.routed()
             || self.spec.steps.is_empty()
-            || routing::observe(cx) == tidegate_traffic::WeightState::Set(cx.total_weight());
+            || cx.live == tidegate_traffic::WeightState::Set(cx.total_weight());
         let whole =
             !self.routed() || saturated(new, cx.size) || self.spec.replica_progress_threshold.is_some();
         let steps = self.spec.steps.len();

@@ -8,20 +8,21 @@ use tidegate_traffic::{
 use crate::canary::{Canary, recorded_weight};
 use crate::context::{Context, Strategy};
 use crate::draft::{Draft, selected};
-use crate::observed::ReplicaSetView;
+use crate::observed::{Observed, ReplicaSetView};
 use crate::plan::{Change, Event};
 use crate::replicas::ceil_share;
 use crate::revision::new_revision;
 use crate::why::Reason;
 
-/// The canary's share as the live route objects give it, over all routers.
-pub(crate) fn observe(cx: &Context<'_>) -> WeightState {
-    let Some(routing) = cx.routing() else {
+/// The canary's share as the live route objects give it, over all routers. Once a look: [`Context::live`] keeps it.
+pub(crate) fn observe(seen: &Observed, strategy: Strategy<'_>) -> WeightState {
+    let Some(routing) = strategy.routing() else {
         return WeightState::Absent;
     };
+    let meta = &seen.rollout.metadata;
     let states: Vec<WeightState> = routers(routing)
         .iter()
-        .map(|r| r.observe(cx.name(), cx.uid(), &cx.seen.ingresses))
+        .map(|r| r.observe(&meta.name, &meta.uid, &seen.ingresses))
         .collect();
     match states.split_first() {
         None => WeightState::Absent,
@@ -34,8 +35,7 @@ pub(crate) fn observe(cx: &Context<'_>) -> WeightState {
 pub(crate) fn needed(canary: &Canary<'_, '_>, rs: &ReplicaSetView) -> i32 {
     let cx = canary.cx;
     let total = cx.total_weight();
-    let state = observe(cx);
-    let (least, most) = match state {
+    let (least, most) = match cx.live {
         WeightState::Absent => (0, 0),
         WeightState::Set(w) => (w, w),
         WeightState::Mixed(w) => (0, w),
@@ -61,18 +61,14 @@ pub(crate) fn needed(canary: &Canary<'_, '_>, rs: &ReplicaSetView) -> i32 {
 pub(crate) fn act(canary: &Canary<'_, '_>, stable_served: bool, draft: &mut Draft) {
     let cx = canary.cx;
     let Some(routing) = cx.routing() else { return };
-    let live = observe(cx);
     let Some(mut weight) = canary.intended_weight(stable_served) else {
         return;
     };
     let canary_service = cx.service(canary.spec.canary_service.as_deref());
     // More than before only once the canary Service selects this version: or others would get it (S1).
     let selects_new = canary_service.is_some_and(|s| selected(s) == cx.hash);
-    if weight > live.at_most() && !selects_new {
-        weight = live.at_most();
-        if live == WeightState::Absent && weight > 0 {
-            return;
-        }
+    if weight > cx.live.at_most() && !selects_new {
+        weight = cx.live.at_most();
     }
     let intent = intent(canary, routing, weight);
     for router in routers(routing) {
@@ -184,7 +180,7 @@ pub(crate) fn headers_placed(canary: &Canary<'_, '_>) -> bool {
     if canary.step().is_none_or(|s| s.set_header_route.is_none()) {
         return true;
     }
-    let intent = intent(canary, routing, observe(cx).at_most());
+    let intent = intent(canary, routing, cx.live.at_most());
     routers(routing).iter().all(|r| {
         r.render(&intent, &cx.seen.ingresses)
             .is_ok_and(|writes| writes.is_empty())
@@ -200,7 +196,7 @@ pub(crate) fn record(canary: &Canary<'_, '_>, draft: &mut Draft) {
         }
         return;
     }
-    let WeightState::Set(weight) = observe(cx) else {
+    let WeightState::Set(weight) = cx.live else {
         return;
     };
     let stable = cx.status().stable_rs.clone();

@@ -4,7 +4,6 @@ use crate::canary::Canary;
 use crate::context::{Context, after};
 use crate::draft::{Draft, selected};
 use crate::observed::{ReplicaSetView, ServiceView};
-use crate::routing;
 
 /// Whether any Service that the Rollout names selects this version.
 pub(crate) fn selects(cx: &Context<'_>, hash: &str) -> bool {
@@ -25,7 +24,7 @@ pub(crate) fn of_canary(canary: &Canary<'_, '_>, draft: &mut Draft) -> bool {
     if let Some(service) = canary_service {
         if canary.aborting {
             // Only once nothing goes there by weight: then the switch cannot be seen. One change, not a flutter.
-            if let Some(rs) = stable_rs.filter(|_| routing::observe(cx).at_most() == 0 && served) {
+            if let Some(rs) = stable_rs.filter(|_| cx.live.at_most() == 0 && served) {
                 target(cx, service, rs, true, draft);
             }
         } else if let Some(rs) = cx.new.filter(|rs| may_move(canary, service, rs, served, draft)) {
@@ -50,7 +49,7 @@ fn may_move(
     if from.is_empty() || from == to.hash || cx.routing().is_none() {
         return true;
     }
-    let live = routing::observe(cx).at_most();
+    let live = cx.live.at_most();
     if from == cx.stable_hash() {
         return live == 0 || live <= canary.intended_weight(served).unwrap_or(0);
     }
