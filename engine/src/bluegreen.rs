@@ -182,18 +182,16 @@ impl<'a> BlueGreen<'_, 'a> {
                 cx.size
             } else if cx.is_new(rs) && !self.aborting {
                 self.new_size()
+            } else if cx.is_new(rs) {
+                // An abort is one way, but what it keeps follows the size too.
+                rs.spec_replicas.min(cx.size)
             } else {
                 continue;
             };
             if !(cx.is_new(rs) && self.aborting) {
                 draft.annotate(rs, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
             }
-            // A version that came back from a larger preview shrinks here too; stable and active only grow or follow the size.
-            if rs.spec_replicas < wanted
-                || rs.spec_replicas > wanted && rs.desired_replicas() != Some(cx.size)
-            {
-                draft.scale(cx, rs, wanted);
-            }
+            draft.scale(cx, rs, wanted);
         }
     }
 
@@ -203,7 +201,7 @@ impl<'a> BlueGreen<'_, 'a> {
         let Some(service) = self.active else { return };
         if self.aborting {
             // Whatever became of the new version: the old one is whole, and takes the traffic back.
-            if let Some(stable) = cx.stable.filter(|rs| rs.available > 0) {
+            if let Some(stable) = cx.stable.filter(|rs| rs.available > 0 || cx.size == 0) {
                 services::target(cx, service, stable, true, draft);
             }
             return;

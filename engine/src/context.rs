@@ -205,6 +205,8 @@ impl<'a> Context<'a> {
         let seconds = match self.strategy {
             Strategy::BlueGreen(bg) => bg.scale_down_delay_seconds.unwrap_or(DEFAULT_SCALE_DOWN_DELAY),
             Strategy::Canary(c) if c.traffic_routing.is_none() => 0,
+            // As small as its share all along, it is not kept beyond it.
+            Strategy::Canary(c) if c.dynamic_stable_scale == Some(true) => 0,
             Strategy::Canary(c) => c.scale_down_delay_seconds.unwrap_or(DEFAULT_SCALE_DOWN_DELAY),
         };
         SignedDuration::from_secs(i64::from(seconds.max(0)))

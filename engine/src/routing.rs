@@ -40,36 +40,49 @@ pub(crate) fn needed(canary: &Canary<'_, '_>, rs: &ReplicaSetView) -> i32 {
         WeightState::Set(w) => (w, w),
         WeightState::Mixed(w) => (0, w),
     };
-    let by = |name: Option<&str>, weight: i32| match cx.service(name) {
-        Some(service) if selected(service) == rs.hash => ceil_share(cx.size, weight, total),
-        _ => 0,
+    let selects = |name: Option<&str>| {
+        cx.service(name)
+            .is_some_and(|service| selected(service) == rs.hash)
     };
-    // A progressing canary may be smaller than its share: setCanaryScale says so on purpose.
-    let wanted = cx.is_new(rs) && !canary.aborting;
-    let by_canary = if wanted {
-        0
-    } else {
-        by(canary.spec.canary_service.as_deref(), most)
-    };
-    // Where the stable Service has no pods at all, an Ingress may answer 503 whatever share its canary has.
-    let stable_service = canary.spec.stable_service.as_deref();
-    let by_stable = by(stable_service, total - least).max(by(stable_service, total).min(1));
-    by_stable.max(by_canary)
+    let share = |weight| ceil_share(cx.size, weight, total);
+    let mut needed = 0;
+    if selects(canary.spec.canary_service.as_deref()) {
+        // A canary is smaller than its share only where setCanaryScale says so.
+        let asked_for = canary.pods_asked_for().filter(|_| cx.is_new(rs));
+        needed = share(most).min(asked_for.unwrap_or(i32::MAX));
+        // Requests that a route matches go there whatever the weight. A promoted version has them from both Services.
+        if matched(cx) && rs.hash != cx.stable_hash() {
+            needed = needed.max(1);
+        }
+    }
+    if selects(canary.spec.stable_service.as_deref()) {
+        // Where the stable Service has no pods at all, an Ingress may answer 503 whatever share its canary has.
+        needed = needed.max(share(total - least)).max(share(total).min(1));
+    }
+    needed
+}
+
+/// Whether a live route leads to the canary by what a request carries.
+fn matched(cx: &Context<'_>) -> bool {
+    let routers = cx.routing().map(routers).unwrap_or_default();
+    routers
+        .iter()
+        .any(|r| r.matches(cx.name(), cx.uid(), &cx.seen.ingresses))
+}
+
+/// Whether there is always such a route, by annotations in the spec: no step ends it.
+pub(crate) fn always_matched(cx: &Context<'_>) -> bool {
+    let routers = cx.routing().map(routers).unwrap_or_default();
+    routers.iter().any(|r| r.always_matches())
 }
 
 /// Brings the route objects to the intended traffic.
 pub(crate) fn act(canary: &Canary<'_, '_>, stable_served: bool, draft: &mut Draft) {
     let cx = canary.cx;
     let Some(routing) = cx.routing() else { return };
-    let Some(mut weight) = canary.intended_weight(stable_served) else {
+    let Some(weight) = canary.intended_weight(stable_served) else {
         return;
     };
-    let canary_service = cx.service(canary.spec.canary_service.as_deref());
-    // More than before only once the canary Service selects this version: or others would get it (S1).
-    let selects_new = canary_service.is_some_and(|s| selected(s) == cx.hash);
-    if weight > cx.live.at_most() && !selects_new {
-        weight = cx.live.at_most();
-    }
     let intent = intent(canary, routing, weight);
     for router in routers(routing) {
         match router.render(&intent, &cx.seen.ingresses) {
@@ -145,7 +158,8 @@ fn headers(canary: &Canary<'_, '_>, routing: &RolloutTrafficRouting) -> Vec<Head
     let Some(index) = canary.index.filter(|_| !over && new_revision(cx) > 1) else {
         return Vec::new();
     };
-    if cx.new.is_none_or(|rs| rs.available == 0) {
+    // Before its last pod goes, not after it.
+    if cx.new.is_none_or(|rs| rs.available == 0) || canary.wanted().0 == 0 {
         return Vec::new();
     }
     let mut routes = Vec::new();

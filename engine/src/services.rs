@@ -1,9 +1,10 @@
 //! Which version a Service selects (contract 3.5).
 
 use crate::canary::Canary;
-use crate::context::{Context, after};
+use crate::context::{Context, Strategy, after};
 use crate::draft::{Draft, selected};
 use crate::observed::{ReplicaSetView, ServiceView};
+use crate::routing;
 
 /// Whether any Service that the Rollout names selects this version.
 pub(crate) fn selects(cx: &Context<'_>, hash: &str) -> bool {
@@ -22,38 +23,28 @@ pub(crate) fn of_canary(canary: &Canary<'_, '_>, draft: &mut Draft) -> bool {
         served = target(cx, service, rs, false, draft);
     }
     if let Some(service) = canary_service {
-        if canary.aborting {
+        // A match that no step can end must not lead to a canary that is meant to have no pods.
+        let emptied = !cx.fully_promoted() && routing::always_matched(cx) && canary.wanted().0 == 0;
+        if canary.aborting || emptied {
             // Only once nothing goes there by weight: then the switch cannot be seen. One change, not a flutter.
             if let Some(rs) = stable_rs.filter(|_| cx.live.at_most() == 0 && served) {
                 target(cx, service, rs, true, draft);
             }
-        } else if let Some(rs) = cx.new.filter(|rs| may_move(canary, service, rs, served, draft)) {
+        } else if let Some(rs) = cx.new.filter(|rs| may_move(cx, service, rs, draft)) {
             target(cx, service, rs, false, draft);
         }
     }
     served
 }
 
-/// The canary Service leaves an intermediate version only when no weight goes there any more, and the data plane knows. It
-/// leaves the stable version only when the new one is not given more than it is meant to have: after a promotion all
-/// weight is still there until the route is back at the stable Service (S2).
-fn may_move(
-    canary: &Canary<'_, '_>,
-    service: &ServiceView,
-    to: &ReplicaSetView,
-    served: bool,
-    draft: &mut Draft,
-) -> bool {
-    let cx = canary.cx;
+/// The canary Service leaves a version only when no weight goes there any more, and the data plane knows: or the next one gets
+/// at once what the last one had, with the pods that it happens to have (S2).
+fn may_move(cx: &Context<'_>, service: &ServiceView, to: &ReplicaSetView, draft: &mut Draft) -> bool {
     let from = selected(service);
     if from.is_empty() || from == to.hash || cx.routing().is_none() {
         return true;
     }
-    let live = cx.live.at_most();
-    if from == cx.stable_hash() {
-        return live == 0 || live <= canary.intended_weight(served).unwrap_or(0);
-    }
-    if live > 0 && !cx.fully_promoted() {
+    if cx.live.at_most() > 0 {
         return false;
     }
     let moved = cx
@@ -67,7 +58,8 @@ fn may_move(
 }
 
 /// Points a Service at a version when that version can serve: all of its pods when the Service is taken over for the first
-/// time, one otherwise, or any when traffic is being taken away.
+/// time, one otherwise, or any when traffic is being taken away. A Service that was never taken over sends requests to every
+/// version, so it is not left alone where nobody is meant to serve, or where there is another version to keep them from.
 pub(crate) fn target(
     cx: &Context<'_>,
     service: &ServiceView,
@@ -81,9 +73,15 @@ pub(crate) fn target(
     if selected(service) == rs.hash && service.managed_by.as_deref() == Some(cx.name()) {
         return true;
     }
-    let ready = match service.managed_by {
-        None => rs.spec_replicas > 0 && rs.available >= rs.spec_replicas,
-        Some(_) => rs.available > 0,
+    let nobody = cx.size == 0 && rs.spec_replicas == 0;
+    let promoted = rs.hash == cx.stable_hash();
+    let ready = match (&service.managed_by, cx.strategy) {
+        (None, _) if nobody && promoted => true,
+        (None, _) if promoted && !cx.is_new(rs) => rs.available > 0,
+        (None, _) => rs.spec_replicas > 0 && rs.available >= rs.spec_replicas,
+        // All that a switch waits for is so when there is nothing to wait for.
+        (Some(_), Strategy::BlueGreen(_)) if nobody => true,
+        (Some(_), _) => rs.available > 0,
     };
     if ready || unconditional {
         draft.switch(cx, service, &rs.hash);

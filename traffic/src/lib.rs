@@ -147,6 +147,10 @@ pub trait TrafficRouter {
     fn render(&self, intent: &TrafficIntent<'_>, live: &LiveObjects) -> Result<Vec<RouteWrite>, RouterError>;
     /// What the live objects say now.
     fn observe(&self, rollout: &str, uid: &str, live: &LiveObjects) -> WeightState;
+    /// Whether a live route leads requests to the canary by what they carry, such as a header, whatever its weight is.
+    fn matches(&self, rollout: &str, uid: &str, live: &LiveObjects) -> bool;
+    /// Whether the spec gives the canary such a route for good, beside those that steps set and take away.
+    fn always_matches(&self) -> bool;
 }
 
 /// The routers that a spec configures, in the fixed order in which they are driven (contract F48).

@@ -56,23 +56,19 @@ impl<'a> Nginx<'a> {
             .unwrap_or(DEFAULT_PREFIX)
     }
 
+    /// Annotations of the canary Ingress that lead requests there by what they carry.
+    fn matching_keys(self) -> [String; 2] {
+        let prefix = self.prefix();
+        ["canary-by-header", "canary-by-cookie"].map(|k| format!("{prefix}/{k}"))
+    }
+
     fn annotations(self, stable: &Value, intent: &TrafficIntent<'_>) -> BTreeMap<String, String> {
         let prefix = self.prefix();
         let mut out = BTreeMap::new();
         if let Some(class) = annotation(stable, CLASS_ANNOTATION) {
             out.insert(CLASS_ANNOTATION.to_owned(), class.to_owned());
         }
-        for (key, value) in &self.spec.additional_ingress_annotations {
-            let key = if key.starts_with(prefix) {
-                key.clone()
-            } else {
-                format!("{prefix}/{key}")
-            };
-            out.insert(key, value.clone());
-        }
-        for (key, value) in &self.spec.canary_ingress_annotations {
-            out.insert(key.clone(), value.clone());
-        }
+        out.extend(self.given_annotations());
         // Validation lets one header route through; the annotations know no more.
         if let Some(route) = intent.headers.first() {
             let (name, value) = match &route.value {
@@ -88,6 +84,25 @@ impl<'a> Nginx<'a> {
             out.insert(format!("{prefix}/canary-weight-total"), total.to_string());
         }
         out
+    }
+
+    /// Annotations that the spec gives the canary Ingress.
+    fn given_annotations(self) -> BTreeMap<String, String> {
+        let prefix = self.prefix();
+        let additional = self
+            .spec
+            .additional_ingress_annotations
+            .iter()
+            .map(|(key, value)| {
+                let key = if key.starts_with(prefix) {
+                    key.clone()
+                } else {
+                    format!("{prefix}/{key}")
+                };
+                (key, value.clone())
+            });
+        let verbatim = self.spec.canary_ingress_annotations.clone();
+        additional.chain(verbatim).collect()
     }
 
     /// Annotation keys that this router may have set and takes away when they are not wanted any more: a header route that
@@ -205,6 +220,19 @@ impl TrafficRouter for Nginx<'_> {
                 Some(most) => WeightState::Mixed(*most),
             },
         }
+    }
+
+    fn matches(&self, rollout: &str, uid: &str, live: &LiveObjects) -> bool {
+        let keys = self.matching_keys();
+        self.stable_ingresses()
+            .filter_map(|ingress| live.get(&canary_name(rollout, ingress)))
+            .filter(|canary| controlled_by(canary, uid))
+            .any(|canary| keys.iter().any(|key| annotation(canary, key).is_some()))
+    }
+
+    fn always_matches(&self) -> bool {
+        let given = self.given_annotations();
+        self.matching_keys().iter().any(|key| given.contains_key(key))
     }
 }
 

@@ -2,8 +2,9 @@
 
 use tidegate_analysis::args;
 use tidegate_crds::{
-    AnalysisRunArgument, CanaryStep, CanaryStrategy, HeaderRoutingMatch, IntOrString, Rollout, RolloutPause,
-    RolloutTrafficRouting, SetHeaderRoute, SetMirrorRoute, StringMatch,
+    AnalysisRunArgument, CanaryStep, CanaryStrategy, HeaderRoutingMatch, IntOrString,
+    ReplicaProgressThresholdType, Rollout, RolloutPause, RolloutTrafficRouting, SetHeaderRoute,
+    SetMirrorRoute, StringMatch,
 };
 
 use super::{FieldPath, Found, Json, Violation, spec};
@@ -21,6 +22,7 @@ pub(super) fn check(rollout: &Rollout, canary: &CanaryStrategy, found: &mut Foun
     surge(canary, &path, found);
     services(canary, &path, found);
     routing(canary, &path, found);
+    progress_threshold(canary, &path, found);
     for (index, step) in canary.steps.iter().enumerate() {
         if found.is_full() {
             return;
@@ -107,6 +109,23 @@ fn services(canary: &CanaryStrategy, path: &FieldPath, found: &mut Found) {
                 );
             }
         }
+    }
+}
+
+/// What it does not know would count as something that nobody meant.
+fn progress_threshold(canary: &CanaryStrategy, path: &FieldPath, found: &mut Found) {
+    use ReplicaProgressThresholdType::{Percent, Pods};
+
+    let threshold = canary.replica_progress_threshold.as_ref();
+    if let Some(threshold) = threshold.filter(|t| !matches!(t.type_, Percent | Pods)) {
+        found.add(
+            Violation::unsupported(
+                path.child("replicaProgressThreshold.type"),
+                threshold.type_.as_str(),
+                "supported values: \"Percent\", \"Pods\"",
+            )
+            .fix("set type to Percent or Pods"),
+        );
     }
 }
 

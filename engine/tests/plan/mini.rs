@@ -56,6 +56,10 @@ fn service(name: &str, hash: &str) -> ServiceView {
 pub(crate) struct Mini {
     pub(crate) seen: Observed,
     pub(crate) now: Timestamp,
+    /// Most available pods of ReplicaSets, by their place; as many as they want where none is given.
+    pub(crate) serving: std::collections::BTreeMap<usize, i32>,
+    /// Pods of a ReplicaSet that become available between two looks.
+    pub(crate) ready_at_once: i32,
     version: u64,
 }
 
@@ -87,6 +91,8 @@ impl Mini {
         Self {
             seen,
             now: now(),
+            serving: std::collections::BTreeMap::new(),
+            ready_at_once: i32::MAX,
             version: 10,
         }
     }
@@ -106,13 +112,31 @@ impl Mini {
 
     /// One look: plan, do all of it, and let pods become available.
     pub(crate) fn look(&mut self) -> Plan {
+        self.look_and(|_, _, _| {})
+    }
+
+    /// One look, with something to say after each of its actions: the change, what was before, what is now.
+    pub(crate) fn look_and(&mut self, mut after: impl FnMut(&Change, &Observed, &Self)) -> Plan {
         let plan = plan(&self.seen, self.now, &Settings::default());
         for action in &plan.actions {
             self.version += 1;
+            let before = self.seen.clone();
             self.apply(&action.change);
+            after(&action.change, &before, self);
         }
         self.seen.rollout.status = plan.status.clone();
+        self.let_pods_come();
         plan
+    }
+
+    /// Pods become available, or are lost, as [`Mini::serving`] has it.
+    pub(crate) fn let_pods_come(&mut self) {
+        for (i, rs) in self.seen.replica_sets.iter_mut().enumerate() {
+            let most = self.serving.get(&i).copied().unwrap_or(i32::MAX);
+            let next = rs.available.saturating_add(self.ready_at_once);
+            rs.available = rs.spec_replicas.min(most).min(next);
+            rs.ready = rs.available;
+        }
     }
 
     pub(crate) fn settle(&mut self) -> Vec<String> {
@@ -157,8 +181,6 @@ impl Mini {
                     digest: template_digest(&body["spec"]["template"], None),
                     spec_replicas: replicas,
                     replicas,
-                    ready: replicas,
-                    available: replicas,
                     ..ReplicaSetView::default()
                 });
             }
@@ -176,8 +198,10 @@ impl Mini {
                     .unwrap();
                 if let Some(scale) = scale {
                     assert_eq!(rs.spec_replicas, scale.from);
-                    (rs.spec_replicas, rs.replicas, rs.ready, rs.available) =
-                        (scale.to, scale.to, scale.to, scale.to);
+                    (rs.spec_replicas, rs.replicas) = (scale.to, scale.to);
+                    // Those that are not available go first.
+                    rs.available = rs.available.min(scale.to);
+                    rs.ready = rs.available;
                 }
                 for (key, value) in annotations {
                     match value {
@@ -266,6 +290,12 @@ impl Mini {
             .iter()
             .position(|rs| Some(&rs.hash) == *hash);
         index.map_or("-".to_owned(), |i| format!("v{}", i + 1))
+    }
+
+    pub(crate) fn scale(&mut self, replicas: i32) {
+        self.seen.rollout.spec.replicas = Some(replicas);
+        let generation = self.seen.rollout.metadata.generation.unwrap_or(0) + 1;
+        self.seen.rollout.metadata.generation = Some(generation);
     }
 
     pub(crate) fn promote(&mut self) {
