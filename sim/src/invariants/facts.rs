@@ -142,6 +142,8 @@ pub struct Facts {
     pub weight: i64,
     /// What weights add up to.
     pub total: i64,
+    /// A route leads requests with some header to the canary, whatever the weight.
+    pub matched: bool,
 }
 
 impl Facts {
@@ -177,6 +179,7 @@ impl Facts {
                 .as_i64()
                 .filter(|t| *t > 0)
                 .unwrap_or(100),
+            matched: false,
             rollout,
         };
         facts.compose(picture);
@@ -203,8 +206,11 @@ impl Facts {
                 let share = self.weight as f64 / self.total as f64;
                 self.send(picture, stable_service, 1.0 - least as f64 / self.total as f64);
                 self.select(picture, stable_service);
+                self.matched = routes.iter().any(|name| self.matches(picture, name));
                 if share > 0.0 {
                     self.send(picture, canary_service, share);
+                }
+                if share > 0.0 || self.matched {
                     self.select(picture, canary_service);
                 }
             }
@@ -242,6 +248,18 @@ impl Facts {
             return 0;
         }
         get("canary-weight").and_then(|w| w.parse().ok()).unwrap_or(0)
+    }
+
+    fn matches(&self, picture: &Picture, ingress: &str) -> bool {
+        let name = format!("{}-{ingress}-canary", self.name);
+        picture
+            .get("Ingress", &self.namespace, &name)
+            .is_some_and(|canary| {
+                let annotations = &canary["metadata"]["annotations"];
+                ["header", "cookie"]
+                    .iter()
+                    .any(|by| annotations[format!("nginx.ingress.kubernetes.io/canary-by-{by}")].is_string())
+            })
     }
 
     fn send(&mut self, picture: &Picture, service: &str, share: f64) {
@@ -299,6 +317,15 @@ impl Facts {
     /// Index of the current step.
     pub fn step(&self) -> Option<i64> {
         self.status()["currentStepIndex"].as_i64()
+    }
+
+    /// Whether a `setCanaryScale` says how large the canary is, whatever its weight.
+    pub fn has_own_scale(&self) -> bool {
+        let index = self.step().and_then(|i| usize::try_from(i).ok()).unwrap_or(0);
+        let running = index < self.steps().len() && !self.aborted();
+        let mut so_far = self.steps().iter().take(index + 1).rev();
+        let last = so_far.find(|step| step["setCanaryScale"].is_object());
+        running && last.is_some_and(|step| step["setCanaryScale"]["matchTrafficWeight"] != true)
     }
 
     /// The largest weight that the steps finished so far allow.

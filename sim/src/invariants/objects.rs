@@ -220,6 +220,15 @@ impl Judge {
             for (_, version) in others.iter().filter(|(_, v)| v.wanted > 0) {
                 left.push(format!("{} still wants {} pods", version.name, version.wanted));
             }
+            let stable = facts.versions.get(facts.stable());
+            if facts.status()["phase"] == "Healthy"
+                && let Some(stable) = stable.filter(|v| v.wanted != facts.replicas)
+            {
+                left.push(format!(
+                    "{} wants {} pods, the Rollout {}",
+                    stable.name, stable.wanted, facts.replicas
+                ));
+            }
             if others.len() as i64 > limit {
                 left.push(format!("{} old ReplicaSets, {limit} may be kept", others.len()));
             }

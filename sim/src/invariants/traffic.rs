@@ -128,14 +128,6 @@ impl Judge {
         if scene.after.strategy == Strategy::Canary {
             return;
         }
-        let own_scale = scene
-            .after
-            .steps()
-            .iter()
-            .any(|step| step["setCanaryScale"].is_object());
-        if own_scale && hash == scene.after.current() {
-            return;
-        }
         self.active("S2");
         let routed = scene.routed.get(&hash).copied().unwrap_or(0.0);
         self.convict("S2", scene, |facts| {
@@ -143,6 +135,9 @@ impl Judge {
             let Some(version) = facts.versions.get(&hash) else {
                 return failing;
             };
+            if facts.has_own_scale() && hash == facts.current() {
+                return failing;
+            }
             let share = facts.shares.get(&hash).copied().unwrap_or(0.0).max(routed);
             let mut needed = (facts.replicas as f64 * share - 1e-9).ceil() as i64;
             let dynamic = facts.rollout["spec"]["strategy"]["canary"]["dynamicStableScale"] == true;

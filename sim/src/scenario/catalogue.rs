@@ -5,6 +5,8 @@
     reason = "a json! literal reads best as a value"
 )]
 
+mod traffic;
+
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -153,6 +155,7 @@ pub fn all() -> Vec<Scenario> {
     blue_greens(&mut all);
     analyses(&mut all);
     others(&mut all);
+    traffic::scenarios(&mut all);
     all
 }
 
