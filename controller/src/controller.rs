@@ -19,7 +19,7 @@ use tidegate_analysis::Reading;
 use tidegate_crds::AnalysisTemplateSpec;
 use tidegate_crds::labels::POD_TEMPLATE_HASH_LABEL;
 use tidegate_engine::observed::{Identity, PodView};
-use tidegate_engine::{Observed, Plan, Settings, Urgency};
+use tidegate_engine::{Observed, Plan, Progress, Settings, Urgency};
 use tidegate_gitsync::remote::Remote;
 
 use crate::cache::{Cache, Look};
@@ -222,6 +222,8 @@ pub struct Controller {
     delivered: bool,
     /// Since when the counters in the status of a Rollout differ from what is observed.
     counters_since: BTreeMap<ObjectKey, Timestamp>,
+    /// How far each update has come that has a deadline.
+    progress: BTreeMap<ObjectKey, Progress>,
     /// Hashes of the version of each Rollout, for as long as neither its spec nor its workload changes.
     identities: BTreeMap<ObjectKey, (Generations, Arc<Identity>)>,
     /// What is remembered of analysis runs between two looks.
@@ -244,6 +246,7 @@ impl Controller {
             deliveries,
             delivered: false,
             counters_since: BTreeMap::new(),
+            progress: BTreeMap::new(),
             identities: BTreeMap::new(),
             memory: BTreeMap::new(),
             hold_until: None,
@@ -606,6 +609,7 @@ impl Controller {
         };
         let Some(mut observed) = self.cache.observe(key) else {
             self.counters_since.remove(key);
+            self.progress.remove(key);
             self.identities.remove(key);
             return Stage::Over(Outcome::Done);
         };
@@ -614,6 +618,7 @@ impl Controller {
             // What it owns goes by garbage collection (contract 2.1).
             return Stage::Over(Outcome::Done);
         }
+        observed.progress = self.progress.get(key).cloned();
         observed.pods.clone_from(&reading.pods);
         let settings = &self.options.settings;
         // A bug met by one Rollout must not stop the others.
@@ -639,6 +644,10 @@ impl Controller {
             }
             return Stage::Reading(reading);
         }
+        match &plan.progress {
+            Some(progress) => self.progress.insert(key.clone(), progress.clone()),
+            None => self.progress.remove(key),
+        };
         let resync = now.saturating_add(self.options.resync).unwrap_or(Timestamp::MAX);
         *wake = Some(plan.wake.map_or(resync, |wake| wake.min(resync)));
         let status = self.status_to_write(key, &plan, &observed, wake, now);

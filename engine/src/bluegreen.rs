@@ -8,7 +8,7 @@ use crate::draft::{Draft, selected};
 use crate::observed::{ReplicaSetView, ServiceView};
 use crate::runs::{self, Verdict};
 use crate::why::Reason;
-use crate::{promotion, revision, services, status};
+use crate::{metadata, promotion, revision, services, status};
 
 /// A blue-green update at one look.
 struct BlueGreen<'c, 'a> {
@@ -26,6 +26,10 @@ pub(crate) fn plan(cx: &Context<'_>, spec: &BlueGreenStrategy, draft: &mut Draft
     revision::number(cx, draft);
     if promotion::changed(cx) {
         begin(cx, spec, draft);
+        return;
+    }
+    if promotion::overruled(cx) {
+        promotion::unblock(cx, draft);
         return;
     }
     let verdict = runs::judge(cx);
@@ -73,16 +77,10 @@ impl<'a> BlueGreen<'_, 'a> {
     /// Pods that the new version shall have: the preview's number until it is about to be switched to (contract F51).
     fn new_size(&self) -> i32 {
         let cx = self.cx;
-        let checkpoint = cx
-            .status()
-            .blue_green
-            .as_ref()
-            .and_then(|b| b.scale_up_preview_check_point)
-            == Some(true);
         let whole = cx.new.is_some_and(|rs| self.is_active(rs))
             || self.fast
             || cx.stable.is_none()
-            || checkpoint && cx.status().pause_conditions.is_empty();
+            || self.checked() && cx.status().pause_conditions.is_empty();
         match self.spec.preview_replica_count {
             Some(preview) if !whole => preview.max(0),
             _ => cx.size,
@@ -105,13 +103,25 @@ impl<'a> BlueGreen<'_, 'a> {
     }
 
     fn auto_promotion(&self) -> Option<SignedDuration> {
-        let seconds = self.spec.auto_promotion_seconds.filter(|s| *s > 0)?;
+        // Who switched automatic promotion off has the last word, whatever time there is (contract F52).
+        let seconds = self
+            .spec
+            .auto_promotion_seconds
+            .filter(|s| *s > 0 && self.spec.auto_promotion_enabled != Some(false))?;
         Some(SignedDuration::from_secs(i64::from(seconds)))
+    }
+
+    /// The new version went through all gates at the preview's size.
+    fn checked(&self) -> bool {
+        let bg = self.cx.status().blue_green.as_ref();
+        bg.and_then(|b| b.scale_up_preview_check_point) == Some(true)
     }
 
     /// There is no pause, or it was begun and has been taken away.
     fn pause_over(&self) -> bool {
-        !self.pauses() || self.cx.controller_pause() && !self.cx.has_pause(&PauseReason::BlueGreenPause)
+        !self.pauses()
+            || self.checked()
+            || self.cx.controller_pause() && !self.cx.has_pause(&PauseReason::BlueGreenPause)
     }
 
     fn act(&self, verdict: &Verdict<'_>, draft: &mut Draft) {
@@ -130,17 +140,17 @@ impl<'a> BlueGreen<'_, 'a> {
             // Before its pods are ready: a preview is there to be looked at (contract F50).
             services::target(cx, preview, new, true, draft);
         }
-        crate::metadata::act(cx, draft);
-        crate::restart::act(cx, draft);
+        metadata::act(cx, self.promotable(verdict).is_some(), draft);
+        let counted = crate::restart::act(cx, draft);
         let halted = cx.halted() && !self.aborting;
-        if promotion::resized(cx, draft) || !halted {
-            self.scale_up(draft);
+        if counted && promotion::resized(cx, draft) || !halted {
+            self.scale_live(counted, draft);
         }
         if !repaired && !halted {
             self.switch(verdict, draft);
         }
         runs::act(cx, verdict, &self.wanted_runs(), draft);
-        if !halted {
+        if !halted && counted {
             self.scale_down(draft);
         }
         revision::forget(cx, draft);
@@ -174,7 +184,8 @@ impl<'a> BlueGreen<'_, 'a> {
         true
     }
 
-    fn scale_up(&self, draft: &mut Draft) {
+    /// Sizes of the versions that users see or may see. Without `counted` none becomes smaller.
+    fn scale_live(&self, counted: bool, draft: &mut Draft) {
         let cx = self.cx;
         for rs in cx.owned() {
             let stable = cx.stable.is_some_and(|s| s.name == rs.name);
@@ -188,10 +199,14 @@ impl<'a> BlueGreen<'_, 'a> {
             } else {
                 continue;
             };
-            if !(cx.is_new(rs) && self.aborting) {
+            if !(cx.is_new(rs) && (self.aborting || !stable && revision::kept(cx, rs))) {
                 draft.annotate(rs, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
             }
-            draft.scale(cx, rs, wanted);
+            // A preview that was larger, before an abort or a promotion of it, shrinks once nobody is sent there any more.
+            let preview = !stable && !self.is_active(rs);
+            if rs.spec_replicas < wanted || counted && (!preview || draft.settled(cx)) {
+                draft.scale(cx, rs, wanted);
+            }
         }
     }
 
@@ -275,12 +290,11 @@ impl<'a> BlueGreen<'_, 'a> {
             let over = cx
                 .scale_down_revision_limit()
                 .is_some_and(|limit| position >= limit);
-            let delay = if over {
-                SignedDuration::ZERO
+            if over {
+                self.lower(rs, cx.scale_down_delay(), draft);
             } else {
-                cx.scale_down_delay()
-            };
-            self.lower_delayed(rs, delay, draft);
+                self.lower_delayed(rs, cx.scale_down_delay(), draft);
+            }
         }
     }
 
@@ -304,7 +318,15 @@ impl<'a> BlueGreen<'_, 'a> {
                 due
             }
         };
-        if due && draft.settled(cx) {
+        if due {
+            self.lower(rs, delay, draft);
+        }
+    }
+
+    /// Takes the pods of a version at once, unless requests may still come to it.
+    fn lower(&self, rs: &ReplicaSetView, delay: SignedDuration, draft: &mut Draft) {
+        let cx = self.cx;
+        if draft.drained(cx, rs, delay) {
             draft.annotate(rs, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
             draft.scale(cx, rs, 0);
         }
@@ -322,7 +344,7 @@ impl<'a> BlueGreen<'_, 'a> {
         }
         bg.preview_selector = hash(cx.service(self.spec.preview_service.as_deref()));
         runs::record(cx, verdict, draft);
-        if let Some(reason) = self.promotable(verdict) {
+        if let Some(reason) = self.promotable(verdict).filter(|_| metadata::ready(cx)) {
             promotion::promote(cx, draft, &reason, None);
             return;
         }
@@ -330,9 +352,12 @@ impl<'a> BlueGreen<'_, 'a> {
             promotion::abort(cx, draft, None);
             return;
         }
+        if self.fast {
+            promotion::unblock(cx, draft);
+            return;
+        }
         if promotion::retried(cx) {
-            draft.status.aborted_at = None;
-            runs::clear(draft);
+            promotion::retry(draft, None);
             return;
         }
         if verdict.inconclusive(&self.wanted_runs()) {
@@ -347,11 +372,6 @@ impl<'a> BlueGreen<'_, 'a> {
             // What was resumed is the analysis; the pause before the switch is still to come.
             draft.status.controller_pause = None;
         }
-        if self.fast {
-            draft.status.pause_conditions.clear();
-            draft.status.controller_pause = None;
-            return;
-        }
         self.pause(verdict, draft);
     }
 
@@ -359,6 +379,10 @@ impl<'a> BlueGreen<'_, 'a> {
         let cx = self.cx;
         let active = cx.new.is_some_and(|rs| self.is_active(rs));
         let analysed = self.spec.pre_promotion_analysis.is_none() || verdict.pre_successful();
+        if active && draft.status.pause_conditions.is_empty() {
+            // What was paused for has happened: clients take this for a Rollout that waits to go on.
+            draft.status.controller_pause = None;
+        }
         if active || cx.spec_paused() || !self.new_ready() || !analysed {
             return;
         }
@@ -402,11 +426,17 @@ impl<'a> BlueGreen<'_, 'a> {
         if !self.is_active(new) || self.aborting {
             return None;
         }
-        if cx.status().promote_full == Some(true) {
+        if promotion::full(cx) {
             return Some("Full promotion requested".to_owned());
         }
         if revision::fast_rollback(cx) {
-            return Some("Fast rollback".to_owned());
+            let within = revision::within_window(cx, new);
+            let how = if within {
+                "Rollback within window"
+            } else {
+                "Fast rollback"
+            };
+            return Some(how.to_owned());
         }
         let analysed = self.spec.post_promotion_analysis.is_none() || verdict.post_successful();
         analysed.then(|| "Completed blue-green update".to_owned())

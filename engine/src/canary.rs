@@ -9,7 +9,7 @@ use crate::context::{Context, after};
 use crate::draft::{Draft, selected};
 use crate::runs::{self, Verdict};
 use crate::why::Reason;
-use crate::{promotion, revision, routing, services, status};
+use crate::{metadata, promotion, revision, routing, services, status};
 
 /// A canary at one look: the spec, and where in its steps the Rollout is.
 pub(crate) struct Canary<'c, 'a> {
@@ -30,14 +30,19 @@ pub(crate) fn plan(cx: &Context<'_>, spec: &CanaryStrategy, draft: &mut Draft) {
         begin(cx, spec, draft);
         return;
     }
+    if promotion::overruled(cx) {
+        promotion::unblock(cx, draft);
+        return;
+    }
     let verdict = runs::judge(cx);
     let status = cx.status();
+    let aborting = promotion::aborting(cx, &verdict, draft);
     let canary = Canary {
         cx,
         spec,
         index: position(spec, status.current_step_index),
-        aborting: promotion::aborting(cx, &verdict, draft),
-        full: status.promote_full == Some(true),
+        aborting,
+        full: !aborting && promotion::full(cx),
     };
     canary.act(&verdict, draft);
     canary.advance(&verdict, draft);
@@ -122,9 +127,9 @@ impl<'a> Canary<'_, 'a> {
             revision::create(cx, draft, size);
             draft.tell_scaling(revision::created_at_size(cx, size));
         }
-        crate::metadata::act(cx, draft);
-        crate::restart::act(cx, draft);
-        if promotion::resized(cx, draft) {
+        metadata::act(cx, self.promotable().is_some(), draft);
+        let counted = crate::restart::act(cx, draft);
+        if counted && promotion::resized(cx, draft) {
             // The size of the Rollout changed: sizes first, all else on the next look (contract 3.1).
             self.scale(draft);
             return;
@@ -150,7 +155,7 @@ impl<'a> Canary<'_, 'a> {
         }
         runs::act(self.cx, verdict, &self.wanted_runs(), draft);
         // A pause holds the update, not the size of the Rollout.
-        if !cx.halted() || self.aborting || self.oversized() {
+        if counted && (!cx.halted() || self.aborting || self.oversized()) {
             self.scale_down(draft);
         }
         revision::forget(cx, draft);
@@ -188,15 +193,13 @@ impl<'a> Canary<'_, 'a> {
         let end_index = (end > 0).then_some(end);
         routing::record(self, draft);
         runs::record(cx, verdict, draft);
-        let in_window = cx
-            .new
-            .is_some_and(|new| new.available > 0 && !cx.fully_promoted() && revision::within_window(cx, new));
-        if self.full || in_window && !self.aborting {
-            draft.status.pause_conditions.clear();
-            draft.status.controller_pause = None;
+        let in_window = !cx.fully_promoted() && cx.new.is_some_and(|new| revision::within_window(cx, new));
+        let skips = self.full || in_window && !self.aborting;
+        if skips {
+            promotion::unblock(cx, draft);
             draft.status.current_step_index = end_index;
         }
-        if let Some(reason) = self.promotable() {
+        if let Some(reason) = self.promotable().filter(|_| metadata::ready(cx)) {
             promotion::promote(cx, draft, &reason, end_index);
             return;
         }
@@ -212,10 +215,11 @@ impl<'a> Canary<'_, 'a> {
             );
             return;
         }
+        if skips {
+            return;
+        }
         if promotion::retried(cx) {
-            draft.status.current_step_index = end_index.map(|_| 0);
-            draft.status.aborted_at = None;
-            runs::clear(draft);
+            promotion::retry(draft, end_index.map(|_| 0));
             return;
         }
         if verdict.inconclusive(&self.wanted_runs()) {
@@ -229,7 +233,7 @@ impl<'a> Canary<'_, 'a> {
         if verdict.measures_again() && self.step().is_none_or(|step| step.pause.is_none()) {
             draft.status.controller_pause = None;
         }
-        if self.full || in_window || cx.spec_paused() || cx.fully_promoted() {
+        if cx.spec_paused() || cx.fully_promoted() {
             return;
         }
         let Some(index) = self.index.filter(|i| *i < self.spec.steps.len()) else {

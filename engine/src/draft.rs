@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tidegate_crds::{RolloutStatus, labels};
 
 use crate::context::{Annotated, Context, after};
 use crate::observed::{ReplicaSetView, ServiceView};
 use crate::plan::{Action, Change, Event, Plan, Scale, Urgency};
+use crate::progress::Progress;
 use crate::why::Reason;
 
 /// Collects what shall be done. Nothing here decides either: it keeps one write for each object, words the events and
@@ -20,6 +21,8 @@ pub(crate) struct Draft {
     wake: Option<Timestamp>,
     needs_pods: Vec<String>,
     pub(crate) why: Vec<Reason>,
+    /// What the next look shall know of how far the update has come.
+    pub(crate) progress: Option<Progress>,
     /// resourceVersion of the Rollout: makes an event different from an earlier one with the same words.
     version: String,
 }
@@ -33,6 +36,7 @@ impl Draft {
             wake: None,
             needs_pods: Vec::new(),
             why: Vec::new(),
+            progress: None,
             version,
         }
     }
@@ -168,7 +172,35 @@ impl Draft {
         }
     }
 
-    pub(crate) fn deadline(&mut self, cx: &Context<'_>, rs: &ReplicaSetView, delay: jiff::SignedDuration) {
+    /// Whether no request can come to a version any more. It may have lost its traffic long before routing last changed: the deadline
+    /// of one that waits for `delay` tells when.
+    pub(crate) fn drained(&mut self, cx: &Context<'_>, rs: &ReplicaSetView, delay: SignedDuration) -> bool {
+        let lost = rs
+            .scale_down_deadline()
+            .and_then(|deadline| deadline.checked_sub(delay).ok());
+        // Deadlines are cut to whole seconds.
+        let reach = cx
+            .settings
+            .propagation
+            .saturating_add(SignedDuration::from_secs(1));
+        let by_deadline = lost.map(|lost| after(lost, reach));
+        let Some(until) = cx
+            .unsettled_until()
+            .map(|all| by_deadline.map_or(all, |own| own.min(all)))
+        else {
+            return true;
+        };
+        let drained = self.due(cx, until);
+        if !drained {
+            self.because(Reason::Draining {
+                replica_set: rs.name.clone(),
+                until,
+            });
+        }
+        drained
+    }
+
+    pub(crate) fn deadline(&mut self, cx: &Context<'_>, rs: &ReplicaSetView, delay: SignedDuration) {
         let deadline = tidegate_crds::Time::from(after(cx.now, delay));
         self.annotate(
             rs,
@@ -188,6 +220,7 @@ impl Draft {
             wake: self.wake,
             needs_pods: self.needs_pods,
             why: self.why,
+            progress: self.progress,
         }
     }
 

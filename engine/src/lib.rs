@@ -7,9 +7,11 @@ mod bluegreen;
 mod canary;
 mod context;
 mod draft;
+mod duration;
 mod metadata;
 pub mod observed;
 pub mod plan;
+mod progress;
 mod promotion;
 mod replicas;
 mod restart;
@@ -28,6 +30,7 @@ use tidegate_crds::Rollout;
 
 pub use observed::{Observed, Settings};
 pub use plan::{Action, Change, Event, Plan, Scale, Urgency};
+pub use progress::Progress;
 
 use crate::context::{Context, Strategy};
 use crate::draft::Draft;
@@ -82,7 +85,7 @@ pub fn plan(seen: &Observed, now: Timestamp, settings: &Settings) -> Plan {
     }
     routing::clean_up(&cx, &mut draft);
     status::complete(&cx, &mut draft);
-    promotion::time_keeping(&cx, &mut draft);
+    duration::keep(&cx, &mut draft);
     let urgency = status::urgency(&rollout.status, &draft.status);
     draft.finish(urgency)
 }

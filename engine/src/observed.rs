@@ -9,6 +9,8 @@ use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::template::{self, Digest};
 use tidegate_crds::{AnalysisRun, AnalysisTemplateSpec, Rollout};
 
+use crate::progress::Progress;
+
 /// What the controller saw of one Rollout and of everything around it.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
@@ -35,6 +37,8 @@ pub struct Observed {
     /// When the watcher of a route object (`"Service/web"`, `"Ingress/web"`) last saw its routing change. A process that
     /// has just started puts its start here, so that the propagation time is kept, never shortened, by a restart.
     pub routed_since: BTreeMap<String, Timestamp>,
+    /// [`Plan::progress`](crate::Plan::progress) of the last look that this process made a plan at.
+    pub progress: Option<Progress>,
 }
 
 /// What names a version: computed once for a generation of the Rollout (and of its workload).

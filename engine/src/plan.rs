@@ -7,6 +7,7 @@ use serde_json::Value;
 use tidegate_crds::{AnalysisRun, RolloutStatus};
 use tidegate_traffic::RouteWrite;
 
+use crate::progress::Progress;
 use crate::why::Reason;
 
 /// The outcome of one look at a Rollout.
@@ -30,6 +31,8 @@ pub struct Plan {
     pub needs_pods: Vec<String>,
     /// Why it is as it is: feeds the message, `explain`, the logs.
     pub why: Vec<Reason>,
+    /// How far the update has come, for [`Observed::progress`](crate::Observed::progress) of the next look.
+    pub progress: Option<Progress>,
 }
 
 /// When a status that differs from the observed one is to be written.

@@ -51,6 +51,13 @@ pub enum Reason {
         /// When it goes.
         until: Timestamp,
     },
+    /// A version that is to lose its pods keeps them until then, since requests may still come to it.
+    Draining {
+        /// ReplicaSet.
+        replica_set: String,
+        /// When every data plane knows.
+        until: Timestamp,
+    },
     /// The traffic router cannot do what is intended.
     Routing {
         /// What it said.
@@ -96,6 +103,12 @@ impl fmt::Display for Reason {
             Self::Aborted { because } => write!(f, "aborted: {because}"),
             Self::ScaleDownDelayed { replica_set, until } => {
                 write!(f, "{replica_set} keeps its pods until {until}")
+            }
+            Self::Draining { replica_set, until } => {
+                write!(
+                    f,
+                    "{replica_set} keeps its pods until {until}, since requests may still come to it"
+                )
             }
             Self::Routing { error } => write!(f, "traffic routing: {error}"),
             Self::DeadlineExceeded { replica_set } => {

@@ -8,20 +8,24 @@ use crate::draft::Draft;
 use crate::plan::{Change, Scale};
 use crate::status;
 
-/// Records the workload's generation and scales it down as the Rollout takes over.
+/// Records the workload's generation, as long as there is a reference, and scales it down as the Rollout takes over.
 pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
+    let told = cx
+        .rollout()
+        .metadata
+        .annotations
+        .get(labels::WORKLOAD_GENERATION_ANNOTATION);
     let Some(reference) = &cx.rollout().spec.workload_ref else {
+        if told.is_some() {
+            draft.act(Change::PatchRollout {
+                patch: json!({ "metadata": { "annotations": { labels::WORKLOAD_GENERATION_ANNOTATION: null } } }),
+            });
+        }
         return;
     };
     let Some(workload) = &cx.seen.workload else { return };
     let generation = workload.generation.to_string();
-    if cx
-        .rollout()
-        .metadata
-        .annotations
-        .get(labels::WORKLOAD_GENERATION_ANNOTATION)
-        != Some(&generation)
-    {
+    if told != Some(&generation) {
         draft.act(Change::PatchRollout {
             patch: json!({ "metadata": { "annotations": { labels::WORKLOAD_GENERATION_ANNOTATION: generation } } }),
         });

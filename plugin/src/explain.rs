@@ -176,7 +176,7 @@ impl Around<'_> {
                     .chain([self.verb("retry rollout"), self.back_to_stable()])
                     .collect(),
             ),
-            Reason::ScaleDownDelayed { until, .. } => {
+            Reason::ScaleDownDelayed { until, .. } | Reason::Draining { until, .. } => {
                 let left = age::human((until.as_second() - self.now.as_second()).max(0));
                 (format!("it ends by itself in {left}"), Vec::new())
             }

@@ -149,6 +149,24 @@ const MUTANTS: &[Mutant] = &[
         code: ".or_else(|| unrecorded(cx, role).filter(other))\n",
         instead: ".or_else(|| unrecorded(cx, role).filter(other).filter(|_| false))\n",
     },
+    Mutant {
+        guard: "after a retry the runs of the attempt before do not count",
+        file: "engine/src/runs.rs",
+        code: "!promotion::retried(cx) || run",
+        instead: "cx.size >= 0 || run",
+    },
+    Mutant {
+        guard: "a full promotion after an abort takes it away",
+        file: "engine/src/promotion.rs",
+        code: "(status.abort != Some(true) || status.aborted_at.is_some())",
+        instead: "status.abort != Some(true)",
+    },
+    Mutant {
+        guard: "an aborted version gets nothing before the abort is taken back",
+        file: "engine/src/promotion.rs",
+        code: "full(cx) && cx.status().abort == Some(true) && !cx.fully_promoted()",
+        instead: "full(cx) && cx.status().abort == Some(true) && cx.size < 0",
+    },
 ];
 
 /// Test programs, the quick ones first.

@@ -295,8 +295,8 @@ impl<'a> Canary<'_, 'a> {
                 if delayed && !over {
                     waiting += 1;
                     self.lower_delayed(rs, draft);
-                } else {
-                    self.lower(rs, 0, draft);
+                } else if draft.drained(cx, rs, cx.scale_down_delay()) {
+                    draft.scale(cx, rs, 0);
                 }
             }
             return;

@@ -55,7 +55,11 @@ fn surge(canary: &CanaryStrategy, path: &FieldPath, found: &mut Found) {
             let percent = text
                 .strip_suffix('%')
                 .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()));
-            percent.unwrap_or(text).parse::<i64>().unwrap_or(0) == 0
+            // what is no number is told as such
+            percent
+                .unwrap_or(text)
+                .parse::<i64>()
+                .is_ok_and(|share| share == 0)
         }
         Some(number) => number.int_value() == 0,
     };

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::{Rollout, labels, template::template_digest};
-use tidegate_engine::observed::{ReplicaSetView, ServiceView};
+use tidegate_engine::observed::{PodView, ReplicaSetView, ServiceView};
 use tidegate_engine::{Change, Observed, Plan, Settings, plan};
 
 fn now() -> Timestamp {
@@ -60,6 +60,8 @@ pub(crate) struct Mini {
     pub(crate) serving: std::collections::BTreeMap<usize, i32>,
     /// Pods of a ReplicaSet that become available between two looks.
     pub(crate) ready_at_once: i32,
+    /// Pods that a plan asked for, by hash.
+    pub(crate) pods: std::collections::BTreeMap<String, Vec<PodView>>,
     version: u64,
 }
 
@@ -93,6 +95,7 @@ impl Mini {
             now: now(),
             serving: std::collections::BTreeMap::new(),
             ready_at_once: i32::MAX,
+            pods: std::collections::BTreeMap::new(),
             version: 10,
         }
     }
@@ -117,7 +120,7 @@ impl Mini {
 
     /// One look, with something to say after each of its actions: the change, what was before, what is now.
     pub(crate) fn look_and(&mut self, mut after: impl FnMut(&Change, &Observed, &Self)) -> Plan {
-        let plan = plan(&self.seen, self.now, &Settings::default());
+        let plan = self.plan();
         for action in &plan.actions {
             self.version += 1;
             let before = self.seen.clone();
@@ -139,10 +142,36 @@ impl Mini {
         }
     }
 
+    /// What is planned now, with the pods that it takes to know.
+    pub(crate) fn plan(&mut self) -> Plan {
+        self.seen.pods.clear();
+        loop {
+            let plan = plan(&self.seen, self.now, &Settings::default());
+            let missing = plan.needs_pods.iter().find(|h| !self.seen.pods.contains_key(*h));
+            let Some(hash) = missing else {
+                self.seen.progress.clone_from(&plan.progress);
+                return plan;
+            };
+            let rs = self.seen.replica_sets.iter().find(|rs| rs.hash == *hash).unwrap();
+            let pods = self.pods.entry(hash.clone()).or_default();
+            let there = pods.iter().filter(|pod| !pod.deleting).count();
+            for _ in there..usize::try_from(rs.spec_replicas).unwrap() {
+                self.version += 1;
+                pods.push(PodView {
+                    name: format!("pod-{}", self.version),
+                    created: rs.created,
+                    ready: true,
+                    ..PodView::default()
+                });
+            }
+            self.seen.pods.insert(hash.clone(), pods.clone());
+        }
+    }
+
     pub(crate) fn settle(&mut self) -> Vec<String> {
         let mut told = Vec::new();
         for _ in 0..30 {
-            let before = self.seen.rollout.status.clone();
+            let before = (self.seen.rollout.status.clone(), self.seen.replica_sets.clone());
             let plan = self.look();
             for action in &plan.actions {
                 told.extend(
@@ -153,7 +182,8 @@ impl Mini {
                 );
             }
             told.extend(plan.events.iter().map(|e| format!("{}: {}", e.reason, e.message)));
-            if plan.actions.is_empty() && before == self.seen.rollout.status {
+            let same = before.0 == self.seen.rollout.status && before.1 == self.seen.replica_sets;
+            if plan.actions.is_empty() && same {
                 return told;
             }
         }
@@ -252,8 +282,42 @@ impl Mini {
                 merge(&mut object, patch);
                 self.seen.rollout = serde_json::from_value(object).unwrap();
             }
-            Change::CreateAnalysisRun(run) => self.seen.analysis_runs.push(Arc::new(*run.clone())),
-            Change::TerminateAnalysisRun { .. } => {}
+            Change::CreateAnalysisRun(run) => {
+                let mut run = *run.clone();
+                run.metadata.creation_timestamp = Some(self.now.into());
+                self.seen.analysis_runs.push(Arc::new(run));
+            }
+            Change::TerminateAnalysisRun { name, .. } => {
+                let run = self
+                    .seen
+                    .analysis_runs
+                    .iter_mut()
+                    .find(|run| run.metadata.name == *name);
+                Arc::make_mut(run.unwrap()).spec.terminate = Some(true);
+            }
+            Change::PatchPod { name, patch, .. } => {
+                let pod = self
+                    .pods
+                    .values_mut()
+                    .flatten()
+                    .find(|pod| pod.name == *name)
+                    .unwrap();
+                for (key, value) in patch["metadata"]["labels"].as_object().into_iter().flatten() {
+                    match value.as_str() {
+                        Some(value) => pod.labels.insert(key.clone(), value.to_owned()),
+                        None => pod.labels.remove(key),
+                    };
+                }
+            }
+            Change::EvictPod { name, .. } => {
+                let pod = self
+                    .pods
+                    .values_mut()
+                    .flatten()
+                    .find(|pod| pod.name == *name)
+                    .unwrap();
+                pod.deleting = true;
+            }
             other => panic!("not in these tables: {other:?}"),
         }
     }
@@ -296,6 +360,13 @@ impl Mini {
         self.seen.rollout.spec.replicas = Some(replicas);
         let generation = self.seen.rollout.metadata.generation.unwrap_or(0) + 1;
         self.seen.rollout.metadata.generation = Some(generation);
+    }
+
+    /// The run that was made last ends.
+    pub(crate) fn end_run(&mut self, phase: tidegate_crds::AnalysisPhase) {
+        let run = Arc::make_mut(self.seen.analysis_runs.last_mut().unwrap());
+        run.status.phase = phase;
+        run.status.message = Some("it says so".to_owned());
     }
 
     pub(crate) fn promote(&mut self) {

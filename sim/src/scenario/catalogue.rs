@@ -5,6 +5,7 @@
     reason = "a json! literal reads best as a value"
 )]
 
+mod commands;
 mod traffic;
 
 use jiff::SignedDuration;
@@ -156,6 +157,7 @@ pub fn all() -> Vec<Scenario> {
     analyses(&mut all);
     others(&mut all);
     traffic::scenarios(&mut all);
+    commands::all(&mut all);
     all
 }
 
