@@ -163,6 +163,11 @@ impl Draft {
 
     /// Whether routing has been as it is for long enough that every data plane knows it; wakes when it has.
     pub(crate) fn settled(&mut self, cx: &Context<'_>) -> bool {
+        // What this plan itself changes was not observed yet: sizes by the weight before would be wrong.
+        let routes = |a: &Action| matches!(a.change, Change::Route(_) | Change::SetServiceSelector { .. });
+        if self.actions.iter().any(routes) {
+            return false;
+        }
         match cx.unsettled_until() {
             None => true,
             Some(until) => {

@@ -37,8 +37,8 @@ pub(crate) fn of_canary(canary: &Canary<'_, '_>, draft: &mut Draft) -> bool {
     served
 }
 
-/// The canary Service leaves a version only when no weight goes there any more, and the data plane knows: or the next one gets
-/// at once what the last one had, with the pods that it happens to have (S2).
+/// The canary Service leaves a version only when no weight goes there any more: or the next one gets at once what the last one
+/// had, with the pods that it happens to have (S2). Where it leaves an intermediate version, the data plane has to know, too.
 fn may_move(cx: &Context<'_>, service: &ServiceView, to: &ReplicaSetView, draft: &mut Draft) -> bool {
     let from = selected(service);
     if from.is_empty() || from == to.hash || cx.routing().is_none() {
@@ -46,6 +46,9 @@ fn may_move(cx: &Context<'_>, service: &ServiceView, to: &ReplicaSetView, draft:
     }
     if cx.live.at_most() > 0 {
         return false;
+    }
+    if from == cx.stable_hash() {
+        return true;
     }
     let moved = cx
         .seen

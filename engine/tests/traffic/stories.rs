@@ -136,7 +136,7 @@ fn judge_the_end(world: &Mini, told: &mut Vec<String>) {
 #[test]
 fn requests_never_go_to_too_few_pods() {
     let mut report = String::new();
-    for seed in 1..=1500_u64 {
+    for seed in 1..=900_u64 {
         let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let mut world = routed(&mut dice);
         let mut told = vec![format!(
@@ -178,7 +178,7 @@ fn requests_never_go_to_too_few_pods() {
 #[test]
 fn without_a_router_pods_that_serve_are_kept() {
     let mut report = String::new();
-    for seed in 1..=1500_u64 {
+    for seed in 1..=900_u64 {
         let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let (surge, unavailable) = *dice.one_of(&[(1, 0), (0, 1), (2, 0), (3, 2)]);
         let strategy = json!({ "canary": {
