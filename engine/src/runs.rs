@@ -176,10 +176,10 @@ fn unrecorded<'a>(cx: &Context<'a>, role: RunRole) -> Option<&'a Arc<AnalysisRun
             && run.spec.terminate != Some(true)
             && counts(cx, run)
             && match run.status.phase {
-                // Times are whole seconds: one that failed in the second of the turn may be what was turned from, and
+                AnalysisPhase::Successful => turn <= run.metadata.creation_timestamp,
+                // Times are whole seconds: one that did not end well in the second of the turn may be what was turned from, and
                 // measuring once more costs less than taking back a good version.
-                AnalysisPhase::Failed | AnalysisPhase::Error => turn < run.metadata.creation_timestamp,
-                _ => !run.status.phase.completed() || turn <= run.metadata.creation_timestamp,
+                _ => !run.status.phase.completed() || turn < run.metadata.creation_timestamp,
             }
     })
 }

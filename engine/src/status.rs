@@ -478,6 +478,8 @@ pub(crate) fn urgency(old: &RolloutStatus, new: &RolloutStatus) -> Urgency {
     masked.ready_replicas = old.ready_replicas;
     masked.available_replicas = old.available_replicas;
     masked.hpa_replicas = old.hpa_replicas;
+    // What turns in the duration turns elsewhere too; its end alone can wait for that.
+    masked.duration.clone_from(&old.duration);
     if masked.phase == old.phase {
         masked.message.clone_from(&old.message);
     }

@@ -150,7 +150,13 @@ fn a_full_promotion_does_not_wait_for_an_analysis_that_cannot_decide() {
         let mut world = updated(world);
         world.end_run(AnalysisPhase::Inconclusive);
         world.settle();
-        assert_eq!(world.phase(), "Paused InconclusiveAnalysisRun", "{kind}");
+        let paused = &world.seen.rollout.status.pause_conditions;
+        assert!(
+            paused
+                .iter()
+                .any(|p| p.reason.to_string() == "InconclusiveAnalysisRun"),
+            "{kind}"
+        );
         promote_full(&mut world);
         world.settle();
         assert_eq!(world.phase(), "Healthy", "{kind}");
@@ -164,9 +170,9 @@ fn an_abort_ends_a_full_promotion_for_good() {
         // No pod comes, so that the promotion is on its way when the abort comes.
         let mut plan = None;
         promote_full(&mut world);
-        world.seen.replica_sets[1].available = 0;
+        world.serving.insert(1, 0);
+        world.let_pods_come();
         for _ in 0..3 {
-            world.seen.replica_sets[1].available = 0;
             plan = Some(world.look());
         }
         assert_eq!(plan.unwrap().status.promote_full, Some(true));
@@ -178,8 +184,11 @@ fn an_abort_ends_a_full_promotion_for_good() {
             "{}",
             world.phase()
         );
-        world.seen.replica_sets[1].available = world.seen.replica_sets[1].spec_replicas;
+        world.serving.clear();
         retry(&mut world);
+        world.settle();
+        // What the promotion had made larger becomes smaller once the data plane knows.
+        world.pass(2);
         world.settle();
         assert!(world.phase().starts_with("Paused"), "{}", world.phase());
     }
@@ -391,9 +400,8 @@ fn what_was_stuck_goes_on_when_it_gets_better() {
     world.seen.rollout.spec.progress_deadline_seconds = Some(5);
     world.settle();
     world.release("v2");
+    world.serving.insert(1, 0);
     world.look();
-    world.seen.replica_sets[1].available = 0;
-    world.seen.replica_sets[1].ready = 0;
     world.look();
     world.pass(5);
     world.look();
@@ -414,8 +422,8 @@ fn what_was_stuck_goes_on_when_it_gets_better() {
         );
     }
     // In the same second.
-    world.seen.replica_sets[1].ready = 1;
-    world.seen.replica_sets[1].available = 1;
+    world.serving.insert(1, 1);
+    world.let_pods_come();
     world.look();
     assert!(world.phase().starts_with("Progressing"), "{}", world.phase());
     world.pass(4);
@@ -518,7 +526,11 @@ fn healthy_pods_have_the_metadata_of_their_role() {
             if world.phase() == "Healthy" || promoted {
                 healthy += 1;
                 let pods = &world.pods[&world.seen.replica_sets[1].hash];
-                assert!(pods.iter().all(|pod| pod.labels["role"] == "stable"), "{pods:#?}");
+                assert!(
+                    pods.iter()
+                        .all(|pod| pod.labels.get("role").is_some_and(|role| role == "stable")),
+                    "{pods:#?}"
+                );
             }
         }
         assert!(healthy > 0, "{}", world.phase());

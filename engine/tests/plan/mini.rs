@@ -195,7 +195,10 @@ impl Mini {
         match change {
             Change::CreateReplicaSet { name, body } => {
                 let replicas = i32::try_from(body["spec"]["replicas"].as_i64().unwrap()).unwrap();
-                let annotations = serde_json::from_value(body["metadata"]["annotations"].clone()).unwrap();
+                let annotations: std::collections::BTreeMap<String, String> =
+                    serde_json::from_value(body["metadata"]["annotations"].clone()).unwrap();
+                let injected = annotations.get(labels::EPHEMERAL_METADATA_ANNOTATION);
+                let injected = injected.map(|text| serde_json::from_str(text).unwrap());
                 self.seen.replica_sets.push(ReplicaSetView {
                     name: name.clone(),
                     uid: format!("rs-{name}"),
@@ -208,7 +211,7 @@ impl Mini {
                         .unwrap()
                         .to_owned(),
                     annotations,
-                    digest: template_digest(&body["spec"]["template"], None),
+                    digest: template_digest(&body["spec"]["template"], injected.as_ref()),
                     spec_replicas: replicas,
                     replicas,
                     ..ReplicaSetView::default()

@@ -121,7 +121,13 @@ impl Laws {
     fn routed(&mut self, before: &Observed, after: &Mini) {
         let (old, new) = (shares(before), shares(&after.seen));
         let strategy = after.seen.rollout.spec.strategy.as_ref().unwrap();
-        let dynamic = strategy.canary.as_ref().unwrap().dynamic_stable_scale == Some(true);
+        let canary = strategy.canary.as_ref().unwrap();
+        let dynamic = canary.dynamic_stable_scale == Some(true);
+        // Who asks for a threshold in percent takes so many for all.
+        let threshold = canary.replica_progress_threshold.as_ref();
+        let percent = threshold
+            .filter(|t| t.type_.as_str() == "Percent")
+            .map_or(100, |t| t.value);
         let stable = after.seen.rollout.status.stable_rs.clone().unwrap_or_default();
         // Whatever carries them is better than pods that are not there.
         if old.keys().any(|hash| available(before, hash) == 0) {
@@ -131,7 +137,7 @@ impl Laws {
             let risen = *share > old.get(hash).copied().unwrap_or(0);
             // A stable version that is not dynamic is whole, but for pods that it has just lost.
             let given_back = !dynamic && *hash == stable && available(&after.seen, hash) > 0;
-            let needed = size(&after.seen) * share / 100;
+            let needed = size(&after.seen) * share / 100 * percent / 100;
             if risen && !given_back && available(&after.seen, hash) < needed {
                 self.broken.push(format!(
                     "{} gets {share} % of the requests with {} of {needed} pods",

@@ -105,6 +105,9 @@ fn a_larger_preview_shrinks_to_what_is_switched_to() {
     world.settle();
     world.release("v2");
     world.settle();
+    // The preview Service has just been switched: what is smaller waits until the data plane knows.
+    world.pass(2);
+    world.settle();
     assert_eq!(
         (world.selector("active").as_str(), world.sizes()),
         ("v2", vec![3, 3])
@@ -344,6 +347,8 @@ fn at_size_0_blue_green_cuts_over_and_back() {
         0,
     );
     world.release("v2");
+    world.settle();
+    world.pass(2);
     world.settle();
     assert_eq!(
         (world.phase().as_str(), world.selector("active").as_str()),

@@ -84,11 +84,10 @@ pub(super) fn all(all: &mut Vec<Scenario>) {
     all.push(with_analysis(
         blue_green(
             "blue-green-back-at-once-without-analysis",
-            &json!({"scaleDownDelaySeconds": 600, "postPromotionAnalysis": analysis()}),
+            &json!({"scaleDownDelaySeconds": 60, "postPromotionAnalysis": analysis()}),
             vec![update("v2"), act(HEALTHY, Op::SetImage("shop:v1".into()))],
             healthy("shop:v1"),
         ),
-        // The second run would fail: there is none.
         json!({"interval": "2s", "count": 2, "successCondition": "result[0] == 1"}),
         "vector(1)",
     ));
