@@ -17,6 +17,8 @@ pub use parse::parse;
 pub const MAX_QUERY: usize = 16 * 1024;
 /// How deep expressions may nest.
 pub(crate) const MAX_DEPTH: usize = 64;
+/// How many operators a query may have.
+pub(crate) const MAX_OPERATORS: usize = 500;
 /// How far back an instant selector looks for the last sample, as in Prometheus.
 pub(crate) const LOOKBACK_MS: i64 = 5 * 60 * 1000;
 
