@@ -52,15 +52,13 @@ fn begin(cx: &Context<'_>, spec: &BlueGreenStrategy, draft: &mut Draft) {
         None if cx.stable.is_some() => spec.preview_replica_count.unwrap_or(cx.size),
         None => cx.size,
     };
-    if cx.new.is_none() {
-        revision::create(cx, draft, size);
-    }
+    let made = cx.new.is_none() && revision::create(cx, draft, size);
     // Not told of the first version, as upstream has it.
     if !cx.stable_hash().is_empty() {
         promotion::tell_begin(cx, draft);
     }
-    draft.tell_scaling(revision::created_at_size(cx, size).filter(|_| cx.new.is_none()));
-    if cx.stable_hash().is_empty() {
+    draft.tell_scaling(revision::created_at_size(cx, size).filter(|_| made));
+    if cx.stable_hash().is_empty() && (made || cx.new.is_some()) {
         promotion::promote(cx, draft, "Initial deploy", None);
     }
 }
@@ -130,8 +128,8 @@ impl<'a> BlueGreen<'_, 'a> {
         revision::min_ready_seconds(cx, draft);
         if cx.new.is_none() {
             let size = if cx.halted() { 0 } else { self.new_size() };
-            revision::create(cx, draft, size);
-            draft.tell_scaling(revision::created_at_size(cx, size));
+            let made = revision::create(cx, draft, size);
+            draft.tell_scaling(revision::created_at_size(cx, size).filter(|_| made));
         }
         let repaired = self.repair(draft);
         if let Some(preview) = cx.service(self.spec.preview_service.as_deref())

@@ -68,6 +68,7 @@ fn begin(cx: &Context<'_>, spec: &CanaryStrategy, draft: &mut Draft) {
         _ => Some(0),
     };
     promotion::reset(cx, draft, index);
+    let mut there = cx.new.is_some();
     if cx.new.is_none() {
         let fresh = Canary {
             cx,
@@ -81,13 +82,13 @@ fn begin(cx: &Context<'_>, spec: &CanaryStrategy, draft: &mut Draft) {
         } else {
             fresh.size_at_birth()
         };
-        revision::create(cx, draft, size);
+        there = revision::create(cx, draft, size);
         promotion::tell_begin(cx, draft);
-        draft.tell_scaling(revision::created_at_size(cx, size));
+        draft.tell_scaling(revision::created_at_size(cx, size).filter(|_| there));
     } else {
         promotion::tell_begin(cx, draft);
     }
-    if cx.stable_hash().is_empty() {
+    if cx.stable_hash().is_empty() && there {
         // Nothing to release it against: the first version is stable from the start.
         promotion::promote(cx, draft, "Initial deploy", (end > 0).then_some(end));
     }
@@ -124,8 +125,8 @@ impl<'a> Canary<'_, 'a> {
         revision::min_ready_seconds(cx, draft);
         if cx.new.is_none() {
             let size = if cx.halted() { 0 } else { self.size_at_birth() };
-            revision::create(cx, draft, size);
-            draft.tell_scaling(revision::created_at_size(cx, size));
+            let made = revision::create(cx, draft, size);
+            draft.tell_scaling(revision::created_at_size(cx, size).filter(|_| made));
         }
         metadata::act(cx, self.promotable().is_some(), draft);
         let counted = crate::restart::act(cx, draft);

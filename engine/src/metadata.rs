@@ -82,6 +82,7 @@ fn apply(cx: &Context<'_>, rs: &ReplicaSetView, wanted: Option<&PodTemplateMetad
     let wanted = wanted.unwrap_or(&empty);
     let labels_patch = difference(&old.labels, &wanted.labels);
     let annotations_patch = difference(&old.annotations, &wanted.annotations);
+    let mut done = true;
     // Pods first: the annotation on the ReplicaSet is the record that they are done.
     if has_pods(rs) {
         let Some(pods) = cx.seen.pods.get(&rs.hash) else {
@@ -91,13 +92,16 @@ fn apply(cx: &Context<'_>, rs: &ReplicaSetView, wanted: Option<&PodTemplateMetad
         };
         for pod in pods.iter().filter(|p| !p.deleting) {
             if let Some(patch) = pod_patch(pod, &labels_patch, &annotations_patch) {
-                draft.act(Change::PatchPod {
+                done &= draft.act(Change::PatchPod {
                     name: pod.name.clone(),
                     uid: pod.uid.clone(),
                     patch,
                 });
             }
         }
+    }
+    if !done {
+        return;
     }
     let mut metadata = Map::new();
     for (field, patch) in [("labels", labels_patch), ("annotations", annotations_patch)] {

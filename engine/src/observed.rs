@@ -10,6 +10,7 @@ use tidegate_crds::template::{self, Digest};
 use tidegate_crds::{AnalysisRun, AnalysisTemplateSpec, Rollout};
 
 use crate::progress::Progress;
+use crate::refusal::Refusal;
 
 /// What the controller saw of one Rollout and of everything around it.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +40,8 @@ pub struct Observed {
     pub routed_since: BTreeMap<String, Timestamp>,
     /// [`Plan::progress`](crate::Plan::progress) of the last look that this process made a plan at.
     pub progress: Option<Progress>,
+    /// Writes that the API server refused, by [`refusal::key`](crate::refusal::key), for the spec and workload as they are.
+    pub refused: BTreeMap<String, Refusal>,
 }
 
 /// What names a version: computed once for a generation of the Rollout (and of its workload).
@@ -50,6 +53,8 @@ pub struct Identity {
     pub hash: String,
     /// Hash of the canary steps; empty for blue-green.
     pub step_hash: String,
+    /// Fields of the Rollout's own template that the Go types cannot hold.
+    pub malformed: Vec<String>,
 }
 
 impl Identity {
@@ -64,6 +69,10 @@ impl Identity {
                 .is_some_and(|s| s.blue_green.is_none())
         });
         Self {
+            malformed: match &rollout.spec.template {
+                Some(own) => template::drop_malformed_fields(&mut own.clone()),
+                None => Vec::new(),
+            },
             digest: template::template_digest(template, None),
             hash: template::pod_template_hash(template, rollout.status.collision_count),
             step_hash: step_hash.map_or_else(String::new, |canary| {

@@ -99,8 +99,8 @@ fn copied_annotations(cx: &Context<'_>) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Creates the ReplicaSet of the new version at `replicas`.
-pub(crate) fn create(cx: &Context<'_>, draft: &mut Draft, replicas: i32) {
+/// Creates the ReplicaSet of the new version at `replicas`, and tells of its size. Answers whether it is tried.
+pub(crate) fn create(cx: &Context<'_>, draft: &mut Draft, replicas: i32) -> bool {
     let name = format!("{}-{}", cx.name(), cx.hash);
     let revision = new_revision(cx);
     let mut annotations = copied_annotations(cx);
@@ -164,7 +164,7 @@ pub(crate) fn create(cx: &Context<'_>, draft: &mut Draft, replicas: i32) {
         "NewReplicaSetCreated",
         format!("Created ReplicaSet {name} (revision {revision})"),
         revision.to_string(),
-    );
+    )
 }
 
 /// What to tell of the size that a ReplicaSet was created with.

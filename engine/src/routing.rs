@@ -2,7 +2,8 @@
 
 use tidegate_crds::{CanaryStatus, RolloutTrafficRouting, TrafficWeights, WeightDestination};
 use tidegate_traffic::{
-    HeaderRoute, HeaderValue, RouteKind, RouteOp, RouterError, TrafficIntent, WeightState, nginx, routers,
+    HeaderRoute, HeaderValue, RouteKind, RouteOp, RouteWrite, RouterError, TrafficIntent, WeightState, nginx,
+    routers,
 };
 
 use crate::canary::{Canary, recorded_weight};
@@ -10,6 +11,7 @@ use crate::context::{Context, Strategy};
 use crate::draft::{Draft, selected};
 use crate::observed::{Observed, ReplicaSetView};
 use crate::plan::{Change, Event};
+use crate::refusal::LeftOut;
 use crate::replicas::ceil_share;
 use crate::revision::new_revision;
 use crate::why::Reason;
@@ -87,7 +89,13 @@ pub(crate) fn act(canary: &Canary<'_, '_>, stable_served: bool, draft: &mut Draf
     for router in routers(routing) {
         match router.render(&intent, &cx.seen.ingresses) {
             Ok(writes) => {
+                let mut held = false;
+                let mut told = String::new();
                 for write in writes {
+                    // More only on a route that is as it shall be; less at once, whatever else is refused.
+                    if held && raises(&write) {
+                        continue;
+                    }
                     let (reason, message) = match &write.op {
                         RouteOp::Create(_) => (
                             "CreatingCanaryIngress",
@@ -99,10 +107,17 @@ pub(crate) fn act(canary: &Canary<'_, '_>, stable_served: bool, draft: &mut Draf
                         ),
                     };
                     let occurrence = match &write.op {
-                        RouteOp::Patch { resource_version, .. } => resource_version.clone(),
+                        RouteOp::Patch { resource_version, .. }
+                        | RouteOp::SetWeight { resource_version, .. } => resource_version.clone(),
                         _ => cx.uid().to_owned(),
                     };
-                    draft.act_and_tell(Change::Route(write), reason, message, occurrence);
+                    let first = std::mem::replace(&mut told, write.name.clone()) != write.name;
+                    let change = Change::Route(write);
+                    held |= !if first {
+                        draft.act_and_tell(change, reason, message, occurrence)
+                    } else {
+                        draft.act(change)
+                    };
                 }
             }
             Err(error) => {
@@ -127,8 +142,12 @@ fn intent<'c>(canary: &Canary<'c, '_>, routing: &RolloutTrafficRouting, weight: 
     }
 }
 
+fn raises(write: &RouteWrite) -> bool {
+    matches!(write.op, RouteOp::SetWeight { from, to, .. } if to > from)
+}
+
 fn failed(error: &RouterError, draft: &mut Draft) {
-    draft.tell(true, "TrafficRoutingError", error.to_string());
+    draft.left_out.push(LeftOut::unroutable(&error.to_string()));
     draft.because(Reason::Routing {
         error: error.to_string(),
     });

@@ -254,7 +254,9 @@ fn create(cx: &Context<'_>, role: RunRole, analysis: &RolloutAnalysis, draft: &m
         templates: &lookup,
     });
     match made.and_then(|run| place(run, |name| cx.run(name).map(Arc::as_ref))) {
-        Ok(Placed::Create(run)) => draft.act(Change::CreateAnalysisRun(run)),
+        Ok(Placed::Create(run)) => {
+            draft.act(Change::CreateAnalysisRun(run));
+        }
         Ok(Placed::Reuse(_)) => {}
         Err(error) => draft.because(Reason::Invalid {
             text: error.to_string(),

@@ -63,6 +63,7 @@ fn may_move(cx: &Context<'_>, service: &ServiceView, to: &ReplicaSetView, draft:
 /// Points a Service at a version when that version can serve: all of its pods when the Service is taken over for the first
 /// time, one otherwise, or any when traffic is being taken away. A Service that was never taken over sends requests to every
 /// version, so it is not left alone where nobody is meant to serve, or where there is another version to keep them from.
+/// Answers whether it selects it, at the latest by this plan.
 pub(crate) fn target(
     cx: &Context<'_>,
     service: &ServiceView,
@@ -87,8 +88,7 @@ pub(crate) fn target(
         (Some(_), _) => rs.available > 0,
     };
     if ready || unconditional {
-        draft.switch(cx, service, &rs.hash);
-        return true;
+        return draft.switch(cx, service, &rs.hash);
     }
     false
 }

@@ -10,13 +10,18 @@ use crate::context::{Context, Strategy, saturated};
 use crate::draft::Draft;
 use crate::plan::Urgency;
 use crate::progress;
+use crate::refusal;
 use crate::why::Reason;
 
 /// Fills in what follows from the rest of the status: counters, conditions, phase, message.
 pub(crate) fn complete(cx: &Context<'_>, draft: &mut Draft) {
     counters(cx, &mut draft.status);
     conditions(cx, draft);
-    let (phase, message) = phase(cx, &draft.status);
+    refusal::record(cx, draft);
+    let (phase, mut message) = phase(cx, &draft.status);
+    if let Some(refused) = refusal::in_short(draft).filter(|_| phase == RolloutPhase::Progressing) {
+        message += &format!(" ({refused})");
+    }
     draft.status.phase = Some(phase);
     draft.status.message = (!message.is_empty()).then_some(message);
     draft.status.observed_generation = Some(cx.rollout().metadata.generation.unwrap_or(0).to_string());
@@ -303,7 +308,19 @@ fn progressing(cx: &Context<'_>, draft: &mut Draft, facts: &Facts) {
         );
         return;
     }
-    if reason == "NewReplicaSetAvailable"
+    let refused = refusal::of_creation(draft);
+    if let Some(message) = refused.as_ref().filter(|_| reason != "ProgressDeadlineExceeded") {
+        set(
+            &mut draft.status,
+            cx.now,
+            Type::Progressing,
+            false.into(),
+            "ReplicaSetCreateError",
+            message,
+        );
+    }
+    if refused.is_none()
+        && reason == "NewReplicaSetAvailable"
         && completed
         && seen.current_pod_hash.as_deref() == Some(cx.hash.as_str())
     {
@@ -330,7 +347,9 @@ fn progressing(cx: &Context<'_>, draft: &mut Draft, facts: &Facts) {
         let bg = status.blue_green.as_ref();
         bg.map(|bg| (bg.active_selector.clone(), bg.preview_selector.clone()))
     };
-    let turned = !running.contains(&reason.as_str())
+    // While the ReplicaSet is refused the clock goes on, also when it is tried again.
+    let waits = cx.new.is_none() && reason == "ReplicaSetCreateError";
+    let turned = !waits && !running.contains(&reason.as_str())
         || draft.status.current_step_index != seen.current_step_index
         || draft.status.stable_rs != seen.stable_rs
         || selectors(&draft.status) != selectors(seen);
@@ -338,7 +357,8 @@ fn progressing(cx: &Context<'_>, draft: &mut Draft, facts: &Facts) {
     let stuck = reason == "ProgressDeadlineExceeded";
     // What counts as stuck has got no better since before that was told.
     let better = |written: Time| written < at || stuck && written == at;
-    if old.as_ref().is_none_or(|c| turned || better(c.last_update_time)) {
+    let told = old.as_ref().is_none_or(|c| turned || better(c.last_update_time));
+    if refused.is_none() && !waits && told {
         let condition = RolloutCondition {
             type_: Type::Progressing,
             status: ConditionStatus::True,
@@ -470,8 +490,21 @@ pub(crate) fn invalid(status: &mut RolloutStatus, now: Timestamp, text: &str) {
     status.message = Some(format!("InvalidSpec: {text}"));
 }
 
-/// Whether a changed status is worth a write at once: anything but counters and the words that follow from them.
-pub(crate) fn urgency(old: &RolloutStatus, new: &RolloutStatus) -> Urgency {
+/// Whether a changed status is worth a write at once: anything but counters and the words that follow from them, and these
+/// as well once nothing moves any more. Clients and autoscalers wait for where counters end, not for the way there.
+pub(crate) fn urgency(cx: &Context<'_>, draft: &Draft) -> Urgency {
+    let still = |rs: &crate::observed::ReplicaSetView| {
+        rs.observed_generation >= rs.generation
+            && rs.replicas == rs.spec_replicas
+            && rs.available == rs.spec_replicas
+    };
+    if !draft.writes() && cx.owned().all(still) {
+        return Urgency::Now;
+    }
+    urgency_of(cx.status(), &draft.status)
+}
+
+fn urgency_of(old: &RolloutStatus, new: &RolloutStatus) -> Urgency {
     let mut masked = new.clone();
     masked.replicas = old.replicas;
     masked.updated_replicas = old.updated_replicas;
@@ -516,11 +549,11 @@ pub(crate) fn find<'s>(
     status.conditions.iter().find(|c| c.type_ == *type_)
 }
 
-fn remove(status: &mut RolloutStatus, type_: &RolloutConditionType) {
+pub(crate) fn remove(status: &mut RolloutStatus, type_: &RolloutConditionType) {
     status.conditions.retain(|c| c.type_ != *type_);
 }
 
-fn replace(status: &mut RolloutStatus, condition: RolloutCondition) {
+pub(crate) fn replace(status: &mut RolloutStatus, condition: RolloutCondition) {
     match status.conditions.iter_mut().find(|c| c.type_ == condition.type_) {
         Some(old) => *old = condition,
         None => status.conditions.push(condition),

@@ -63,6 +63,18 @@ pub enum Reason {
         /// What it said.
         error: String,
     },
+    /// The API server refuses a write.
+    Refused {
+        /// What it would do: `create ReplicaSet web-5c`.
+        what: String,
+        /// The server's words.
+        words: String,
+    },
+    /// A write that is still to be done was refused earlier, as the status says.
+    RefusedBefore {
+        /// What the condition says.
+        text: String,
+    },
     /// Pods did not become available in time.
     DeadlineExceeded {
         /// ReplicaSet.
@@ -70,6 +82,13 @@ pub enum Reason {
     },
     /// Pods are being restarted.
     Restarting,
+    /// The Deployment that `spec.workloadRef` names has pods beside those of the Rollout.
+    WorkloadRuns {
+        /// Its name.
+        name: String,
+        /// Its `spec.replicas`.
+        replicas: i32,
+    },
     /// An object that the Rollout names does not exist.
     Missing {
         /// Kind.
@@ -111,6 +130,8 @@ impl fmt::Display for Reason {
                 )
             }
             Self::Routing { error } => write!(f, "traffic routing: {error}"),
+            Self::Refused { what, words } => write!(f, "the API server refuses to {what}: {words}"),
+            Self::RefusedBefore { text } => f.write_str(text),
             Self::DeadlineExceeded { replica_set } => {
                 write!(
                     f,
@@ -118,6 +139,12 @@ impl fmt::Display for Reason {
                 )
             }
             Self::Restarting => write!(f, "pods are being restarted"),
+            Self::WorkloadRuns { name, replicas } => {
+                write!(
+                    f,
+                    "Deployment {name} has {replicas} replicas beside those of the Rollout"
+                )
+            }
             Self::Missing { kind, name } => write!(f, "{kind} {name} does not exist"),
         }
     }

@@ -5,8 +5,10 @@ use tidegate_crds::{ConditionStatus, RolloutConditionType, ScaleDownStrategy, la
 
 use crate::context::{Annotated, Context};
 use crate::draft::Draft;
+use crate::observed::Workload;
 use crate::plan::{Change, Scale};
 use crate::status;
+use crate::why::Reason;
 
 /// Records the workload's generation, as long as there is a reference, and scales it down as the Rollout takes over.
 pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
@@ -34,6 +36,7 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
         return;
     }
     let Some(new) = cx.new.filter(|rs| rs.revision() == 1) else {
+        tell_that_it_runs(reference.scale_down.as_ref(), workload, cx, draft);
         return;
     };
     let healthy = status::find(cx.status(), &RolloutConditionType::Healthy)
@@ -55,5 +58,33 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
                 to,
             },
         });
+    }
+}
+
+/// After the first revision the Deployment is left as it is, as upstream does: whoever scales it up again may be on the way
+/// back to it. That it runs beside the Rollout is told, once for each change of it.
+fn tell_that_it_runs(
+    mode: Option<&ScaleDownStrategy>,
+    workload: &Workload,
+    cx: &Context<'_>,
+    draft: &mut Draft,
+) {
+    if !matches!(
+        mode,
+        Some(ScaleDownStrategy::OnSuccess | ScaleDownStrategy::Progressively)
+    ) {
+        return;
+    }
+    let Workload { name, replicas, .. } = workload;
+    draft.because(Reason::WorkloadRuns {
+        name: name.clone(),
+        replicas: *replicas,
+    });
+    let seen = cx.status().workload_observed_generation.as_deref();
+    if seen != Some(&*workload.generation.to_string()) {
+        let text = format!(
+            "Deployment {name} has {replicas} replicas beside those of the Rollout; after the first revision it is not scaled down"
+        );
+        draft.tell(true, "WorkloadScaledUp", text);
     }
 }

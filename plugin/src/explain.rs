@@ -184,6 +184,12 @@ impl Around<'_> {
                 "the object that routes the traffic is mended; the controller then tries again".to_owned(),
                 vec![self.kubectl(&format!("get events --field-selector involvedObject.name={}", self.name()))],
             ),
+            Reason::Refused { .. } | Reason::RefusedBefore { .. } => (
+                "what stands against it is mended: the spec, a quota, an admission webhook, a right of the controller. It is \
+                 tried again at least once a minute, and at once when the spec changes"
+                    .to_owned(),
+                vec![self.kubectl(&format!("get events --field-selector involvedObject.name={}", self.name()))],
+            ),
             Reason::DeadlineExceeded { replica_set } => {
                 let mut commands = self.pod_commands(replica_set);
                 commands.extend([self.verb("abort"), self.back_to_stable()]);
@@ -192,6 +198,10 @@ impl Around<'_> {
             Reason::Restarting => {
                 ("it ends by itself, a few pods at a time".to_owned(), vec![self.kubectl("get pods")])
             }
+            Reason::WorkloadRuns { name, .. } => (
+                "the Deployment is scaled to 0; after the first revision nobody does that for you".to_owned(),
+                vec![self.kubectl(&format!("scale deployment {name} --replicas=0"))],
+            ),
             Reason::Missing { kind, name } => (
                 format!("{kind} {name} is created, or the rollout names another"),
                 vec![self.kubectl(&format!("get {} {name}", kind.to_lowercase()))],
@@ -483,10 +493,21 @@ mod tests {
                 Reason::Routing {
                     error: "no rule".to_owned(),
                 },
+                Reason::Refused {
+                    what: "create ReplicaSet web-5c".to_owned(),
+                    words: "exceeded quota: small".to_owned(),
+                },
+                Reason::RefusedBefore {
+                    text: "Failed to change Ingress web-web-canary: no".to_owned(),
+                },
                 Reason::DeadlineExceeded {
                     replica_set: "web-5c".to_owned(),
                 },
                 Reason::Restarting,
+                Reason::WorkloadRuns {
+                    name: "web".to_owned(),
+                    replicas: 3,
+                },
                 Reason::Missing {
                     kind: "Service",
                     name: "web".to_owned(),

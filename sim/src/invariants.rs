@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::actors::{is_kind, kind_of, object_of, uid_of};
 use crate::dataplane::DataPlane;
 use crate::store::Commit;
-use crate::world::CONTROLLER;
+use crate::world::is_controller;
 
 pub mod facts;
 mod objects;
@@ -103,6 +103,8 @@ pub struct Judge {
     pub clock_is_steady: bool,
     /// Two that lead at once may undo what the other does, until one of them is gone.
     pub one_leader: bool,
+    /// The instance id of each controller, by its user name.
+    pub instances: BTreeMap<String, Option<String>>,
     /// Whether anything is judged at all.
     pub enabled: bool,
 }
@@ -132,6 +134,7 @@ impl Judge {
             activations: BTreeMap::new(),
             clock_is_steady: true,
             one_leader: true,
+            instances: BTreeMap::new(),
             enabled: true,
         }
     }
@@ -189,9 +192,10 @@ impl Judge {
         while self.past.front().is_some_and(|p| p.at < commit.at - self.window) {
             self.past.pop_front();
         }
-        let ours = commit.user == CONTROLLER && cause.is_some_and(|cause| !cause.event);
+        let ours = is_controller(&commit.user) && cause.is_some_and(|cause| !cause.event);
         if ours {
             self.objects_of_nobody(commit);
+            self.objects_of_others(commit);
         }
         for (name, before) in names.iter().zip(&before) {
             let Some(before) = before else { continue };

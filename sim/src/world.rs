@@ -29,7 +29,7 @@ use crate::provider;
 use crate::rng::Rng;
 use crate::store::{self, Commit, Store, WatchEvent};
 
-/// User name of the controller.
+/// User name of the controller; those of further ones are this and their number: `tidegate-1`.
 pub const CONTROLLER: &str = "tidegate";
 /// User name of the other writer of fault 6.
 const MEDDLER: &str = "meddler";
@@ -47,6 +47,8 @@ pub struct Setup {
     pub controller: bool,
     /// Options of the controller.
     pub options: Options,
+    /// Controllers beside it, each with its own options, as instances with an id of their own are.
+    pub further: Vec<Options>,
     /// How often metrics are scraped; `None`: never.
     pub scrape: Option<SignedDuration>,
     /// Users of the data plane.
@@ -68,6 +70,7 @@ impl Default for Setup {
             faults: FaultPlan::default(),
             controller: true,
             options: Options::default(),
+            further: Vec::new(),
             scrape: None,
             loads: Vec::new(),
             namespace: "shop".to_owned(),
@@ -83,6 +86,8 @@ impl Default for Setup {
 pub struct Write {
     /// When it was sent.
     pub at: Timestamp,
+    /// Whether validation, a quota or admission refuses it.
+    pub denied: bool,
     /// Verb, kind and name.
     pub what: String,
 }
@@ -130,6 +135,7 @@ enum Happening {
     Scrape,
     Start {
         id: u32,
+        instance: usize,
     },
     Stop(u32),
     Relist(Kind),
@@ -150,6 +156,7 @@ enum Happening {
     },
     Arrive {
         id: u32,
+        instance: usize,
         job: Option<u64>,
         request: Box<Request>,
         fault: Option<RequestFault>,
@@ -266,6 +273,11 @@ impl World {
         for actor in actors::standard(kubelet) {
             world.add_actor(actor);
         }
+        let options = [&world.setup.options].into_iter().chain(&world.setup.further);
+        world.judge.instances = options
+            .enumerate()
+            .map(|(number, options)| (user_of(number), options.settings.instance_id.clone()))
+            .collect();
         world.plan_faults();
         world
     }
@@ -273,8 +285,11 @@ impl World {
     fn plan_faults(&mut self) {
         let ms = |n: u64| SignedDuration::from_millis(n as i64);
         if self.setup.controller {
-            self.agenda.put(EPOCH, Happening::Start { id: 0 });
-            self.next_process = 1;
+            for instance in 0..=self.setup.further.len() {
+                let id = self.next_process;
+                self.next_process += 1;
+                self.agenda.put(EPOCH, Happening::Start { id, instance });
+            }
         }
         if let Some(every) = self.setup.scrape {
             self.agenda.put_in(every, Happening::Scrape);
@@ -294,7 +309,8 @@ impl World {
         for second in &faults.second_leaders {
             let id = self.next_process;
             self.next_process += 1;
-            self.agenda.put_in(ms(second.at_ms), Happening::Start { id });
+            self.agenda
+                .put_in(ms(second.at_ms), Happening::Start { id, instance: 0 });
             self.agenda
                 .put_in(ms(second.at_ms + second.for_ms), Happening::Stop(id));
         }
@@ -381,6 +397,7 @@ impl World {
             .chain(faults.clock_jumps.iter().map(|j| j.at_ms))
             .chain(faults.second_leaders.iter().map(|s| s.at_ms + s.for_ms))
             .chain(faults.source.iter().map(|s| s.until_ms))
+            .chain(faults.refusals.iter().filter_map(|r| r.until_ms))
             .chain(faults.stops_ms)
             .max();
         EPOCH + SignedDuration::from_millis(last.unwrap_or(0) as i64)
@@ -482,10 +499,11 @@ impl World {
                 }
             }
             Happening::Source(fault) => self.metrics.fault = fault,
-            Happening::Start { id } => self.start(id),
+            Happening::Start { id, instance } => self.start(id, instance),
             Happening::Stop(id) => {
                 // the younger process stays when it is the only one
-                if self.processes.len() > 1 {
+                let first = |process: &&Process| process.instance == 0;
+                if self.processes.values().filter(first).count() > 1 {
                     self.note(|| format!("process {id} ends"));
                     self.processes.remove(&id);
                 }
@@ -528,10 +546,11 @@ impl World {
             } => self.unhide(id, kind, epoch, &key, revision),
             Happening::Arrive {
                 id,
+                instance,
                 job,
                 request,
                 fault,
-            } => self.arrive(id, job, &request, fault.as_ref()),
+            } => self.arrive(id, instance, job, &request, fault.as_ref()),
             Happening::Answer {
                 id,
                 job,
@@ -663,9 +682,11 @@ impl World {
 
     // ---------------------------------------------------------------------------------------------------- processes
 
-    fn start(&mut self, id: u32) {
+    fn start(&mut self, id: u32, instance: usize) {
         let now = self.now();
-        let mut process = Process::new(self.setup.options.clone(), SignedDuration::ZERO, now);
+        let further = instance.checked_sub(1).and_then(|n| self.setup.further.get(n));
+        let options = further.unwrap_or(&self.setup.options).clone();
+        let mut process = Process::new(instance, options, SignedDuration::ZERO, now);
         let revision = self.store.revision().max(1);
         self.note(|| format!("process {id} starts"));
         process.list_wanted(&self.store, revision, now);
@@ -674,16 +695,19 @@ impl World {
     }
 
     fn crash(&mut self, id: u32, down_ms: u32) {
-        if self.processes.remove(&id).is_none() {
+        let Some(process) = self.processes.remove(&id) else {
             return;
-        }
+        };
         self.stats.crashes += 1;
         self.note(|| format!("process {id} dies"));
         let next = self.next_process;
         self.next_process += 1;
         self.agenda.put_in(
             SignedDuration::from_millis(i64::from(down_ms)),
-            Happening::Start { id: next },
+            Happening::Start {
+                id: next,
+                instance: process.instance,
+            },
         );
     }
 
@@ -850,12 +874,14 @@ impl World {
                 }
                 Some(Step::Event(request)) => {
                     self.stats.events += 1;
+                    let instance = process.instance;
                     let delay = self.latency();
                     let request = Box::new(request);
                     self.agenda.put_in(
                         delay,
                         Happening::Arrive {
                             id,
+                            instance,
                             job: None,
                             request,
                             fault: None,
@@ -917,12 +943,18 @@ impl World {
         let mut fault = None;
         if request.writes() {
             let number = self.stats.writes.len() as u32;
-            self.last_write = self.now();
+            let ms = u64::try_from(self.elapsed().as_millis()).unwrap_or(0);
+            fault = self.setup.faults.refusal(&request, ms);
+            let denied = fault.is_some();
+            if !denied {
+                self.last_write = self.now();
+            }
             self.stats.writes.push(Write {
                 at: self.now(),
+                denied,
                 what: request.to_string(),
             });
-            if self.faulty() {
+            if self.faulty() && !denied {
                 fault = self.setup.faults.of_request(number, self.stats.crashes);
             }
             if let Some(fault) = &fault {
@@ -941,6 +973,7 @@ impl World {
             self.crash(id, down_ms);
             return true;
         }
+        let instance = self.processes.get(&id).map_or(0, |process| process.instance);
         let mut delay = self.latency();
         if let Some(RequestFault::Slow(ms)) = fault {
             delay += SignedDuration::from_millis(i64::from(ms));
@@ -950,6 +983,7 @@ impl World {
             delay,
             Happening::Arrive {
                 id,
+                instance,
                 job: Some(job),
                 request,
                 fault,
@@ -959,7 +993,14 @@ impl World {
     }
 
     /// A request reaches the API server.
-    fn arrive(&mut self, id: u32, job: Option<u64>, request: &Request, fault: Option<&RequestFault>) {
+    fn arrive(
+        &mut self,
+        id: u32,
+        instance: usize,
+        job: Option<u64>,
+        request: &Request,
+        fault: Option<&RequestFault>,
+    ) {
         let now = self.now();
         if matches!(fault, Some(RequestFault::Meddling)) {
             self.meddle(request);
@@ -968,11 +1009,18 @@ impl World {
             self.reply(id, job, request, Err(refusal(*code)), None);
             return;
         }
+        if let Some(RequestFault::Denied { code, message }) = fault {
+            let reason = if *code == 422 { "Invalid" } else { "Forbidden" };
+            let denied = Failure::new(*code, reason, message.as_str());
+            self.reply(id, job, request, Err(denied), None);
+            return;
+        }
         if let Some(answer) = process::discover(&self.store, request) {
             self.reply(id, job, request, answer, None);
             return;
         }
-        let Some(translated) = process::translate(&self.store, request, CONTROLLER) else {
+        let user = user_of(instance);
+        let Some(translated) = process::translate(&self.store, request, &user) else {
             self.reply(
                 id,
                 job,
@@ -1089,7 +1137,8 @@ impl World {
             }
             let line = format!("outside {number} {what}: {fault:?}");
             self.note(|| line);
-            self.stats.outside.push(Write { at, what });
+            let denied = false;
+            self.stats.outside.push(Write { at, denied, what });
         } else {
             self.stats.asked += 1;
         }
@@ -1220,6 +1269,20 @@ impl World {
             },
         );
     }
+}
+
+/// User name of a controller.
+fn user_of(instance: usize) -> String {
+    match instance {
+        0 => CONTROLLER.to_owned(),
+        number => format!("{CONTROLLER}-{number}"),
+    }
+}
+
+/// Whether a user is a controller.
+pub(crate) fn is_controller(user: &str) -> bool {
+    user.strip_prefix(CONTROLLER)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 fn refusal(code: u16) -> Failure {

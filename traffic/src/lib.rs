@@ -85,6 +85,20 @@ pub enum RouteOp {
         /// The patch, without the guard.
         patch: Value,
     },
+    /// Changes the weight and nothing else, guarded by the weight that it replaces: the smallest request that there is, so that
+    /// nothing else can have it refused.
+    SetWeight {
+        /// uid it must still have.
+        uid: String,
+        /// resourceVersion as observed; no guard, but it tells this change from a later one.
+        resource_version: String,
+        /// The annotation that holds the weight.
+        annotation: String,
+        /// The weight that it replaces.
+        from: i32,
+        /// The weight to set.
+        to: i32,
+    },
     /// Deletes it.
     Delete {
         /// uid it must still have.

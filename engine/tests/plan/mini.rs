@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::{Rollout, labels, template::template_digest};
 use tidegate_engine::observed::{PodView, ReplicaSetView, ServiceView};
-use tidegate_engine::{Change, Observed, Plan, Settings, plan};
+use tidegate_engine::{Change, Observed, Plan, Refusal, Settings, plan, refusal};
 
 fn now() -> Timestamp {
     "2026-11-21T12:00:00Z".parse().unwrap()
@@ -62,6 +62,8 @@ pub(crate) struct Mini {
     pub(crate) ready_at_once: i32,
     /// Pods that a plan asked for, by hash.
     pub(crate) pods: std::collections::BTreeMap<String, Vec<PodView>>,
+    /// Writes whose key begins with one of these are refused.
+    pub(crate) refuses: Vec<String>,
     version: u64,
 }
 
@@ -96,6 +98,7 @@ impl Mini {
             serving: std::collections::BTreeMap::new(),
             ready_at_once: i32::MAX,
             pods: std::collections::BTreeMap::new(),
+            refuses: Vec::new(),
             version: 10,
         }
     }
@@ -113,23 +116,43 @@ impl Mini {
             .unwrap();
     }
 
-    /// One look: plan, do all of it, and let pods become available.
+    /// One look: plan, do all of it, and let pods become available. What is refused is known to the next plan of the look.
     pub(crate) fn look(&mut self) -> Plan {
         self.look_and(|_, _, _| {})
     }
 
     /// One look, with something to say after each of its actions: the change, what was before, what is now.
     pub(crate) fn look_and(&mut self, mut after: impl FnMut(&Change, &Observed, &Self)) -> Plan {
-        let plan = self.plan();
+        loop {
+            let plan = self.plan();
+            if self.carry_out(&plan, &mut after) {
+                self.seen.rollout.status = plan.status.clone();
+                self.let_pods_come();
+                return plan;
+            }
+        }
+    }
+
+    /// False at the first write that is refused.
+    fn carry_out(&mut self, plan: &Plan, after: &mut impl FnMut(&Change, &Observed, &Self)) -> bool {
         for action in &plan.actions {
+            let key = refusal::key(&action.change);
+            if self.refuses.iter().any(|refused| key.starts_with(refused)) {
+                let refused = self.seen.refused.entry(key).or_insert(Refusal {
+                    words: "no room".to_owned(),
+                    times: 0,
+                    at: self.now,
+                });
+                refused.times += 1;
+                refused.at = self.now;
+                return false;
+            }
             self.version += 1;
             let before = self.seen.clone();
             self.apply(&action.change);
             after(&action.change, &before, self);
         }
-        self.seen.rollout.status = plan.status.clone();
-        self.let_pods_come();
-        plan
+        true
     }
 
     /// Pods become available, or are lost, as [`Mini::serving`] has it.
@@ -269,6 +292,13 @@ impl Mini {
                         object["metadata"]["uid"] = json!("canary-ingress");
                     }
                     tidegate_traffic::RouteOp::Patch { patch, .. } => merge(&mut object, patch),
+                    tidegate_traffic::RouteOp::SetWeight {
+                        annotation, from, to, ..
+                    } => {
+                        let weight = &mut object["metadata"]["annotations"][annotation];
+                        assert_eq!(*weight, from.to_string());
+                        *weight = json!(to.to_string());
+                    }
                     tidegate_traffic::RouteOp::Delete { .. } => {
                         self.seen.ingresses.remove(&write.name);
                         return;

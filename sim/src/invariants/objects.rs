@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use tidegate_crds::labels::INSTANCE_ID_LABEL;
 
 use super::facts::{Facts, HASH};
 use super::{Judge, Scene, is_free, named};
@@ -52,6 +53,31 @@ impl Judge {
                     format!("{} was made without its one owner", named(commit)),
                 );
             }
+        }
+    }
+
+    /// S19: what a Rollout of another instance owns or manages is left alone.
+    pub(super) fn objects_of_others(&mut self, commit: &Commit) {
+        let Some(instance) = self.instances.get(&commit.user) else {
+            return;
+        };
+        let before = commit.before.as_deref().unwrap_or_else(|| object_of(commit));
+        let annotations = &before["metadata"]["annotations"];
+        let manager = &annotations["argo-rollouts.argoproj.io/managed-by-rollouts"];
+        let owner = controller_of(before);
+        let is_theirs = |rollout: &Value| {
+            let is_of = owner.is_some_and(|owner| owner["uid"] == *uid_of(rollout))
+                || is_kind(commit, "Service") && rollout["metadata"]["name"] == *manager
+                || is_kind(commit, "Rollout") && rollout["metadata"]["name"] == *commit.name;
+            is_of && rollout["metadata"]["labels"][INSTANCE_ID_LABEL].as_str() != instance.as_deref()
+        };
+        let theirs = self
+            .picture
+            .all("Rollout", &commit.namespace)
+            .any(|rollout| is_theirs(rollout));
+        if theirs {
+            let what = format!("{} is another instance's", named(commit));
+            self.violated("S19", commit, what);
         }
     }
 

@@ -19,6 +19,9 @@ use crate::dataplane::Load;
 use crate::faults::SourceTrouble;
 use crate::metrics::SourceFault;
 
+mod instances;
+mod refusals;
+
 const HEALTHY: When = When::Phase("Healthy");
 
 fn seconds(n: i64) -> SignedDuration {
@@ -52,11 +55,13 @@ fn scenario(name: &str, objects: Vec<Value>, acts: Vec<Act>, goal: Goal) -> Scen
         name: name.to_owned(),
         bug: None,
         objects,
+        further: Vec::new(),
         acts,
         git: None,
         loads: Vec::new(),
         metrics: false,
         source: Vec::new(),
+        refusals: Vec::new(),
         goal,
         lossless: true,
         limit: SignedDuration::from_mins(15),
@@ -158,6 +163,8 @@ pub fn all() -> Vec<Scenario> {
     others(&mut all);
     traffic::scenarios(&mut all);
     commands::all(&mut all);
+    instances::add(&mut all);
+    refusals::add(&mut all);
     all
 }
 
