@@ -28,16 +28,16 @@ pub(crate) fn act(seen: &Observed, draft: &mut Draft) {
     if dropped.is_empty() {
         return;
     }
-    let named = dropped.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let mut named = dropped.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    if dropped.len() > NAMED {
+        named += &format!(" and {} more", dropped.len() - NAMED);
+    }
     draft.act_and_warn(
         Change::PatchRollout {
             patch: json!({ "spec": { "template": difference(template, &clean) } }),
         },
         "MalformedFieldsDropped",
-        format!(
-            "Took {} values out of spec.template that cannot be read: {named}",
-            dropped.len()
-        ),
+        format!("Took out of spec.template what cannot be read: {named}"),
         seen.rollout.metadata.resource_version.clone(),
     );
 }
