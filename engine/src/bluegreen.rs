@@ -127,7 +127,12 @@ impl<'a> BlueGreen<'_, 'a> {
         revision::adopt(cx.seen, draft);
         revision::min_ready_seconds(cx, draft);
         if cx.new.is_none() {
-            let size = if cx.halted() { 0 } else { self.new_size() };
+            // S5: what is taken back gets no pods, also when somebody deleted its ReplicaSet.
+            let size = if cx.halted() || self.aborting {
+                0
+            } else {
+                self.new_size()
+            };
             let made = revision::create(cx, draft, size);
             draft.tell_scaling(revision::created_at_size(cx, size).filter(|_| made));
         }
@@ -141,6 +146,9 @@ impl<'a> BlueGreen<'_, 'a> {
         metadata::act(cx, self.promotable(verdict).is_some(), draft);
         let counted = crate::restart::act(cx, draft);
         let halted = cx.halted() && !self.aborting;
+        if halted {
+            promotion::tell_hold(cx, draft);
+        }
         if counted && promotion::resized(cx, draft) || !halted {
             self.scale_live(counted, draft);
         }
@@ -167,8 +175,9 @@ impl<'a> BlueGreen<'_, 'a> {
             .as_ref()
             .and_then(|b| b.active_selector.as_deref())
             .unwrap_or_default();
-        if recorded.is_empty() {
-            // First deployment: the Service has never been switched.
+        if recorded.is_empty() && (cx.fully_promoted() || cx.stable.is_none_or(|rs| rs.available == 0)) {
+            // First deployment: the Service waits for all of its pods. With another version beside it, it would send requests to
+            // both, so then it is enough that anybody of the stable one can answer.
             return false;
         }
         let known = cx
@@ -224,11 +233,15 @@ impl<'a> BlueGreen<'_, 'a> {
             return;
         }
         if !saturated(new, cx.size) {
-            draft.because(Reason::WaitingForPods {
-                replica_set: new.name.clone(),
-                available: new.available,
-                wanted: self.new_size(),
-            });
+            let wanted = self.new_size();
+            // A preview that is whole waits for something else, which says so itself.
+            if new.available < wanted {
+                draft.because(Reason::WaitingForPods {
+                    replica_set: new.name.clone(),
+                    available: new.available,
+                    wanted,
+                });
+            }
             return;
         }
         if self.gates_open(verdict) {
@@ -270,6 +283,10 @@ impl<'a> BlueGreen<'_, 'a> {
 
     fn scale_down(&self, draft: &mut Draft) {
         let cx = self.cx;
+        if cx.size > 0 && self.active.is_some_and(|service| selected(service).is_empty()) {
+            // It sends requests to every version, so nobody may go.
+            return;
+        }
         if let Some(new) = cx
             .new
             .filter(|rs| self.aborting && !self.is_active(rs) && rs.spec_replicas > 0)
@@ -381,15 +398,23 @@ impl<'a> BlueGreen<'_, 'a> {
             // What was paused for has happened: clients take this for a Rollout that waits to go on.
             draft.status.controller_pause = None;
         }
-        if active || cx.spec_paused() || !self.new_ready() || !analysed {
+        if active || cx.spec_paused() {
             return;
         }
-        if let Some(since) = cx.pause(&PauseReason::BlueGreenPause) {
-            let until = self.auto_promotion().map(|d| after(since.timestamp(), d));
+        let paused = cx.pause(&PauseReason::BlueGreenPause);
+        let until = paused
+            .zip(self.auto_promotion())
+            .map(|(since, duration)| after(since.timestamp(), duration));
+        if paused.is_some() {
             draft.because(Reason::Paused {
                 reason: PauseReason::BlueGreenPause.to_string(),
                 until,
             });
+        }
+        if !self.new_ready() || !analysed {
+            return;
+        }
+        if paused.is_some() {
             if until.is_some_and(|until| draft.due(cx, until)) {
                 draft
                     .status

@@ -7,6 +7,7 @@ use tidegate_crds::{CanaryStep, CanaryStrategy, PauseReason, RolloutStatus};
 
 use crate::context::{Context, after};
 use crate::draft::{Draft, selected};
+use crate::observed::ReplicaSetView;
 use crate::runs::{self, Verdict};
 use crate::why::Reason;
 use crate::{metadata, promotion, revision, routing, services, status};
@@ -124,7 +125,12 @@ impl<'a> Canary<'_, 'a> {
         revision::adopt(cx.seen, draft);
         revision::min_ready_seconds(cx, draft);
         if cx.new.is_none() {
-            let size = if cx.halted() { 0 } else { self.size_at_birth() };
+            // S5: what is taken back gets no pods, also when somebody deleted its ReplicaSet.
+            let size = if cx.halted() || self.aborting {
+                0
+            } else {
+                self.size_at_birth()
+            };
             let made = revision::create(cx, draft, size);
             draft.tell_scaling(revision::created_at_size(cx, size).filter(|_| made));
         }
@@ -136,14 +142,7 @@ impl<'a> Canary<'_, 'a> {
             return;
         }
         if cx.halted() && !self.aborting {
-            draft.because(if cx.spec_paused() {
-                Reason::ManuallyPaused
-            } else {
-                Reason::Paused {
-                    reason: PauseReason::InconclusiveAnalysisRun.to_string(),
-                    until: None,
-                }
-            });
+            promotion::tell_hold(cx, draft);
         } else {
             self.scale_up(draft);
         }
@@ -286,13 +285,41 @@ impl<'a> Canary<'_, 'a> {
         let done = self.at_wanted() && placed && routing::headers_placed(self);
         if !done && let Some(new) = self.cx.new {
             let (wanted, _) = self.wanted();
-            draft.because(Reason::WaitingForPods {
+            draft.because(self.what_a_step_lacks(new, wanted));
+        }
+        done
+    }
+
+    /// What keeps the current step from being over: its pods, those of another version, or the routes.
+    fn what_a_step_lacks(&self, new: &ReplicaSetView, wanted: i32) -> Reason {
+        let cx = self.cx;
+        if !self.meets(new.available, wanted) {
+            return Reason::WaitingForPods {
                 replica_set: new.name.clone(),
                 available: new.available,
                 wanted,
-            });
+            };
         }
-        done
+        if self.placed() {
+            // The new version may be too large itself, when a weight falls.
+            let others = cx
+                .stable
+                .filter(|rs| !cx.is_new(rs))
+                .map(|rs| (rs, self.wanted().1));
+            let older = cx.older.iter().map(|rs| (*rs, 0));
+            let surplus = [(new, wanted)].into_iter().chain(others).chain(older);
+            if let Some((rs, wanted)) = surplus.into_iter().find(|(rs, wanted)| rs.replicas > *wanted) {
+                return Reason::WaitingForPodsToGo {
+                    replica_set: rs.name.clone(),
+                    pods: rs.replicas,
+                    wanted,
+                };
+            }
+        }
+        Reason::WaitingForWeight {
+            live: cx.live.at_most(),
+            wanted: self.step_weight(),
+        }
     }
 
     fn pause_done(&self, pause: &tidegate_crds::RolloutPause, draft: &mut Draft) -> bool {

@@ -1,6 +1,8 @@
 //! Turning points of an update, the same for both strategies: it begins, is promoted, aborted or retried (contract 3.7).
 
-use tidegate_crds::{CanaryStatus, CompletionStatus, ConditionStatus, RolloutConditionType, Time, labels};
+use tidegate_crds::{
+    CanaryStatus, CompletionStatus, ConditionStatus, PauseReason, RolloutConditionType, Time, labels,
+};
 
 use crate::context::{Annotated, Context, Strategy};
 use crate::draft::Draft;
@@ -198,6 +200,18 @@ pub(crate) fn promote(cx: &Context<'_>, draft: &mut Draft, reason: &str, index: 
             format!("Rollout completed update to revision {revision} ({hash}): {reason}"),
         );
     }
+}
+
+/// Says who holds the update: the user, or an analysis that could not decide.
+pub(crate) fn tell_hold(cx: &Context<'_>, draft: &mut Draft) {
+    draft.because(if cx.spec_paused() {
+        Reason::ManuallyPaused
+    } else {
+        Reason::Paused {
+            reason: PauseReason::InconclusiveAnalysisRun.to_string(),
+            until: None,
+        }
+    });
 }
 
 /// The size of the Rollout changed since its versions were last sized (contract 3.1): their annotations are

@@ -154,8 +154,16 @@ pub(crate) fn rolling(size: i32, limits: Limits, canary: Side, stable: Side, old
     let stable_up = up(stable);
     let canary_up = up(canary);
     let grown = (saturate(canary_up), saturate(stable_up));
-    if grown != (canary.spec, stable.spec) || older > 0 {
+    if grown != (canary.spec, stable.spec) {
         return grown;
+    }
+    if older > 0 {
+        // They drain first. But pods that serve nobody may hold the room that another version needs to let them go.
+        let shed = |side: Side| {
+            let missing = side.spec - side.available.clamp(0, side.spec);
+            side.spec.min(side.desired.max(side.spec - missing))
+        };
+        return (shed(canary), shed(stable));
     }
 
     let least = i64::from(size) - i64::from(limits.unavailable);

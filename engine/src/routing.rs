@@ -42,9 +42,10 @@ pub(crate) fn needed(canary: &Canary<'_, '_>, rs: &ReplicaSetView) -> i32 {
         WeightState::Set(w) => (w, w),
         WeightState::Mixed(w) => (0, w),
     };
+    // A Service that was never switched sends requests to every version.
     let selects = |name: Option<&str>| {
-        cx.service(name)
-            .is_some_and(|service| selected(service) == rs.hash)
+        let hash = cx.service(name).map(selected);
+        hash.is_some_and(|hash| hash == rs.hash || hash.is_empty())
     };
     let share = |weight| ceil_share(cx.size, weight, total);
     let mut needed = 0;

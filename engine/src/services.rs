@@ -24,14 +24,21 @@ pub(crate) fn of_canary(canary: &Canary<'_, '_>, draft: &mut Draft) -> bool {
     }
     if let Some(service) = canary_service {
         // A match that no step can end must not lead to a canary that is meant to have no pods.
-        let emptied = !cx.fully_promoted() && routing::always_matched(cx) && canary.wanted().0 == 0;
+        // Without a router nothing but the Service keeps requests from it.
+        let leads_there = routing::always_matched(cx) || cx.routing().is_none();
+        let emptied = !cx.fully_promoted() && leads_there && canary.wanted().0 == 0;
         if canary.aborting || emptied {
             // Only once nothing goes there by weight: then the switch cannot be seen. One change, not a flutter.
             if let Some(rs) = stable_rs.filter(|_| cx.live.at_most() == 0 && served) {
                 target(cx, service, rs, true, draft);
             }
         } else if let Some(rs) = cx.new.filter(|rs| may_move(cx, service, rs, draft)) {
-            target(cx, service, rs, false, draft);
+            let moved = target(cx, service, rs, false, draft);
+            // Without a router a version that was replaced in the middle must be able to go before the new one has a pod.
+            let replaced = cx.older.iter().any(|older| older.hash == selected(service));
+            if let (false, true, None, Some(stable)) = (moved, replaced, cx.routing(), stable_rs) {
+                target(cx, service, stable, false, draft);
+            }
         }
     }
     served
@@ -80,6 +87,7 @@ pub(crate) fn target(
     let nobody = cx.size == 0 && rs.spec_replicas == 0;
     let promoted = rs.hash == cx.stable_hash();
     let ready = match (&service.managed_by, cx.strategy) {
+        (None, Strategy::BlueGreen(_)) if nobody => true,
         (None, _) if nobody && promoted => true,
         (None, _) if promoted && !cx.is_new(rs) => rs.available > 0,
         (None, _) => rs.spec_replicas > 0 && rs.available >= rs.spec_replicas,

@@ -371,11 +371,16 @@ fn progressing(cx: &Context<'_>, draft: &mut Draft, facts: &Facts) {
         };
         replace(&mut draft.status, condition);
     }
-    if progress::overdue(cx, at, draft) && !stuck {
-        let message = format!("{subject} has timed out progressing.");
+    let overdue = progress::overdue(cx, at, draft);
+    let still =
+        find(&draft.status, &Type::Progressing).is_some_and(|c| c.reason == "ProgressDeadlineExceeded");
+    if overdue || still {
         draft.because(Reason::DeadlineExceeded {
             replica_set: cx.new.map_or(String::new(), |rs| rs.name.clone()),
         });
+    }
+    if overdue && !stuck {
+        let message = format!("{subject} has timed out progressing.");
         set(
             &mut draft.status,
             cx.now,
@@ -439,7 +444,10 @@ fn phase(cx: &Context<'_>, status: &RolloutStatus) -> (RolloutPhase, String) {
     if updated < cx.size {
         return progressing("more replicas need to be updated");
     }
-    if status.available_replicas.unwrap_or(0) < updated {
+    // The pods of other versions do not make up for those of this one.
+    let missing =
+        matches!(cx.strategy, Strategy::Canary(_)) && cx.new.is_some_and(|rs| rs.available < updated);
+    if status.available_replicas.unwrap_or(0) < updated || missing {
         return progressing("updated replicas are still becoming available");
     }
     let current = status.current_pod_hash.as_deref().unwrap_or_default();

@@ -23,6 +23,22 @@ pub enum Reason {
         /// Pods needed.
         wanted: i32,
     },
+    /// Pods of a version that is to become smaller are still there.
+    WaitingForPodsToGo {
+        /// ReplicaSet.
+        replica_set: String,
+        /// Pods.
+        pods: i32,
+        /// Pods that it is to have.
+        wanted: i32,
+    },
+    /// The routes do not carry the weight of the step yet.
+    WaitingForWeight {
+        /// The canary's share as it is.
+        live: i32,
+        /// As it is meant to be.
+        wanted: i32,
+    },
     /// A pause step, or a blue-green pause; ends by itself at `until`, or by `promote`.
     Paused {
         /// Reason of the pause condition.
@@ -111,6 +127,19 @@ impl fmt::Display for Reason {
                     f,
                     "waiting for pods of {replica_set}: {available} of {wanted} available"
                 )
+            }
+            Self::WaitingForPodsToGo {
+                replica_set,
+                pods,
+                wanted,
+            } => {
+                write!(
+                    f,
+                    "waiting for pods of {replica_set} to go: {pods} there, {wanted} wanted"
+                )
+            }
+            Self::WaitingForWeight { live, wanted } => {
+                write!(f, "waiting for the routes: weight {live}, {wanted} wanted")
             }
             Self::Paused {
                 reason,

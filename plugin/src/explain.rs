@@ -145,6 +145,14 @@ impl Around<'_> {
                 }
                 ("more of its pods become available".to_owned(), commands)
             }
+            Reason::WaitingForPodsToGo { .. } => (
+                "they end by themselves, as soon as no request may come to them any more".to_owned(),
+                vec![self.kubectl("get pods")],
+            ),
+            Reason::WaitingForWeight { .. } => (
+                "the routes are changed by itself; when they are not, their events say why".to_owned(),
+                vec![self.kubectl(&format!("get events --field-selector involvedObject.name={}", self.name()))],
+            ),
             Reason::Paused { until, .. } => {
                 let moves = match until {
                     Some(until) => {

@@ -94,6 +94,8 @@ pub struct Judge {
     picture: Picture,
     /// Uids of all Rollouts that there ever were: who has not heard of an end yet may act for it, and what it makes is collected.
     uids: BTreeSet<String>,
+    /// Services that a Rollout has named.
+    services: BTreeSet<String>,
     past: VecDeque<Past>,
     memory: BTreeMap<(String, String), Memory>,
     violations: Vec<Violation>,
@@ -127,6 +129,7 @@ impl Judge {
             window: longest_delay + SignedDuration::from_millis(200),
             picture: Picture::default(),
             uids: BTreeSet::new(),
+            services: BTreeSet::new(),
             past: VecDeque::new(),
             memory: BTreeMap::new(),
             violations: Vec::new(),
@@ -182,6 +185,7 @@ impl Judge {
             .collect();
         if is_kind(commit, "Rollout") {
             self.uids.insert(uid_of(object_of(commit)).to_owned());
+            self.services.extend(objects::named_services(object_of(commit)));
         }
         self.past.push_back(Past {
             at: commit.at,

@@ -158,6 +158,19 @@ impl Process {
         Some(self.last_job)
     }
 
+    /// A job that has not made its plan yet will make it from what is known by then.
+    pub(crate) fn read_anew(&mut self, number: u64) {
+        let Some(running) = self.jobs.get(&number) else {
+            return;
+        };
+        if let (false, Key::Rollout(key)) = (running.job.planned(), running.job.key()) {
+            let read = self.delivered(&(key.namespace.clone(), key.name.clone()));
+            if let Some(running) = self.jobs.get_mut(&number) {
+                running.read = read;
+            }
+        }
+    }
+
     /// The revision of a Rollout that was delivered last.
     fn delivered(&self, key: &(String, String)) -> u64 {
         self.watches

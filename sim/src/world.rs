@@ -855,6 +855,7 @@ impl World {
             let Some(process) = self.processes.get_mut(&id) else {
                 return;
             };
+            process.read_anew(number);
             let Some(running) = process.jobs.get_mut(&number) else {
                 return;
             };

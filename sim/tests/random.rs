@@ -7,18 +7,24 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tidegate_sim::story::{Coverage, Story};
+use tidegate_sim::story::{Coverage, Played, Story};
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
+
+/// Stories of the gate in which something is still wrong, and what: found, not mended yet. One that is not wrong any more has to go.
+const OPEN: &[(u64, &str)] = &[];
+
+/// So many stories are in the gate.
+const GATE: u64 = 1500;
 
 /// So many are made short: one costs as much as a hundred others.
 const SHRUNK: usize = 5;
 
 #[test]
 fn stories() {
-    let count = number("TIDEGATE_SIM_STORIES").unwrap_or(0);
+    let count = number("TIDEGATE_SIM_STORIES").unwrap_or(GATE);
     let first = number("TIDEGATE_SIM_SEED").unwrap_or(1);
     let until = number("TIDEGATE_SIM_MINUTES").map(|m| Instant::now() + Duration::from_secs(60 * m));
     let next = AtomicU64::new(first);
@@ -47,6 +53,21 @@ fn stories() {
     failed.sort_by_key(|(seed, _)| *seed);
     println!("{}", coverage.into_inner().unwrap());
     println!("{played} stories, {} with something wrong", failed.len());
+    let is_open = |seed: u64, kind: &str| OPEN.contains(&(seed, kind));
+    let mended: Vec<_> = OPEN
+        .iter()
+        .filter(|(seed, _)| (first..first + played).contains(seed))
+        .filter(|(seed, kind)| {
+            let still =
+                |(failed, played): &(u64, Played)| failed == seed && played.kind().as_deref() == Some(kind);
+            !failed.iter().any(still)
+        })
+        .collect();
+    assert!(
+        mended.is_empty(),
+        "take these out of the table, they are right now: {mended:?}"
+    );
+    failed.retain(|(seed, played)| !is_open(*seed, &played.kind().unwrap_or_default()));
     for (seed, played) in &failed {
         println!("seed {seed}: {}", played.failures.first().unwrap());
     }

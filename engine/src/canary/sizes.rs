@@ -76,7 +76,8 @@ impl<'a> Canary<'_, 'a> {
 
     pub(super) fn size_at_birth(&self) -> i32 {
         let (canary, stable) = self.wanted();
-        if self.routed() || self.cx.stable.is_none() {
+        // Where no version is stable yet there may be others all the same: the record of the first was lost in a crash.
+        if self.routed() || self.cx.stable.is_none() && self.cx.older.is_empty() {
             return canary;
         }
         let cx = self.cx;
@@ -125,8 +126,15 @@ impl<'a> Canary<'_, 'a> {
         });
         let stable_ok = self.cx.fully_promoted()
             || self.cx.stable.is_none_or(|rs| {
-                // A dynamic stable version follows the weight, so it is larger than wanted once the weight is set.
-                let right = |pods| pods == stable || self.dynamic() && pods > stable;
+                // A dynamic stable version follows the weight, so it is larger than wanted once the weight is set. And the last pod of
+                // one that a Service selects goes after the promotion.
+                let kept = if self.routed() {
+                    0
+                } else {
+                    self.kept_for_services(rs)
+                };
+                let right =
+                    |pods| pods == stable || pods == stable.max(kept) || self.dynamic() && pods > stable;
                 rs.observed_generation >= rs.generation && right(rs.spec_replicas) && right(rs.replicas)
             });
         // With a router they get no requests, and may have to wait for a Service that selects them.
@@ -229,12 +237,25 @@ impl<'a> Canary<'_, 'a> {
         self.lower_older(draft);
     }
 
+    /// Without a router a Service follows a promotion: until then its requests need a pod (S1).
+    fn kept_for_services(&self, rs: &ReplicaSetView) -> i32 {
+        // Where no pod may be added the old ones have to go first.
+        let adds = Limits::of_canary(self.spec, self.cx.size).surge > 0;
+        let old = !self.cx.is_new(rs);
+        i32::from(old && adds && self.cx.size > 0 && services::selects(self.cx, &rs.hash))
+    }
+
+    /// The Rollout has Services that select its versions.
+    fn is_named(&self) -> bool {
+        !self.cx.seen.services.is_empty()
+    }
+
     /// Makes a ReplicaSet smaller, never below what its traffic needs, and not before the data plane knows (S2).
     fn lower(&self, rs: &ReplicaSetView, to: i32, draft: &mut Draft) {
         let needed = if self.routed() {
             routing::needed(self, rs)
         } else {
-            0
+            self.kept_for_services(rs)
         };
         let to = to.max(needed.min(rs.spec_replicas));
         if to < rs.spec_replicas && (!self.routed() || draft.settled(self.cx)) {
@@ -301,13 +322,19 @@ impl<'a> Canary<'_, 'a> {
             }
             return;
         }
-        // Unhealthy pods first: they serve nobody and would hold the budget. Then within maxUnavailable.
-        let mut budget = cx.available() - (cx.size - limits.unavailable);
+        // Unhealthy pods first: they serve nobody and would hold the budget. Then within maxUnavailable. Counters do not know yet of
+        // pods that are on their way out.
+        let serving = |rs: &ReplicaSetView| rs.available.min(rs.spec_replicas);
+        let all = cx.owned().map(serving).fold(0, i32::saturating_add);
+        let mut budget = all.saturating_sub(cx.size - limits.unavailable);
         for rs in &older {
-            let unhealthy = (rs.spec_replicas - rs.available).max(0);
-            let spare = unhealthy + budget.max(0).min(rs.available);
-            let to = rs.spec_replicas - spare.min(rs.spec_replicas);
-            budget -= (rs.available - to).max(0);
+            let unhealthy = rs.spec_replicas - serving(rs);
+            let spare = unhealthy.saturating_add(budget.max(0).min(serving(rs)));
+            let to = (rs.spec_replicas - spare.min(rs.spec_replicas)).max(self.kept_for_services(rs));
+            budget -= (serving(rs) - to).max(0);
+            if to == 0 && rs.spec_replicas > 0 && self.is_named() && !draft.settled(cx) {
+                continue;
+            }
             draft.scale(cx, rs, to);
         }
     }

@@ -94,17 +94,12 @@ impl Judge {
                 let managed = |o: &Value| {
                     o["metadata"]["annotations"]["argo-rollouts.argoproj.io/managed-by-rollouts"].is_string()
                 };
-                let named = rollouts.iter().any(|r| {
-                    let strategy = &r["spec"]["strategy"];
-                    let names = [
-                        &strategy["canary"]["stableService"],
-                        &strategy["canary"]["canaryService"],
-                        &strategy["blueGreen"]["activeService"],
-                        &strategy["blueGreen"]["previewService"],
-                    ];
-                    names.iter().any(|n| **n == *name)
-                });
-                named || commit.before.as_deref().is_some_and(managed)
+                let named = rollouts
+                    .iter()
+                    .any(|r| named_services(r).any(|named| named == name));
+                // news of another strategy may be on its way
+                let was_named = self.services.contains(name);
+                named || was_named || commit.before.as_deref().is_some_and(managed)
             }
             "Deployment" => rollouts.iter().any(|r| r["spec"]["workloadRef"]["name"] == *name),
             _ => owned,
@@ -274,4 +269,19 @@ impl Judge {
         }
         left
     }
+}
+
+/// Names of the Services in a Rollout's spec.
+pub(super) fn named_services(rollout: &Value) -> impl Iterator<Item = String> {
+    let strategy = &rollout["spec"]["strategy"];
+    let names = [
+        &strategy["canary"]["stableService"],
+        &strategy["canary"]["canaryService"],
+        &strategy["blueGreen"]["activeService"],
+        &strategy["blueGreen"]["previewService"],
+    ];
+    names
+        .map(|name| text(name).to_owned())
+        .into_iter()
+        .filter(|name| !name.is_empty())
 }

@@ -1,6 +1,8 @@
 //! What people ordered, and what must have become of it once nothing changes any more: no command is lost. And what time
 //! alone had to bring about, when.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -74,7 +76,12 @@ impl History {
         let status = facts.status();
         match &self.order {
             Some(Order::Abort) if !settled && !facts.aborted() => lost.push("the abort is lost".to_owned()),
-            Some(Order::Full) if !settled && (status["promoteFull"] != true || facts.aborted()) => {
+            // a deadline that aborts is the user's own word too
+            Some(Order::Full)
+                if !settled
+                    && (status["promoteFull"] != true || facts.aborted())
+                    && !text(&status["message"]).contains("has timed out progressing") =>
+            {
                 lost.push("the full promotion is lost".to_owned());
             }
             // whatever takes it back again says why
@@ -115,12 +122,19 @@ pub(super) fn late<'c>(story: &Story, name: &str, commits: impl Iterator<Item = 
     }
     let mut due: Option<Timestamp> = None;
     let mut free_since = crate::clock::EPOCH;
+    let mut unwhole = BTreeSet::new();
     for commit in commits {
         // blue-green does not leave its pause while pods are missing, so the time starts anew with each that is lost
-        if crate::actors::is_kind(commit, "ReplicaSet") && commit.name.starts_with(name) && !is_whole(commit)
-        {
+        if crate::actors::is_kind(commit, "ReplicaSet") && commit.name.starts_with(name) {
+            if commit.after.as_deref().is_none_or(is_whole) {
+                unwhole.remove(&commit.name);
+            } else {
+                unwhole.insert(commit.name.clone());
+            }
             free_since = commit.at;
-            due = due.map(|due: Timestamp| due.max(free_since));
+            due = due
+                .filter(|_| unwhole.is_empty())
+                .map(|due: Timestamp| due.max(free_since));
         }
         if commit.name != name || !crate::actors::is_kind(commit, "Rollout") {
             continue;
@@ -137,7 +151,7 @@ pub(super) fn late<'c>(story: &Story, name: &str, commits: impl Iterator<Item = 
             due = None;
             continue;
         };
-        if is_held(after) {
+        if is_held(after) || !unwhole.is_empty() {
             free_since = commit.at;
             due = None;
         } else {
@@ -147,8 +161,7 @@ pub(super) fn late<'c>(story: &Story, name: &str, commits: impl Iterator<Item = 
     late
 }
 
-fn is_whole(commit: &Commit) -> bool {
-    let set = crate::actors::object_of(commit);
+fn is_whole(set: &Value) -> bool {
     set["status"]["availableReplicas"].as_i64().unwrap_or(0) >= set["spec"]["replicas"].as_i64().unwrap_or(0)
 }
 
@@ -171,7 +184,13 @@ fn pause_ends(rollout: &Value) -> Option<Timestamp> {
     let pause = &status["pauseConditions"][0];
     let start: Timestamp = text(&pause["startTime"]).parse().ok()?;
     let seconds = match text(&pause["reason"]) {
-        "BlueGreenPause" => rollout["spec"]["strategy"]["blueGreen"]["autoPromotionSeconds"].as_i64()?,
+        "BlueGreenPause" => {
+            let spec = &rollout["spec"]["strategy"]["blueGreen"];
+            if spec["autoPromotionEnabled"] == false {
+                return None;
+            }
+            spec["autoPromotionSeconds"].as_i64()?
+        }
         "CanaryPauseStep" => {
             let step = usize::try_from(status["currentStepIndex"].as_i64()?).ok()?;
             match &rollout["spec"]["strategy"]["canary"]["steps"][step]["pause"]["duration"] {

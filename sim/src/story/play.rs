@@ -14,7 +14,7 @@ use crate::actors::user::Op;
 use crate::actors::{controller_of, kind_of, text};
 use crate::api::kinds;
 use crate::clock::EPOCH;
-use crate::invariants::facts::Facts;
+use crate::invariants::facts::{Facts, Strategy};
 use crate::metrics::labels;
 use crate::scenario::{NAMESPACE, create};
 use crate::world::{Setup, World};
@@ -160,6 +160,8 @@ impl<'s> Player<'s> {
             Deed::Image(tag) => Op::SetImage(format!("shop:{tag}")),
             Deed::Promote => Op::Promote,
             Deed::Full => Op::PromoteFull,
+            // there are no steps to skip
+            Deed::Skip if self.facts(on).is_some_and(|f| f.strategy == Strategy::BlueGreen) => return false,
             Deed::Skip => Op::SkipStep,
             Deed::Abort => Op::Abort,
             Deed::Retry => Op::Retry,
@@ -168,6 +170,8 @@ impl<'s> Player<'s> {
             Deed::Scale(to) => Op::Scale(*to),
             Deed::ScaleThrough(to) => Op::ScaleThrough(*to),
             Deed::Restart => Op::Restart,
+            // the strategy may be another one by now: options of both are no Rollout
+            Deed::Set(patch) if self.is_of_another_strategy(on, patch) => return false,
             Deed::Set(patch) => Op::Merge(json!({"spec": patch})),
             Deed::Strategy(strategy) => {
                 let replace = json!([{"op": "replace", "path": "/spec/strategy", "value": strategy}]);
@@ -199,6 +203,13 @@ impl<'s> Player<'s> {
         self.world.perform(NAMESPACE, name, &op).is_ok()
     }
 
+    fn is_of_another_strategy(&self, on: usize, patch: &Value) -> bool {
+        let Some(facts) = self.facts(on) else { return true };
+        let live = &facts.rollout["spec"]["strategy"];
+        let mut options = patch["strategy"].as_object().into_iter().flatten();
+        options.any(|(strategy, _)| live[strategy].is_null())
+    }
+
     fn victim(&self, on: usize, deed: &Deed) -> Option<Op> {
         let facts = self.facts(on)?;
         let version = facts.versions.get(facts.current())?;
@@ -224,7 +235,9 @@ impl<'s> Player<'s> {
                     self.changed = commit.at;
                 }
             }
-            let quiet_at = self.changed + QUIET;
+            // deadlines that were written by a clock that jumped are later by that
+            let jumps = self.story.faults.clock_jumps.iter().map(|jump| jump.by_ms.abs());
+            let quiet_at = self.changed + QUIET + SignedDuration::from_millis(jumps.max().unwrap_or(0));
             if self.world.now() >= quiet_at {
                 return true;
             }

@@ -163,6 +163,15 @@ impl Rest<'_> {
 
     /// R4: nobody but the two versions of an update has pods, and no deadline has passed unnoticed.
     fn old_versions(&self, say: &mut impl FnMut(&str, String)) {
+        let (current, stable) = (
+            self.version(self.facts.current()),
+            self.version(self.facts.stable()),
+        );
+        let lacks = current.available < self.facts.replicas && !self.is_aborted();
+        if stable.available == 0 || self.facts.strategy == Strategy::Canary && lacks {
+            // whoever serves stays until somebody else can; without a router also to make up for pods that do not come
+            return;
+        }
         for (hash, version) in &self.facts.versions {
             // a Service that cannot move yet holds the version that it selects
             let selected = [
@@ -358,7 +367,15 @@ impl Rest<'_> {
             None => share(weight),
         };
         let dynamic = self.spec()["dynamicStableScale"] == true;
-        (canary, if dynamic { share(total - weight) } else { size })
+        // one pod answers for the stable Service, whatever its share is
+        (
+            canary,
+            if dynamic {
+                share(total - weight).max(size.min(1))
+            } else {
+                size
+            },
+        )
     }
 
     /// Without a router the counts come as near to the weight as pods allow.
@@ -369,7 +386,7 @@ impl Rest<'_> {
         let ideal = size as f64 * weight as f64 / 100.0;
         let near = (canary as f64 - ideal).abs() <= 1.0
             && (weight > 0 || canary == 0)
-            && (weight < 100 || stable == 0)
+            && (weight < 100 || stable <= i64::from(self.selector("stableService").is_some()))
             && canary + stable >= size - unavailable
             && canary + stable <= size + surge.max(1);
         if !near {
@@ -403,7 +420,7 @@ impl Rest<'_> {
             wanted.push(("stableService", stable));
             if self.is_aborted() {
                 wanted.push(("canaryService", stable));
-            } else if self.is_settled() || available(current) > 0 {
+            } else if self.is_settled() || available(current) > 0 && available(stable) > 0 {
                 wanted.push(("canaryService", current));
             }
         }
@@ -444,6 +461,8 @@ impl Rest<'_> {
             if live != 0 && stable.available > 0 {
                 say("R9", format!("weight {live} after the end"));
             }
+        } else if stable.available == 0 {
+            // nobody else could answer
         } else if live > wanted {
             say(
                 "R9",
@@ -496,13 +515,15 @@ impl Rest<'_> {
                 format!("{phase} ({}), and nothing says why", status["message"]),
             );
         }
-        for pause in self.pauses() {
-            if !said(pause) && self.facts.rollout["spec"]["paused"] != true && !self.is_aborted() {
-                say(
-                    "R8",
-                    format!("paused ({pause}), and what is said is {:?}", self.why),
-                );
-            }
+        // the first thing that holds it is enough to say
+        let paused: Vec<&str> = self.pauses().collect();
+        let held = self.facts.rollout["spec"]["paused"] == true || self.is_aborted();
+        let inconclusive = said("InconclusiveAnalysisRun");
+        if !paused.is_empty() && !held && !inconclusive && !paused.iter().any(|pause| said(pause)) {
+            say(
+                "R8",
+                format!("paused ({paused:?}), and what is said is {:?}", self.why),
+            );
         }
         for version in self.facts.versions.values() {
             if said(&format!("waiting for pods of {}:", version.name))
