@@ -303,11 +303,11 @@ pub(crate) fn discover(store: &Store, request: &Request) -> Option<Result<Value,
 
 /// The answer as the process reads it.
 pub(crate) fn answer_of(
-    request: &store::Request,
+    resource: &store::Resource,
     answer: &Result<store::Response, store::Status>,
 ) -> Result<Value, Failure> {
     match answer {
-        Ok(response) => Ok(response.to_value(&request.resource)),
+        Ok(response) => Ok(response.to_value(resource)),
         Err(status) => Err(Failure {
             code: status.code(),
             reason: status.reason.as_str().to_owned(),

@@ -2,7 +2,7 @@
 //! seed, so a run can be repeated to the last byte.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::hash::{Hash as _, Hasher};
 use std::sync::{Arc, OnceLock};
 
 use jiff::{SignedDuration, Timestamp};
@@ -405,20 +405,12 @@ impl World {
 
     /// A number that differs when anything that was committed differs.
     pub fn trace(&self) -> u64 {
-        let mut trace = 0xcbf2_9ce4_8422_2325_u64;
+        let mut trace = Trace::default();
         for commit in self.store.commits_since(0) {
-            let mut text = format!(
-                "{} {} {} {}",
-                commit.revision, commit.at, commit.user, commit.name
-            );
-            if let Some(after) = &commit.after {
-                let _ = write!(text, "{after}");
-            }
-            for byte in text.bytes() {
-                trace = (trace ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-            }
+            (commit.revision, commit.at, &commit.user, &commit.name).hash(&mut trace);
+            commit.after.hash(&mut trace);
         }
-        trace
+        trace.finish()
     }
 
     /// What happened, line by line, when that is kept.
@@ -494,7 +486,7 @@ impl World {
                 let now = self.now();
                 self.dataplane.advance(now);
                 if let Some(every) = self.setup.scrape {
-                    self.metrics.scrape(now, self.dataplane.counters());
+                    self.metrics.scrape_data_plane(now, &self.dataplane);
                     self.agenda.put_in(every, Happening::Scrape);
                 }
             }
@@ -921,11 +913,11 @@ impl World {
                             .or_default()
                             .looks += 1;
                     }
-                    let key = format!("{:?}", running.job.key());
+                    let key = running.job.key().clone();
                     let outcome = process.controller.finish(running.job, now + process.skew);
                     if let Outcome::Failed(failure) | Outcome::LookAgain(failure) = &outcome {
                         self.stats.panics += u64::from(failure.reason == "Panic");
-                        let line = format!("{key}: {failure}");
+                        let line = format!("{key:?}: {failure}");
                         self.note(|| line);
                     }
                     return;
@@ -1038,7 +1030,8 @@ impl World {
             request: request.to_string(),
         };
         let before = self.store.revision();
-        let answer = self.store.request(translated.clone(), now);
+        let resource = translated.resource.clone();
+        let answer = self.store.request(translated, now);
         let ours = request.writes() && request.service_account.is_none() && job.is_some();
         if ours && answer.is_ok() && self.store.revision() == before {
             self.judge.empty_write(now, request);
@@ -1049,7 +1042,7 @@ impl World {
             self.note(|| line);
         }
         self.notice_as(Some(&cause));
-        let answer = process::answer_of(&translated, &answer);
+        let answer = process::answer_of(&resource, &answer);
         match fault {
             Some(RequestFault::Crash {
                 at: CrashAt::AppliedNoResponse,
@@ -1284,6 +1277,24 @@ fn user_of(instance: usize) -> String {
 pub(crate) fn is_controller(user: &str) -> bool {
     user.strip_prefix(CONTROLLER)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+/// The same for the same in every process, and eight bytes at a time: objects are hashed as they are, not as text.
+#[derive(Default)]
+struct Trace(u64);
+
+impl Hasher for Trace {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
+            self.0 = (self.0.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x517c_c1b7_2722_0a95);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 fn refusal(code: u16) -> Failure {
