@@ -351,6 +351,9 @@ impl Mini {
                     .unwrap();
                 pod.deleting = true;
             }
+            Change::DeleteAnalysisRun { name, .. } => {
+                self.seen.analysis_runs.retain(|run| run.metadata.name != *name);
+            }
             other => panic!("not in these tables: {other:?}"),
         }
     }
