@@ -161,6 +161,10 @@ pub(crate) fn judge<'a>(cx: &Context<'a>) -> Verdict<'a> {
 /// A run of this revision and role that the status does not name: created just before a crash. One that ended before the
 /// last turn of the update (a retry, a pause) belongs to an earlier attempt.
 fn unrecorded<'a>(cx: &Context<'a>, role: RunRole) -> Option<&'a Arc<AnalysisRun>> {
+    if cx.fully_promoted() {
+        // What is promoted waits for none.
+        return None;
+    }
     let turn = status::find(cx.status(), &RolloutConditionType::Progressing).map(|c| c.last_transition_time);
     let revision = new_revision(cx).to_string();
     let index = match role {
@@ -176,10 +180,10 @@ fn unrecorded<'a>(cx: &Context<'a>, role: RunRole) -> Option<&'a Arc<AnalysisRun
             && run.spec.terminate != Some(true)
             && counts(cx, run)
             && match run.status.phase {
-                AnalysisPhase::Successful => turn <= run.metadata.creation_timestamp,
-                // Times are whole seconds: one that did not end well in the second of the turn may be what was turned from, and
+                // Times are whole seconds: one that failed in the second of the turn may be what was turned from, and
                 // measuring once more costs less than taking back a good version.
-                _ => !run.status.phase.completed() || turn < run.metadata.creation_timestamp,
+                AnalysisPhase::Failed | AnalysisPhase::Error => turn < run.metadata.creation_timestamp,
+                _ => !run.status.phase.completed() || turn <= run.metadata.creation_timestamp,
             }
     })
 }

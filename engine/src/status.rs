@@ -444,10 +444,7 @@ fn phase(cx: &Context<'_>, status: &RolloutStatus) -> (RolloutPhase, String) {
     if updated < cx.size {
         return progressing("more replicas need to be updated");
     }
-    // The pods of other versions do not make up for those of this one.
-    let missing =
-        matches!(cx.strategy, Strategy::Canary(_)) && cx.new.is_some_and(|rs| rs.available < updated);
-    if status.available_replicas.unwrap_or(0) < updated || missing {
+    if status.available_replicas.unwrap_or(0) < updated {
         return progressing("updated replicas are still becoming available");
     }
     let current = status.current_pod_hash.as_deref().unwrap_or_default();
@@ -474,6 +471,10 @@ fn phase(cx: &Context<'_>, status: &RolloutStatus) -> (RolloutPhase, String) {
                 return progressing("waiting for all steps to complete");
             }
         }
+    }
+    if cx.new.is_some_and(|rs| rs.available < updated) {
+        // The pods of other versions do not make up for those of this one.
+        return progressing("updated replicas are still becoming available");
     }
     (RolloutPhase::Healthy, String::new())
 }

@@ -36,7 +36,10 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
         return;
     }
     let Some(new) = cx.new.filter(|rs| rs.revision() == 1) else {
-        tell_that_it_runs(reference.scale_down.as_ref(), workload, cx, draft);
+        // Before there is a first version, the Deployment is what runs.
+        if cx.new.is_some() {
+            tell_that_it_runs(reference.scale_down.as_ref(), workload, cx, draft);
+        }
         return;
     };
     let healthy = status::find(cx.status(), &RolloutConditionType::Healthy)
