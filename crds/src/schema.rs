@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, Delivery, Experiment, GoDuration, IntOrString,
-    Kind, Rollout, Time, VERSION, template::openapi,
+    Kind, Rollout, Time, VERSION,
 };
 
 /// All CustomResourceDefinitions, by the plural name of their kind.
@@ -119,9 +119,6 @@ fn simplify(schema: &mut Value) {
     };
     schema.remove("title");
     without_null(schema);
-    if let Some(nullable) = schema.remove("x-nullable") {
-        schema.insert("nullable".to_owned(), nullable);
-    }
     // What Rust would read for an absent field is not for the API server to write; what upstream's would write is.
     schema.remove("default");
     if let Some(default) = schema.remove("x-default") {
@@ -263,39 +260,6 @@ impl JsonSchema for Opaque {
     }
 }
 
-/// The spec of a Job: as far as Go clients have to be able to read it.
-pub(crate) struct JobSpec;
-
-impl JsonSchema for JobSpec {
-    fn schema_name() -> Cow<'static, str> {
-        "JobSpec".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let open = |properties: Value| json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": properties });
-        let int32 = json!({ "type": "integer", "format": "int32", "x-nullable": true });
-        let int64 = json!({ "type": "integer", "format": "int64", "x-nullable": true });
-        let flag = json!({ "type": "boolean", "x-nullable": true });
-        let spec = open(json!({
-            "activeDeadlineSeconds": int64,
-            "backoffLimit": int32,
-            "backoffLimitPerIndex": int32,
-            "completions": int32,
-            "manualSelector": flag,
-            "maxFailedIndexes": int32,
-            "parallelism": int32,
-            "suspend": flag,
-            "template": open(json!({ "spec": openapi::pod_spec() })),
-            "ttlSecondsAfterFinished": int32,
-        }));
-        Schema::try_from(spec).unwrap_or_default()
-    }
-}
-
 /// A pod template: of its metadata only labels and annotations are stored (F3), its spec is Kubernetes' to judge.
 ///
 /// Of the spec, upstream's schema writes one default into the stored object, the protocol of a port. It is part of
@@ -313,15 +277,26 @@ impl JsonSchema for PodTemplate {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         let texts = json!({ "type": "object", "additionalProperties": { "type": "string" } });
-        let mut spec = openapi::pod_spec();
-        let lists = ["containers", "initContainers", "ephemeralContainers"];
-        for ports in lists.map(|list| format!("/properties/{list}/items/properties/ports")) {
-            if let Some(ports) = spec.pointer_mut(&ports) {
-                *ports = keyed_ports(ports);
-            }
+        let open = |properties: Value| json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": properties });
+        let mut port = open(json!({
+            "containerPort": { "type": "integer", "format": "int32" },
+            "protocol": { "type": "string", "x-default": "TCP" },
+        }));
+        if let Some(port) = port.as_object_mut() {
+            port.insert("required".to_owned(), json!(["containerPort"]));
         }
-        // A pod has a spec.
-        spec.as_object_mut().map(|spec| spec.remove("x-nullable"));
+        let ports = json!({
+            "type": "array",
+            "items": port,
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["containerPort", "protocol"],
+        });
+        let containers = json!({ "type": "array", "items": open(json!({ "ports": ports })) });
+        let spec = open(json!({
+            "containers": containers,
+            "initContainers": containers,
+            "ephemeralContainers": containers,
+        }));
         json_schema!({
             "type": "object",
             "properties": {
@@ -330,19 +305,4 @@ impl JsonSchema for PodTemplate {
             },
         })
     }
-}
-
-/// The list of ports as upstream has it: keyed, with a default, so no part of the key may be `null`.
-fn keyed_ports(ports: &Value) -> Value {
-    let mut item = ports["items"].clone();
-    item.as_object_mut().map(|item| item.remove("x-nullable"));
-    item["properties"]["containerPort"] = json!({ "type": "integer", "format": "int32" });
-    item["properties"]["protocol"] = json!({ "type": "string", "x-default": "TCP" });
-    item["required"] = json!(["containerPort"]);
-    json!({
-        "type": "array",
-        "items": item,
-        "x-kubernetes-list-type": "map",
-        "x-kubernetes-list-map-keys": ["containerPort", "protocol"],
-    })
 }

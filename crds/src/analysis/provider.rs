@@ -290,7 +290,7 @@ pub struct JobMetric {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<JobMetadata>,
     /// Spec of the Job. Kept as it is: Kubernetes is its judge.
-    #[cfg_attr(feature = "schema", schemars(with = "schema::JobSpec"))]
+    #[cfg_attr(feature = "schema", schemars(with = "schema::Opaque"))]
     pub spec: Value,
 }
 
