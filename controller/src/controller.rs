@@ -374,9 +374,10 @@ impl Controller {
             Signal::Deleted(object) => self.cache.delete(kind, object),
             Signal::ListEnd { version } => self.cache.list_end(kind, version),
         });
-        match looks {
-            Some(looks) => self.schedule(looks, now),
-            None => tracing::error!(?kind, "panicked over an object; it is ignored until it changes"),
+        if let Some(looks) = looks {
+            self.schedule(looks, now);
+        } else {
+            tracing::error!(?kind, "panicked over an object; it is ignored until it changes");
         }
     }
 

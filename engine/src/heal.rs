@@ -30,7 +30,7 @@ pub(crate) fn act(seen: &Observed, draft: &mut Draft) {
     }
     let mut named = dropped.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
     if dropped.len() > NAMED {
-        named += &format!(" and {} more", dropped.len() - NAMED);
+        named = format!("{named} and {} more", dropped.len() - NAMED);
     }
     draft.act_and_warn(
         Change::PatchRollout {

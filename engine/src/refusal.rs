@@ -239,7 +239,7 @@ pub(crate) fn record(cx: &Context<'_>, draft: &mut Draft) {
     let mut message = first.message();
     let more = draft.left_out.len() - 1;
     if more > 0 {
-        message += &format!(" (and {more} more)");
+        message = format!("{message} (and {more} more)");
     }
     if old.as_ref().is_some_and(|old| old.message == message) {
         return;

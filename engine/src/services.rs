@@ -87,12 +87,11 @@ pub(crate) fn target(
     let nobody = cx.size == 0 && rs.spec_replicas == 0;
     let promoted = rs.hash == cx.stable_hash();
     let ready = match (&service.managed_by, cx.strategy) {
-        (None, Strategy::BlueGreen(_)) if nobody => true,
+        // All that a switch waits for is so when there is nothing to wait for.
+        (_, Strategy::BlueGreen(_)) if nobody => true,
         (None, _) if nobody && promoted => true,
         (None, _) if promoted && !cx.is_new(rs) => rs.available > 0,
         (None, _) => rs.spec_replicas > 0 && rs.available >= rs.spec_replicas,
-        // All that a switch waits for is so when there is nothing to wait for.
-        (Some(_), Strategy::BlueGreen(_)) if nobody => true,
         (Some(_), _) => rs.available > 0,
     };
     if ready || unconditional {

@@ -20,7 +20,7 @@ pub(crate) fn complete(cx: &Context<'_>, draft: &mut Draft) {
     refusal::record(cx, draft);
     let (phase, mut message) = phase(cx, &draft.status);
     if let Some(refused) = refusal::in_short(draft).filter(|_| phase == RolloutPhase::Progressing) {
-        message += &format!(" ({refused})");
+        message = format!("{message} ({refused})");
     }
     draft.status.phase = Some(phase);
     draft.status.message = (!message.is_empty()).then_some(message);

@@ -295,8 +295,9 @@ fn nothing_becomes_smaller_by_counters_that_do_not_know_of_an_eviction() {
         let plan = world.look();
         assert!(!shrinks(&plan), "{:#?}", plan.actions);
         for rs in &mut world.seen.replica_sets {
-            let pods = world.pods.get_mut(&rs.hash);
-            pods.into_iter().for_each(|pods| pods.retain(|pod| !pod.deleting));
+            if let Some(pods) = world.pods.get_mut(&rs.hash) {
+                pods.retain(|pod| !pod.deleting);
+            }
             let left = world.pods.get(&rs.hash).map_or(0, Vec::len);
             rs.available = i32::try_from(left).unwrap();
         }

@@ -33,7 +33,7 @@ fn main() -> Result<()> {
             seed += 1;
             let run = scenario.run(seed, &FaultPlan::default());
             ensure!(run.failures.is_empty(), "{}", run.report());
-            let took = (processor_time()? - began).as_secs_f64();
+            let took = processor_time()?.saturating_sub(began).as_secs_f64();
             if took >= seconds {
                 break took;
             }

@@ -1,5 +1,7 @@
 //! What the API server refuses does not hold up what does not depend on it.
 
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
 use jiff::SignedDuration;
 use tidegate_sim::clock::EPOCH;
 use tidegate_sim::faults::FaultPlan;

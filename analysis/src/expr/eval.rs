@@ -219,12 +219,11 @@ impl<'a> Run<'a> {
                         (BinaryOp::In, Node::Array(items)) => in_texts(&left, items)?,
                         _ => None,
                     };
-                    let value = match known {
-                        Some(known) => Value::Bool(known),
-                        None => {
-                            let right = self.eval(right)?;
-                            self.binary(*op, &left, &right)?
-                        }
+                    let value = if let Some(known) = known {
+                        Value::Bool(known)
+                    } else {
+                        let right = self.eval(right)?;
+                        self.binary(*op, &left, &right)?
                     };
                     match value {
                         Value::Bool(b) => Value::Bool(b != *negate),

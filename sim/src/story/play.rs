@@ -309,7 +309,7 @@ impl<'s> Player<'s> {
 
     fn judge_rest(&mut self) {
         let leftovers = self.world.judge.leftovers(NAMESPACE);
-        for on in 0..self.story.rollouts.len() {
+        for (on, name) in NAMES.iter().enumerate().take(self.story.rollouts.len()) {
             let Some(facts) = self.facts(on) else { continue };
             let why = self.why(on);
             let rest = Rest {
@@ -329,7 +329,7 @@ impl<'s> Player<'s> {
             let at = self.world.elapsed();
             let about = crate::scenario::state_of(&facts);
             for what in wrong {
-                self.fail(format!("{what} ({}, {about}, at {at:#})", NAMES[on]));
+                self.fail(format!("{what} ({name}, {about}, at {at:#})"));
             }
         }
         for what in leftovers.iter().filter(|what| what.contains("outlived")) {

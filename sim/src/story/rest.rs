@@ -304,7 +304,9 @@ impl Rest<'_> {
             .selected
             .values()
             .any(|hash| hash == self.facts.current());
-        if !wanted.contains(&current.wanted) && !(self.is_aborted() && active && stable.available == 0) {
+        // nobody else could answer
+        let needed = self.is_aborted() && active && stable.available == 0;
+        if !needed && !wanted.contains(&current.wanted) {
             say(
                 "R6",
                 format!(
@@ -328,8 +330,8 @@ impl Rest<'_> {
             self.facts.total
         } else {
             let done = steps.iter().take(index + 1).rev();
-            done.filter_map(|step| step["setWeight"].as_i64())
-                .next()
+            done.map(|step| &step["setWeight"])
+                .find_map(Value::as_i64)
                 .unwrap_or(0)
         }
     }
