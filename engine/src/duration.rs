@@ -42,7 +42,10 @@ pub(crate) fn keep(cx: &Context<'_>, draft: &mut Draft) {
     let over = duration.as_ref().is_none_or(|d| d.finished_at.is_some());
     let retried = !aborted
         && find(seen, &RolloutConditionType::Progressing).is_some_and(|c| c.reason == "RolloutAborted");
-    if over && !completed && (changed || retried) {
+    // Back at what is stable already nothing is rolled out. The first version is stable from the start, and its pods may be there
+    // before this is written for the first time.
+    let rolls = !completed || seen.stable_rs.is_none();
+    if over && rolls && (changed || retried) {
         duration = Some(RolloutDuration {
             rollout_started_at: Some(now),
             ..RolloutDuration::default()

@@ -171,7 +171,12 @@ fn unrecorded<'a>(cx: &Context<'a>, role: RunRole) -> Option<&'a Arc<AnalysisRun
         RunRole::Step(index) => Some(index.to_string()),
         _ => None,
     };
+    // Times are whole seconds: one that did not end well in the second in which an attempt began may be of the attempt before, and
+    // measuring once more costs less than taking back a good version.
+    let began = cx.status().duration.as_ref().and_then(|d| d.rollout_started_at);
+    let good = |run: &AnalysisRun| run.status.phase == AnalysisPhase::Successful;
     cx.seen.analysis_runs.iter().rev().find(|run| {
+        let created = run.metadata.creation_timestamp;
         let label = |key: &str| run.metadata.labels.get(key).map(String::as_str);
         label(labels::ROLLOUT_TYPE_LABEL) == Some(role.label())
             && label(labels::POD_TEMPLATE_HASH_LABEL) == Some(cx.hash.as_str())
@@ -179,12 +184,7 @@ fn unrecorded<'a>(cx: &Context<'a>, role: RunRole) -> Option<&'a Arc<AnalysisRun
             && run.metadata.annotations.get(labels::REVISION_ANNOTATION) == Some(&revision)
             && run.spec.terminate != Some(true)
             && counts(cx, run)
-            && match run.status.phase {
-                // Times are whole seconds: one that failed in the second of the turn may be what was turned from, and
-                // measuring once more costs less than taking back a good version.
-                AnalysisPhase::Failed | AnalysisPhase::Error => turn < run.metadata.creation_timestamp,
-                _ => !run.status.phase.completed() || turn <= run.metadata.creation_timestamp,
-            }
+            && (!run.status.phase.completed() || turn <= created && (good(run) || began < created))
     })
 }
 
