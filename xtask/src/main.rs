@@ -9,6 +9,7 @@ mod crds;
 mod e2e;
 mod mutants;
 mod process;
+mod stories;
 
 use std::process::ExitCode;
 
@@ -40,6 +41,8 @@ enum Chore {
     Helm,
     /// Measures time, memory and size, for docs/performance.md.
     Bench(bench::Bench),
+    /// Plays random stories on the simulated cluster, as many as there is time for.
+    Stories(stories::Stories),
     /// Takes guards of the planner away, one at a time: a scenario of the simulator has to fail for each.
     Mutants(mutants::Mutants),
 }
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Chore::E2e(arguments) => e2e::run(&arguments),
         Chore::Helm => cluster::tools::helm().map(|program| println!("{}", program.display())),
         Chore::Bench(arguments) => bench::run(&arguments),
+        Chore::Stories(arguments) => stories::run(&arguments),
         Chore::Mutants(arguments) => mutants::run(&arguments),
     };
     match result {

@@ -122,8 +122,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         guard: "blue-green switches when all pods are available",
         file: "engine/src/bluegreen.rs",
-        code: "if !saturated(new, cx.size) {\n            draft.because",
-        instead: "if !saturated(new, cx.size) && cx.size < 0 {\n            draft.because",
+        code: "if !saturated(new, cx.size) {\n            let wanted",
+        instead: "if !saturated(new, cx.size) && cx.size < 0 {\n            let wanted",
     },
     Mutant {
         guard: "blue-green switches after pause and analysis",
