@@ -158,12 +158,12 @@ impl Process {
         Some(self.last_job)
     }
 
-    /// A job that has not made its plan yet will make it from what is known by then.
+    /// A job makes its plan from what is known now.
     pub(crate) fn read_anew(&mut self, number: u64) {
         let Some(running) = self.jobs.get(&number) else {
             return;
         };
-        if let (false, Key::Rollout(key)) = (running.job.planned(), running.job.key()) {
+        if let Key::Rollout(key) = running.job.key() {
             let read = self.delivered(&(key.namespace.clone(), key.name.clone()));
             if let Some(running) = self.jobs.get_mut(&number) {
                 running.read = read;

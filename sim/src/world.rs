@@ -847,7 +847,6 @@ impl World {
             let Some(process) = self.processes.get_mut(&id) else {
                 return;
             };
-            process.read_anew(number);
             let Some(running) = process.jobs.get_mut(&number) else {
                 return;
             };
@@ -1108,8 +1107,13 @@ impl World {
         let Some(running) = process.jobs.get_mut(&job) else {
             return;
         };
+        // The plan is made once the pods are known, from what else is known by then.
+        let pods = kind == "Pod" && answer.as_ref().is_ok_and(|answer| answer.get("items").is_some());
         running.awaiting = false;
         process.controller.answer(&mut running.job, answer, at);
+        if pods {
+            process.read_anew(job);
+        }
         if let Some(down_ms) = crash_ms {
             self.crash(id, down_ms);
             return;
