@@ -19,4 +19,5 @@ pub mod recording;
 pub mod rng;
 pub mod scenario;
 pub mod store;
+pub mod upstream;
 pub mod world;

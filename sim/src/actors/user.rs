@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{Actor, Cx, kind_of, object_of, text};
-use crate::api::kinds;
+use crate::api::{Api, kinds};
 use crate::store::Commit;
 
 /// What somebody does to a Rollout, or around it.
@@ -196,7 +196,7 @@ impl Actor for User {
             self.due = None;
             self.last = cx.now;
             self.acts.pop_front();
-            if let Err(refused) = perform(cx, &self.namespace, &self.rollout, &next.op) {
+            if let Err(refused) = perform(&mut cx.api, &self.namespace, &self.rollout, &next.op) {
                 self.refused.push(format!("{:?}: {}", next.op, refused.message));
             }
         }
@@ -204,14 +204,14 @@ impl Actor for User {
 }
 
 /// Does it, with the payloads of upstream's plugin.
-pub fn perform(cx: &mut Cx<'_>, namespace: &str, name: &str, op: &Op) -> Result<(), crate::store::Status> {
+pub fn perform(api: &mut Api<'_>, namespace: &str, name: &str, op: &Op) -> Result<(), crate::store::Status> {
     let rollouts = &kinds::ROLLOUTS;
     let image = "/spec/template/spec/containers/0/image";
     let version = "/spec/template/spec/containers/0/env/0/value";
     match op {
         Op::Create(objects) => {
             for object in objects {
-                let registry = cx.api.store().registry();
+                let registry = api.store().registry();
                 let found = registry
                     .by_kind(text(&object["apiVersion"]), text(&object["kind"]))
                     .cloned();
@@ -221,7 +221,7 @@ pub fn perform(cx: &mut Cx<'_>, namespace: &str, name: &str, op: &Op) -> Result<
                         object["kind"]
                     )));
                 };
-                cx.api.send(crate::store::Request::create(
+                api.send(crate::store::Request::create(
                     &resource,
                     namespace,
                     object.clone(),
@@ -231,88 +231,75 @@ pub fn perform(cx: &mut Cx<'_>, namespace: &str, name: &str, op: &Op) -> Result<
         }
         Op::SetImage(to) => {
             let ops = json!([{"op": "replace", "path": image, "value": to}]);
-            cx.api.json_patch(rollouts, namespace, name, ops).map(drop)
+            api.json_patch(rollouts, namespace, name, ops).map(drop)
         }
         Op::SetVersion(to) => {
             let ops = json!([{"op": "replace", "path": version, "value": to}]);
-            cx.api.json_patch(rollouts, namespace, name, ops).map(drop)
+            api.json_patch(rollouts, namespace, name, ops).map(drop)
         }
-        Op::Scale(to) => cx
-            .api
+        Op::Scale(to) => api
             .merge(rollouts, namespace, name, json!({"spec": {"replicas": to}}))
             .map(drop),
-        Op::ScaleThrough(to) => cx.api.set_scale(rollouts, namespace, name, *to),
-        Op::Promote => promote(cx, namespace, name),
+        Op::ScaleThrough(to) => api.set_scale(rollouts, namespace, name, *to),
+        Op::Promote => promote(api, namespace, name),
         Op::PromoteFull => {
-            unpause(cx, namespace, name)?;
-            let live = cx.api.get(rollouts, namespace, name).unwrap_or_default();
+            unpause(api, namespace, name)?;
+            let live = api.get(rollouts, namespace, name).unwrap_or_default();
             if live["status"]["currentPodHash"] == live["status"]["stableRS"] {
                 return Ok(());
             }
-            cx.api
-                .merge_status(
-                    rollouts,
-                    namespace,
-                    name,
-                    json!({"status": {"promoteFull": true}}),
-                )
-                .map(drop)
+            api.merge_status(
+                rollouts,
+                namespace,
+                name,
+                json!({"status": {"promoteFull": true}}),
+            )
+            .map(drop)
         }
         Op::SkipStep => {
-            let live = cx.api.get(rollouts, namespace, name).unwrap_or_default();
+            let live = api.get(rollouts, namespace, name).unwrap_or_default();
             let patch = json!({"status": {"pauseConditions": null, "currentStepIndex": next_step(&live)}});
-            cx.api.merge_status(rollouts, namespace, name, patch).map(drop)
+            api.merge_status(rollouts, namespace, name, patch).map(drop)
         }
-        Op::Abort => cx
-            .api
+        Op::Abort => api
             .merge_status(rollouts, namespace, name, json!({"status": {"abort": true}}))
             .map(drop),
-        Op::Retry => cx
-            .api
+        Op::Retry => api
             .merge_status(rollouts, namespace, name, json!({"status": {"abort": false}}))
             .map(drop),
-        Op::Pause => cx
-            .api
+        Op::Pause => api
             .merge(rollouts, namespace, name, json!({"spec": {"paused": true}}))
             .map(drop),
-        Op::Unpause => unpause(cx, namespace, name),
+        Op::Unpause => unpause(api, namespace, name),
         Op::Restart => {
-            let at = super::stamp(cx.now);
-            cx.api
-                .merge(rollouts, namespace, name, json!({"spec": {"restartAt": at}}))
+            let at = super::stamp(api.now());
+            api.merge(rollouts, namespace, name, json!({"spec": {"restartAt": at}}))
                 .map(drop)
         }
-        Op::Merge(patch) => cx.api.merge(rollouts, namespace, name, patch.clone()).map(drop),
-        Op::JsonPatch(ops) => cx
-            .api
-            .json_patch(rollouts, namespace, name, ops.clone())
-            .map(drop),
-        Op::MergeStatus(patch) => cx
-            .api
+        Op::Merge(patch) => api.merge(rollouts, namespace, name, patch.clone()).map(drop),
+        Op::JsonPatch(ops) => api.json_patch(rollouts, namespace, name, ops.clone()).map(drop),
+        Op::MergeStatus(patch) => api
             .merge_status(rollouts, namespace, name, patch.clone())
             .map(drop),
-        Op::MergeOther(kind, other, patch) => cx.api.merge(kind, namespace, other, patch.clone()).map(drop),
-        Op::JsonPatchOther(kind, other, ops) => {
-            cx.api.json_patch(kind, namespace, other, ops.clone()).map(drop)
-        }
-        Op::DeleteOther(kind, other) => cx.api.delete(kind, namespace, other),
-        Op::Delete => cx.api.delete(rollouts, namespace, name),
+        Op::MergeOther(kind, other, patch) => api.merge(kind, namespace, other, patch.clone()).map(drop),
+        Op::JsonPatchOther(kind, other, ops) => api.json_patch(kind, namespace, other, ops.clone()).map(drop),
+        Op::DeleteOther(kind, other) => api.delete(kind, namespace, other),
+        Op::Delete => api.delete(rollouts, namespace, name),
     }
 }
 
-fn unpause(cx: &mut Cx<'_>, namespace: &str, name: &str) -> Result<(), crate::store::Status> {
-    let live = cx.api.get(&kinds::ROLLOUTS, namespace, name).unwrap_or_default();
+fn unpause(api: &mut Api<'_>, namespace: &str, name: &str) -> Result<(), crate::store::Status> {
+    let live = api.get(&kinds::ROLLOUTS, namespace, name).unwrap_or_default();
     if live["spec"]["paused"] != true {
         return Ok(());
     }
-    cx.api
-        .merge(
-            &kinds::ROLLOUTS,
-            namespace,
-            name,
-            json!({"spec": {"paused": false}}),
-        )
-        .map(drop)
+    api.merge(
+        &kinds::ROLLOUTS,
+        namespace,
+        name,
+        json!({"spec": {"paused": false}}),
+    )
+    .map(drop)
 }
 
 fn next_step(rollout: &Value) -> i64 {
@@ -323,9 +310,9 @@ fn next_step(rollout: &Value) -> i64 {
     (index + 1).min(steps)
 }
 
-fn promote(cx: &mut Cx<'_>, namespace: &str, name: &str) -> Result<(), crate::store::Status> {
-    unpause(cx, namespace, name)?;
-    let live = cx.api.get(&kinds::ROLLOUTS, namespace, name).unwrap_or_default();
+fn promote(api: &mut Api<'_>, namespace: &str, name: &str) -> Result<(), crate::store::Status> {
+    unpause(api, namespace, name)?;
+    let live = api.get(&kinds::ROLLOUTS, namespace, name).unwrap_or_default();
     let status = &live["status"];
     let paused = status["pauseConditions"]
         .as_array()
@@ -343,7 +330,6 @@ fn promote(cx: &mut Cx<'_>, namespace: &str, name: &str) -> Result<(), crate::st
     } else {
         return Ok(());
     };
-    cx.api
-        .merge_status(&kinds::ROLLOUTS, namespace, name, json!({"status": patch}))
+    api.merge_status(&kinds::ROLLOUTS, namespace, name, json!({"status": patch}))
         .map(drop)
 }
