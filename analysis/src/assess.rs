@@ -145,16 +145,32 @@ fn badness(phase: &AnalysisPhase) -> u8 {
     }
 }
 
+/// A run that was told to end (`spec.terminate`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Terminated {
+    /// A step, a switch or somebody else waits for its result.
+    Awaited,
+    /// It ran in the background: it is ended with the update, whatever it has seen, and nothing waits for it.
+    Background,
+}
+
+/// Whether none of the metrics that decide has a good measurement: a step must not pass for want of bad ones.
+fn nothing_good(status: &AnalysisRunStatus, metrics: &[Metric], dry_run: &BTreeSet<String>) -> bool {
+    let decides = |name: &str| !dry_run.contains(name);
+    let good = |result: &MetricResult| decides(&result.name) && number(result.successful) > 0;
+    metrics.iter().any(|metric| decides(&metric.name)) && !status.metric_results.iter().any(good)
+}
+
 /// Sets summaries, phase and message of the run from the phases of its metrics.
 pub(crate) fn assess_run(
     status: &mut AnalysisRunStatus,
     metrics: &[Metric],
     dry_run: &BTreeSet<String>,
-    terminated: bool,
+    terminated: Option<Terminated>,
     terminating: bool,
 ) {
     let mut worst: Option<AnalysisPhase> = None;
-    let mut message = terminated.then(|| "Run Terminated".to_owned());
+    let mut message = terminated.map(|_| "Run Terminated".to_owned());
     let mut all_completed = true;
     let (mut summary, mut dry_summary) = (RunSummary::default(), RunSummary::default());
     for metric in metrics {
@@ -204,6 +220,15 @@ pub(crate) fn assess_run(
         Some(worst) if terminating || all_completed => worst,
         None if terminating => AnalysisPhase::Successful,
         _ => AnalysisPhase::Running,
+    };
+    let unknown = phase == AnalysisPhase::Successful
+        && terminated == Some(Terminated::Awaited)
+        && nothing_good(status, metrics, dry_run);
+    let phase = if unknown {
+        message = Some("Run Terminated before a measurement was successful".to_owned());
+        AnalysisPhase::Inconclusive
+    } else {
+        phase
     };
     status.message = message.filter(|_| phase.completed());
     status.phase = phase;
@@ -376,6 +401,7 @@ mod tests {
                 .metric_results
                 .iter()
                 .any(|r| r.phase.completed() && r.phase != AnalysisPhase::Successful);
+        let terminated = terminated.then_some(Terminated::Awaited);
         assess_run(&mut status, &metrics, &dry_run, terminated, terminating);
         let dry_messages: Vec<_> = status
             .metric_results

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use tidegate_crds::{
     AnalysisPhase, AnalysisRun, AnalysisRunSpec, AnalysisRunStatus, GoDuration, Measurement, Metric,
-    MetricResult, TTLStrategy, Time,
+    MetricResult, TTLStrategy, Time, labels,
 };
 
 use crate::{
     args::{self, ArgsError, Secrets},
-    assess,
+    assess::{self, Terminated},
     reading::{self, JOB_NAME_KEY, Outcome, REASON_KEY, Reading, Trouble},
     validate,
 };
@@ -238,8 +238,15 @@ fn running(observed: &RunObserved, checked: &Checked, now: Timestamp) -> RunPlan
         plan.status.started_at = Some(Time::from(first.unwrap_or(now)));
     }
 
-    let terminated = run.spec.terminate == Some(true);
-    let mut terminating = terminated || has_bad_result(&plan.status);
+    let terminated = (run.spec.terminate == Some(true)).then(|| {
+        let role = run.metadata.labels.get(labels::ROLLOUT_TYPE_LABEL);
+        if role.is_some_and(|role| role == labels::ROLLOUT_TYPE_BACKGROUND) {
+            Terminated::Background
+        } else {
+            Terminated::Awaited
+        }
+    });
+    let mut terminating = terminated.is_some() || has_bad_result(&plan.status);
     assess_metrics(&mut plan, checked, terminating);
     if !terminating && has_bad_result(&plan.status) {
         // One bad metric ends the others in the same pass, so that the Rollout hears of it at once.

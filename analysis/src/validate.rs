@@ -139,6 +139,46 @@ pub fn runs_indefinitely(metric: &Metric) -> bool {
     effective_count(metric).is_none()
 }
 
+/// What is allowed and hardly meant: the field of the metric, and what it comes to. Upstream says nothing about these.
+pub fn remarks(metric: &Metric) -> Vec<(&'static str, String)> {
+    let numbers = [
+        ("count", metric.count.as_ref()),
+        ("failureLimit", metric.failure_limit.as_ref()),
+        ("inconclusiveLimit", metric.inconclusive_limit.as_ref()),
+        ("consecutiveErrorLimit", metric.consecutive_error_limit.as_ref()),
+        (
+            "consecutiveSuccessLimit",
+            metric.consecutive_success_limit.as_ref(),
+        ),
+    ];
+    let mut remarks: Vec<_> = numbers
+        .into_iter()
+        .filter_map(|(field, value)| match value? {
+            IntOrString::String(text) if text.parse::<i64>().is_err() => Some((
+                field,
+                format!("{text:?} is no number and counts as 0: write a number"),
+            )),
+            _ => None,
+        })
+        .collect();
+    let limits = Limits::of(metric);
+    let never = [
+        ("failureLimit", "fail", limits.failure),
+        ("inconclusiveLimit", "be inconclusive", Some(limits.inconclusive)),
+    ];
+    if let Some(count) = effective_count(metric).filter(|count| *count > 0) {
+        remarks.extend(never.into_iter().filter_map(|(field, outcome, limit)| {
+            let limit = limit.filter(|limit| *limit >= count)?;
+            let message = format!(
+                "the metric can never {outcome}: it is measured {count} times at most, and {limit} bad ones are forgiven: set {field} to \
+                 less than {count}"
+            );
+            Some((field, message))
+        }));
+    }
+    remarks
+}
+
 fn number(value: Option<&IntOrString>) -> i64 {
     value.map_or(0, IntOrString::int_value)
 }
@@ -295,6 +335,50 @@ mod tests {
                 want,
                 "{json}"
             );
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_and_hardly_meant() {
+        let never = |field: &str, outcome: &str, count: i64, limit: i64| {
+            format!(
+                "{field}: the metric can never {outcome}: it is measured {count} times at most, and {limit} bad ones are forgiven: set {field} \
+                 to less than {count}"
+            )
+        };
+        let cases = [
+            (json!({"count": 3, "failureLimit": 2, "interval": "1m"}), vec![]),
+            (
+                json!({"count": 3, "failureLimit": 3, "interval": "1m"}),
+                vec![never("failureLimit", "fail", 3, 3)],
+            ),
+            // one measurement by default
+            (
+                json!({"failureLimit": 1}),
+                vec![never("failureLimit", "fail", 1, 1)],
+            ),
+            (
+                json!({"count": "2", "inconclusiveLimit": "2", "interval": "1m"}),
+                vec![never("inconclusiveLimit", "be inconclusive", 2, 2)],
+            ),
+            // without an end there are always enough of them, and -1 says that it shall not fail
+            (json!({"failureLimit": 5, "interval": "1m"}), vec![]),
+            (
+                json!({"count": 3, "failureLimit": -1, "consecutiveSuccessLimit": 1, "interval": "1m"}),
+                vec![],
+            ),
+            (
+                json!({"count": "many", "interval": "1m"}),
+                vec!["count: \"many\" is no number and counts as 0: write a number".to_owned()],
+            ),
+        ];
+        for (json, want) in cases {
+            let metric: Metric = serde_json::from_value(json.clone()).unwrap();
+            let said: Vec<String> = remarks(&metric)
+                .into_iter()
+                .map(|(field, message)| format!("{field}: {message}"))
+                .collect();
+            assert_eq!(said, want, "{json}");
         }
     }
 

@@ -259,10 +259,51 @@ fn terminate_ends_what_was_started_even_if_it_was_not_noted() {
     let plan = pass(&mut run, vec![], 0);
     assert_eq!(
         (phase(&plan), plan.status.message.as_deref()),
-        ("Successful", Some("Run Terminated"))
+        (
+            "Inconclusive",
+            Some("Run Terminated before a measurement was successful")
+        )
     );
     assert_eq!(asked(&plan), ["b 1 terminate"]);
     assert_eq!(plan.status.metric_results, []);
+}
+
+#[test]
+fn a_run_that_is_ended_is_a_success_only_if_something_was_good() {
+    let metrics = json!([
+        web(
+            "a",
+            json!({"count": 5, "interval": "1s", "inconclusiveLimit": 2, "successCondition": "result > 1", "failureCondition": "result < 0"})
+        ),
+        web("dry", json!({"count": 5, "interval": "1s"}))
+    ]);
+    let ended = |label: &str, measured: &[f64]| {
+        let mut run = observed(json!({"metrics": metrics, "dryRun": [{"metricName": "dry"}]}));
+        let mut labels = run.run.metadata.labels.clone();
+        labels.insert("rollout-type".to_owned(), label.to_owned());
+        run.run.metadata.labels = labels;
+        for (at, measured) in (0_i32..).zip(measured) {
+            let readings = vec![
+                reading("a", at + 1, i64::from(at), value(*measured)),
+                reading("dry", at + 1, i64::from(at), value(1.0)),
+            ];
+            pass(&mut run, readings, i64::from(at));
+        }
+        run.run.spec.terminate = Some(true);
+        phase(&pass(&mut run, vec![], 9)).to_owned()
+    };
+    for (label, measured, want) in [
+        ("Step", &[][..], "Inconclusive"),
+        ("Step", &[1.0], "Inconclusive"),
+        ("Step", &[1.0, 2.0], "Successful"),
+        ("Step", &[-1.0], "Failed"),
+        ("PrePromotion", &[], "Inconclusive"),
+        ("", &[], "Inconclusive"),
+        // it ends with the update, which may be over before the first measurement
+        ("Background", &[], "Successful"),
+    ] {
+        assert_eq!(ended(label, measured), want, "{label} {measured:?}");
+    }
 }
 
 #[test]

@@ -863,6 +863,9 @@ impl Cache {
     fn apply_delivery(&mut self, object: Object<'_>) -> Result<Vec<Look>, serde_json::Error> {
         let RawMetadata { metadata } = object.decode()?;
         let key = ObjectKey::new(metadata.namespace.as_str(), metadata.name.as_str());
+        if !self.is_mine(&metadata) {
+            return Ok(self.gone(Kind::Delivery, &key, &metadata.uid, false));
+        }
         self.deliveries.list_shows(&key);
         if !self
             .deliveries
@@ -1110,14 +1113,20 @@ impl Cache {
             .collect()
     }
 
-    /// A Service that says that a Rollout manages it, when no Rollout of that name names it any more; only known for
-    /// certain once all Rollouts have been listed (contract 3.5).
-    pub(crate) fn abandoned(&self, key: &ObjectKey) -> Option<&ServiceView> {
+    /// A Service that says that a Rollout manages it, when no Rollout of that name is known to name it, and the name of
+    /// that Rollout. It may be another instance's, so this is only what to ask the API server about (contract 3.5).
+    pub(crate) fn maybe_abandoned(&self, key: &ObjectKey) -> Option<(&ServiceView, ObjectKey)> {
         let view = self.services.get(key)?.data.data()?;
         let rollout = ObjectKey::new(key.namespace.as_str(), view.managed_by.as_deref()?);
         let entry = self.rollouts.get(&rollout);
         let named = entry.is_some_and(|entry| entry.data.refs.contains(&(Kind::Service, key.clone())));
-        (self.rollouts.synced() && !named).then_some(view)
+        (self.rollouts.synced() && !named).then_some((view, rollout))
+    }
+
+    /// Whether a Rollout, as the API server has it, is this instance's and does not name a Service.
+    pub(crate) fn disowns(&self, rollout: &Value, service: &ObjectKey) -> bool {
+        let (rollout, _) = tolerant::<Rollout>(rollout.clone());
+        self.is_mine(&rollout.metadata) && !refs::services(&rollout.spec).contains(service.name.as_str())
     }
 
     /// Everything that a plan for a Rollout may depend on, but for pods.

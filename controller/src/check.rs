@@ -24,7 +24,7 @@ static REVIEWS: Resource = Resource {
 /// Rights that the controller needs: plural (with subresource) and verbs. `deploy/` grants exactly these, which a test
 /// holds it to.
 pub const RIGHTS: &[(&str, &[&str])] = &[
-    ("rollouts", &["list", "watch", "patch"]),
+    ("rollouts", &["get", "list", "watch", "patch"]),
     ("rollouts/status", &["patch"]),
     ("rollouts/finalizers", &["update"]),
     ("analysisruns/finalizers", &["update"]),

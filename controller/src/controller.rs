@@ -19,16 +19,16 @@ use tidegate_analysis::Reading;
 use tidegate_crds::AnalysisTemplateSpec;
 use tidegate_crds::labels::POD_TEMPLATE_HASH_LABEL;
 use tidegate_engine::observed::{Identity, PodView};
-use tidegate_engine::{Observed, Plan, Settings, Urgency};
+use tidegate_engine::{Observed, Plan, Progress, Refusal, Settings, Urgency, refusal};
 use tidegate_gitsync::remote::Remote;
 
 use crate::cache::{Cache, Look};
 use crate::deliveries::{Deliveries, DeliveryJob, OutsideAnswer, RepositoryJob};
-use crate::event::{self, Subject, Words};
-use crate::execute::{self, Execution, Outcome, Step};
+use crate::event::{self, Order, Subject, Words};
+use crate::execute::{self, Execution, Outcome, Refused, Step};
 use crate::object::{Kind, Object, ObjectKey};
 use crate::queue::{Lane, Queue};
-use crate::request::{Failure, PODS, Request, Resource, SERVICES, Verb};
+use crate::request::{Failure, PODS, ROLLOUTS, Request, Resource, SERVICES, Verb};
 use crate::runs::{RunJob, RunMemory};
 use crate::slim;
 
@@ -36,6 +36,11 @@ use crate::slim;
 const MAX_HOLD: SignedDuration = SignedDuration::from_secs(60);
 /// Delay of the next look at objects whose watch does not tell: a resync (F155).
 const RESYNC: SignedDuration = SignedDuration::from_secs(900);
+
+/// How many refused writes one look gets to know; more is left to later ones.
+const MOST_REFUSED: u32 = 32;
+/// A Service that the API server does not let us let go of, or ask about, is left alone for so long.
+const REFUSED_AGAIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// How long the end of a Rollout is worth an event.
 const DELETED_IS_NEWS: SignedDuration = SignedDuration::from_mins(1);
@@ -153,7 +158,8 @@ impl Deleted {
             message: &message,
             occurrence: "",
         };
-        Some(event::record(&subject, words, now))
+        let order = Order::of([&*self.version]);
+        Some(event::record(&subject, words, order, now))
     }
 }
 
@@ -165,9 +171,18 @@ pub struct Job {
     waiting: Option<Request>,
     wake: Option<Timestamp>,
     planned: bool,
+    /// Writes that were refused in this look.
+    refused: u32,
 }
 
 impl Job {
+    /// Ends the look: its slot and its key are free again, after a while.
+    fn panicked(&mut self) {
+        tracing::error!(object = ?self.key, "panicked; it is left alone and looked at again");
+        self.waiting = None;
+        self.stage = Stage::panicked();
+    }
+
     /// What is worked on.
     pub fn key(&self) -> &Key {
         &self.key
@@ -183,6 +198,11 @@ impl Job {
 enum Stage {
     Reading(Reads),
     Executing(Box<Execution>),
+    /// Whether a Rollout exists that is not known here: it may be another instance's.
+    Asking {
+        ask: Option<Request>,
+        then: Box<Then>,
+    },
     Cleaning(Option<Request>),
     Telling(Option<Request>),
     Run(Box<RunJob>),
@@ -191,13 +211,38 @@ enum Stage {
     Over(Outcome),
 }
 
+/// What follows from the end of a Rollout, once the API server has confirmed it.
+#[derive(Debug)]
+enum Then {
+    /// A Service is let go of.
+    Release(ObjectKey, Request),
+    /// An event tells it. The Rollout of that uid.
+    Tell(Box<str>, Request),
+}
+
 /// What the identity of a version depends on.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Generations {
     uid: String,
-    generation: i64,
+    generation: Option<i64>,
     collisions: Option<i32>,
     workload: Option<(String, i64)>,
+}
+
+impl Generations {
+    fn of(observed: &Observed) -> Self {
+        let Observed {
+            rollout, workload, ..
+        } = observed;
+        Self {
+            uid: rollout.metadata.uid.clone(),
+            generation: rollout.metadata.generation,
+            collisions: rollout.status.collision_count,
+            workload: workload
+                .as_ref()
+                .map(|workload| (workload.uid.clone(), workload.generation)),
+        }
+    }
 }
 
 /// Reads that have to come before the plan.
@@ -222,8 +267,12 @@ pub struct Controller {
     delivered: bool,
     /// Since when the counters in the status of a Rollout differ from what is observed.
     counters_since: BTreeMap<ObjectKey, Timestamp>,
+    /// How far each update has come that has a deadline.
+    progress: BTreeMap<ObjectKey, Progress>,
     /// Hashes of the version of each Rollout, for as long as neither its spec nor its workload changes.
     identities: BTreeMap<ObjectKey, (Generations, Arc<Identity>)>,
+    /// Writes that the API server refused. Of no use for another spec: then they are tried at once.
+    refusals: BTreeMap<ObjectKey, (Generations, BTreeMap<String, Refusal>)>,
     /// What is remembered of analysis runs between two looks.
     memory: BTreeMap<ObjectKey, RunMemory>,
     /// The server asked us to wait.
@@ -244,7 +293,9 @@ impl Controller {
             deliveries,
             delivered: false,
             counters_since: BTreeMap::new(),
+            progress: BTreeMap::new(),
             identities: BTreeMap::new(),
+            refusals: BTreeMap::new(),
             memory: BTreeMap::new(),
             hold_until: None,
         }
@@ -271,7 +322,7 @@ impl Controller {
         let is_there = |key: &Key| match key {
             Key::Rollout(key) => cache.has_rollout(key),
             Key::Run(key) => cache.has_run(key),
-            Key::Service(key) => cache.abandoned(key).is_some(),
+            Key::Service(key) => cache.maybe_abandoned(key).is_some(),
             Key::Delivery(key) => cache.has_delivery(key),
             Key::Deleted(_) | Key::Repository(_) => false,
         };
@@ -314,7 +365,7 @@ impl Controller {
         if self.options.deliveries && self.deliveries.watched.has_anyway(kind) {
             self.deliver_metadata(kind.resource(), signal, now);
         }
-        let looks = match signal {
+        let looks = guarded(|| match signal {
             Signal::ListStart => {
                 self.cache.list_start(kind);
                 Vec::new()
@@ -322,8 +373,12 @@ impl Controller {
             Signal::Applied(object) => self.take_in(kind, object, now),
             Signal::Deleted(object) => self.cache.delete(kind, object),
             Signal::ListEnd { version } => self.cache.list_end(kind, version),
-        };
-        self.schedule(looks, now);
+        });
+        if let Some(looks) = looks {
+            self.schedule(looks, now);
+        } else {
+            tracing::error!(?kind, "panicked over an object; it is ignored until it changes");
+        }
     }
 
     fn take_in(&mut self, kind: Kind, object: Object<'_>, now: Timestamp) -> Vec<Look> {
@@ -389,7 +444,19 @@ impl Controller {
     }
 
     fn start(&mut self, key: Key, now: Timestamp) -> Job {
-        let stage = match &key {
+        let stage = guarded(|| self.first_stage(&key, now)).unwrap_or_else(Stage::panicked);
+        Job {
+            key,
+            stage,
+            waiting: None,
+            wake: None,
+            planned: false,
+            refused: 0,
+        }
+    }
+
+    fn first_stage(&mut self, key: &Key, now: Timestamp) -> Stage {
+        match key {
             Key::Rollout(rollout) => {
                 let unread = self.cache.unread(rollout).into_iter();
                 let get =
@@ -408,17 +475,19 @@ impl Controller {
                     Stage::Over(Outcome::Done)
                 }
             }
-            Key::Service(service) => Stage::Cleaning(self.cache.abandoned(service).map(|view| {
-                let body = execute::service_patch(&view.uid, &view.resource_version, None, None);
-                Request::new(
-                    Verb::MergePatch,
-                    &SERVICES,
-                    &service.namespace,
-                    &service.name,
-                    body,
-                )
-            })),
-            Key::Deleted(deleted) => Stage::Telling(deleted.event(now)),
+            Key::Service(service) => match self.cache.maybe_abandoned(service) {
+                Some((view, rollout)) => {
+                    let body = execute::service_patch(&view.uid, &view.resource_version, None, None);
+                    let ObjectKey { namespace, name } = service;
+                    let release = Request::new(Verb::MergePatch, &SERVICES, namespace, name, body);
+                    Stage::asking(&rollout, Then::Release(service.clone(), release))
+                }
+                None => Stage::Over(Outcome::Done),
+            },
+            Key::Deleted(deleted) => match deleted.event(now) {
+                Some(event) => Stage::asking(&deleted.key, Then::Tell(deleted.uid.clone(), event)),
+                None => Stage::Over(Outcome::Done),
+            },
             Key::Delivery(key) => match self.cache.delivery(key) {
                 Some(delivery) if delivery.metadata.deletion_timestamp.is_none() => {
                     Stage::Delivery(Box::new(DeliveryJob::new(key.clone(), delivery)))
@@ -432,24 +501,28 @@ impl Controller {
                 Some(job) => Stage::Repository(job),
                 None => Stage::Over(Outcome::Done),
             },
-        };
-        Job {
-            key,
-            stage,
-            waiting: None,
-            wake: None,
-            planned: false,
         }
     }
 
     /// What to do next for a job; `None` when it waits for an answer, and when it is over.
     pub fn step(&mut self, job: &mut Job, now: Timestamp) -> Option<Step> {
+        guarded(|| self.next_step(job, now)).unwrap_or_else(|| {
+            job.panicked();
+            None
+        })
+    }
+
+    fn next_step(&mut self, job: &mut Job, now: Timestamp) -> Option<Step> {
         loop {
             if job.waiting.is_some() {
                 return None;
             }
             match &mut job.stage {
                 Stage::Over(_) => return None,
+                Stage::Asking { ask, .. } => match ask.take() {
+                    Some(request) => return Some(send(&mut job.waiting, request)),
+                    None => job.stage = Stage::Over(Outcome::Done),
+                },
                 Stage::Cleaning(request) => match request.take() {
                     Some(request) => return Some(send(&mut job.waiting, request)),
                     None => job.stage = Stage::Over(Outcome::Done),
@@ -473,7 +546,7 @@ impl Controller {
                     None => {
                         let stage = std::mem::replace(&mut job.stage, Stage::Over(Outcome::Done));
                         if let Stage::Executing(execution) = stage {
-                            job.stage = Stage::Over(execution.outcome());
+                            self.executed(job, *execution, now);
                         }
                     }
                 },
@@ -525,6 +598,33 @@ impl Controller {
         }
     }
 
+    /// A plan was carried out, or given up. One with a refused write is made again, with that known: so all that does not
+    /// depend on it is done in the same look.
+    fn executed(&mut self, job: &mut Job, mut execution: Execution, now: Timestamp) {
+        let (Some(refused), Key::Rollout(key)) = (execution.refused(), &job.key) else {
+            job.stage = Stage::Over(execution.outcome());
+            return;
+        };
+        let Refused { key: write, failure } = refused;
+        tracing::warn!(rollout = %key, write, %failure, "refused by the API server");
+        job.refused += 1;
+        let observed = self.cache.observe(key).filter(|_| job.refused <= MOST_REFUSED);
+        let Some(observed) = observed else {
+            job.stage = Stage::Over(Outcome::Failed(failure));
+            return;
+        };
+        let known = self.refusals.entry(key.clone());
+        let (_, writes) = known.or_insert_with(|| (Generations::of(&observed), BTreeMap::new()));
+        let refusal = writes.entry(write).or_insert_with(|| Refusal {
+            words: refusal::words(&failure.message),
+            times: 0,
+            at: now,
+        });
+        refusal.times = refusal.times.saturating_add(1);
+        refusal.at = now;
+        job.stage = Stage::Reading(Reads::default());
+    }
+
     /// A look at a Delivery is over: its repository may have to be asked now.
     fn delivery_over(&mut self, delivery: &DeliveryJob, key: &Key, now: Timestamp) {
         let Key::Delivery(key) = key else { return };
@@ -550,6 +650,12 @@ impl Controller {
 
     /// The answer to the last [`Step::Outside`] of a job.
     pub fn answer_outside(&mut self, job: &mut Job, answer: OutsideAnswer, now: Timestamp) {
+        if guarded(|| self.take_outside(job, answer, now)).is_none() {
+            job.panicked();
+        }
+    }
+
+    fn take_outside(&mut self, job: &mut Job, answer: OutsideAnswer, now: Timestamp) {
         match (&mut job.stage, &job.key) {
             (Stage::Delivery(delivery), _) => delivery.answer_outside(answer, &mut self.deliveries, now),
             (Stage::Repository(_), Key::Repository(remote)) => {
@@ -606,24 +712,21 @@ impl Controller {
         };
         let Some(mut observed) = self.cache.observe(key) else {
             self.counters_since.remove(key);
+            self.progress.remove(key);
             self.identities.remove(key);
+            self.refusals.remove(key);
             return Stage::Over(Outcome::Done);
         };
-        observed.identity = self.identity(key, &observed);
+        let generations = Generations::of(&observed);
+        observed.identity = self.identity(key, &generations, &observed);
+        observed.refused = self.refused(key, &generations);
         if observed.rollout.metadata.deletion_timestamp.is_some() {
             // What it owns goes by garbage collection (contract 2.1).
             return Stage::Over(Outcome::Done);
         }
+        observed.progress = self.progress.get(key).cloned();
         observed.pods.clone_from(&reading.pods);
-        let settings = &self.options.settings;
-        // A bug met by one Rollout must not stop the others.
-        let planned = catch_unwind(AssertUnwindSafe(|| {
-            tidegate_engine::plan(&observed, now, settings)
-        }));
-        let Ok(plan) = planned else {
-            tracing::error!(rollout = %key, "the planner panicked; the Rollout is left alone and looked at again");
-            return Stage::Over(Outcome::Failed(Failure::new(0, "Panic", "the planner panicked")));
-        };
+        let plan = tidegate_engine::plan(&observed, now, &self.options.settings);
         let missing: Vec<String> = plan
             .needs_pods
             .iter()
@@ -639,6 +742,11 @@ impl Controller {
             }
             return Stage::Reading(reading);
         }
+        match &plan.progress {
+            Some(progress) => self.progress.insert(key.clone(), progress.clone()),
+            None => self.progress.remove(key),
+        };
+        self.forget_refusals(key, &plan);
         let resync = now.saturating_add(self.options.resync).unwrap_or(Timestamp::MAX);
         *wake = Some(plan.wake.map_or(resync, |wake| wake.min(resync)));
         let status = self.status_to_write(key, &plan, &observed, wake, now);
@@ -654,21 +762,48 @@ impl Controller {
         Stage::Executing(Box::new(Execution::new(plan, &observed, patch, tell, now)))
     }
 
+    /// What was refused of this Rollout, with the spec and workload that it has now.
+    fn refused(&mut self, key: &ObjectKey, generations: &Generations) -> BTreeMap<String, Refusal> {
+        match self.refusals.get(key) {
+            Some((of, writes)) if of == generations => writes.clone(),
+            Some(_) => {
+                self.refusals.remove(key);
+                BTreeMap::new()
+            }
+            None => BTreeMap::new(),
+        }
+    }
+
+    /// Forgets refused writes that a plan neither does nor leaves out: they are not needed, or were done.
+    fn forget_refusals(&mut self, key: &ObjectKey, plan: &Plan) {
+        let Some((_, writes)) = self.refusals.get_mut(key) else {
+            return;
+        };
+        let tried: BTreeSet<String> = plan
+            .actions
+            .iter()
+            .map(|action| refusal::key(&action.change))
+            .collect();
+        writes.retain(|write, _| plan.refused.contains(write) || tried.contains(write));
+        if writes.is_empty() {
+            self.refusals.remove(key);
+        }
+    }
+
     /// The hashes of the current version, computed once for each generation.
-    fn identity(&mut self, key: &ObjectKey, observed: &Observed) -> Option<Arc<Identity>> {
+    fn identity(
+        &mut self,
+        key: &ObjectKey,
+        generations: &Generations,
+        observed: &Observed,
+    ) -> Option<Arc<Identity>> {
         let Observed {
             rollout, workload, ..
         } = observed;
-        let generations = Generations {
-            uid: rollout.metadata.uid.clone(),
-            generation: rollout.metadata.generation?,
-            collisions: rollout.status.collision_count,
-            workload: workload
-                .as_ref()
-                .map(|workload| (workload.uid.clone(), workload.generation)),
-        };
+        // Without a generation nobody says when the spec is another one.
+        generations.generation?;
         if let Some((known, identity)) = self.identities.get(key)
-            && *known == generations
+            && known == generations
         {
             return Some(Arc::clone(identity));
         }
@@ -678,7 +813,7 @@ impl Controller {
         };
         let identity = Arc::new(Identity::of(rollout, template?));
         self.identities
-            .insert(key.clone(), (generations, Arc::clone(&identity)));
+            .insert(key.clone(), (generations.clone(), Arc::clone(&identity)));
         Some(identity)
     }
 
@@ -712,6 +847,12 @@ impl Controller {
 
     /// The answer to the last [`Step::Request`] of a job. What was written is known from now on.
     pub fn answer(&mut self, job: &mut Job, answer: Result<Value, Failure>, now: Timestamp) {
+        if guarded(|| self.take_answer(job, answer, now)).is_none() {
+            job.panicked();
+        }
+    }
+
+    fn take_answer(&mut self, job: &mut Job, answer: Result<Value, Failure>, now: Timestamp) {
         let request = job.waiting.take();
         match (&request, &answer) {
             (Some(request), Ok(object)) => self.learn(request, object, now),
@@ -720,12 +861,20 @@ impl Controller {
         }
         match &mut job.stage {
             Stage::Over(_) | Stage::Telling(_) | Stage::Repository(_) => {}
+            Stage::Asking { then, .. } => {
+                job.stage = match &answer {
+                    Err(failure) if !failure.is_not_found() => {
+                        Stage::Over(Outcome::Failed(patiently(failure.clone())))
+                    }
+                    found => follow(&self.cache, then, found.as_ref().ok()),
+                };
+            }
             Stage::Cleaning(_) => {
                 job.stage = Stage::Over(match answer {
                     Ok(_) => Outcome::Done,
                     Err(failure) if failure.is_not_found() => Outcome::Done,
                     Err(failure) if failure.is_conflict() => Outcome::LookAgain(failure),
-                    Err(failure) => Outcome::Failed(failure),
+                    Err(failure) => Outcome::Failed(patiently(failure)),
                 });
             }
             Stage::Reading(reading) => match answer {
@@ -870,6 +1019,52 @@ impl Controller {
     /// Analysis templates, for metrics: whether cluster-scoped, key, spec.
     pub fn templates(&self) -> impl Iterator<Item = (bool, &ObjectKey, &AnalysisTemplateSpec)> {
         self.cache.templates()
+    }
+}
+
+/// What is refused is not asked for again and again.
+fn patiently(failure: Failure) -> Failure {
+    let wait = failure.is_refusal().then_some(REFUSED_AGAIN);
+    Failure {
+        retry_after: failure.retry_after.or(wait),
+        ..failure
+    }
+}
+
+/// A bug that one object meets must not stop the others: what panics fails, and is looked at again.
+fn guarded<T>(what: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(what)).ok()
+}
+
+impl Stage {
+    fn panicked() -> Self {
+        Self::Over(Outcome::Failed(Failure::new(
+            0,
+            "Panic",
+            "a bug: the controller panicked",
+        )))
+    }
+
+    fn asking(rollout: &ObjectKey, then: Then) -> Self {
+        Self::Asking {
+            ask: Some(Request::get(&ROLLOUTS, &rollout.namespace, &rollout.name)),
+            then: Box::new(then),
+        }
+    }
+}
+
+/// What follows from what the API server said about a Rollout; `None`: there is none of that name.
+fn follow(cache: &Cache, then: &Then, rollout: Option<&Value>) -> Stage {
+    let uid = |rollout: &Value| rollout.pointer("/metadata/uid").cloned();
+    match then {
+        Then::Release(service, release) if rollout.is_none_or(|rollout| cache.disowns(rollout, service)) => {
+            Stage::Cleaning(Some(release.clone()))
+        }
+        Then::Tell(of, event) if rollout.and_then(uid).is_none_or(|uid| uid != **of) => {
+            Stage::Telling(Some(event.clone()))
+        }
+        // It is there, whoever acts on it.
+        Then::Release(..) | Then::Tell(..) => Stage::Over(Outcome::Done),
     }
 }
 

@@ -44,6 +44,16 @@ pub enum Outside {
     Chat(Box<Post>),
 }
 
+impl Outside {
+    /// Whether it may change something: then only who leads may ask.
+    pub fn writes(&self) -> bool {
+        match self {
+            Self::Git(request) => request.writes(),
+            Self::Forge(_) | Self::Chat(_) => true,
+        }
+    }
+}
+
 /// The answer to an [`Outside`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum OutsideAnswer {

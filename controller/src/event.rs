@@ -15,7 +15,7 @@ const COMPONENT: &str = "rollouts-controller";
 /// Longest message that the API server takes.
 const MAX_MESSAGE: usize = 1024;
 /// Longest name of an object, less the suffix.
-const MAX_PREFIX: usize = 253 - 17;
+const MAX_PREFIX: usize = 253 - 22;
 
 /// What an event is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,16 +65,42 @@ impl<'a> From<&'a Event> for Words<'a> {
     }
 }
 
-/// The request that records `event` about `subject`. The name follows from what it says, so that recording it again
-/// after a crash meets the first one.
-pub fn record<'a>(subject: &Subject, event: impl Into<Words<'a>>, now: Timestamp) -> Request {
+/// The place of an event among those of the same second: clients sort by time and then by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Order {
+    version: u64,
+    number: u8,
+}
+
+impl Order {
+    /// The first event that follows from objects of these resourceVersions. Whoever sees the same again has the same order.
+    pub fn of<'v>(versions: impl IntoIterator<Item = &'v str>) -> Self {
+        let versions = versions.into_iter().filter_map(|version| version.parse().ok());
+        Self {
+            version: versions.max().unwrap_or(0),
+            number: 0,
+        }
+    }
+
+    /// This one; each call answers a later one.
+    #[must_use]
+    pub fn step(&mut self) -> Self {
+        let this = *self;
+        self.number = self.number.saturating_add(1);
+        this
+    }
+}
+
+/// The request that records `event` about `subject`. The name follows from what it says and from what was seen, not from
+/// the clock, so that recording it again after a crash meets the first one.
+pub fn record<'a>(subject: &Subject, event: impl Into<Words<'a>>, order: Order, now: Timestamp) -> Request {
     let event = event.into();
     let time = tidegate_crds::Time::from(now);
     let message = cut(event.message, MAX_MESSAGE);
     let body: Value = json!({
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"namespace": subject.namespace, "name": name(subject, &event)},
+        "metadata": {"namespace": subject.namespace, "name": name(subject, &event, order)},
         "involvedObject": {
             "apiVersion": subject.api_version(),
             "kind": subject.kind,
@@ -94,7 +120,7 @@ pub fn record<'a>(subject: &Subject, event: impl Into<Words<'a>>, now: Timestamp
     Request::create(&EVENTS, &subject.namespace, body)
 }
 
-fn name(subject: &Subject, event: &Words<'_>) -> String {
+fn name(subject: &Subject, event: &Words<'_>, order: Order) -> String {
     let mut digest = Fnv::default();
     for part in [
         subject.uid.as_str(),
@@ -105,10 +131,13 @@ fn name(subject: &Subject, event: &Words<'_>) -> String {
         digest.write(part.as_bytes());
         digest.write(&[0]);
     }
+    let Order { version, number } = order;
+    // Of one length, so that the order of names is that of numbers.
     format!(
-        "{}.{:016x}",
+        "{}.{:011x}{number:02x}{:08x}",
         cut(&subject.name, MAX_PREFIX).trim_end_matches(['.', '-']),
-        digest.finish()
+        version & 0xfff_ffff_ffff,
+        digest.finish() >> 32
     )
 }
 
@@ -145,7 +174,13 @@ mod tests {
 
     #[test]
     fn the_whole_object() {
-        let request = record(&subject(), &event("2"), Timestamp::from_second(1_000).unwrap());
+        let order = Order::of(["7"]);
+        let request = record(
+            &subject(),
+            &event("2"),
+            order,
+            Timestamp::from_second(1_000).unwrap(),
+        );
         let name = request.body["metadata"]["name"].as_str().unwrap().to_owned();
         assert_eq!(
             request,
@@ -173,13 +208,32 @@ mod tests {
             let request = record(
                 &subject(),
                 &event(occurrence),
+                Order::default(),
                 Timestamp::from_second(second).unwrap(),
             );
             request.body["metadata"]["name"].as_str().unwrap().to_owned()
         };
         assert_eq!(at(1, "a"), at(2, "a"));
         assert_ne!(at(1, "a"), at(1, "b"));
-        assert_eq!(at(1, "a").len(), "web.".len() + 16);
+        assert_eq!(at(1, "a").len(), "web.".len() + 21);
+    }
+
+    #[test]
+    fn names_are_in_the_order_in_which_things_happened() {
+        let mut names = Vec::new();
+        for versions in [["9", "7"], ["10", "7"], ["10", "200"], ["1000", "x"]] {
+            let mut order = Order::of(versions);
+            for occurrence in ["b", "a", "c"] {
+                let request = record(
+                    &subject(),
+                    &event(occurrence),
+                    order.step(),
+                    Timestamp::UNIX_EPOCH,
+                );
+                names.push(request.body["metadata"]["name"].as_str().unwrap().to_owned());
+            }
+        }
+        assert!(names.is_sorted(), "{names:?}");
     }
 
     #[test]
@@ -194,6 +248,7 @@ mod tests {
                 message: "x".repeat(2000),
                 ..event("")
             },
+            Order::of(["18446744073709551615"]),
             Timestamp::UNIX_EPOCH,
         );
         assert!(request.body["metadata"]["name"].as_str().unwrap().len() <= 253);

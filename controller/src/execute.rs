@@ -8,11 +8,12 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tidegate_crds::RolloutStatus;
 use tidegate_crds::labels::{MANAGED_BY_ANNOTATION, POD_TEMPLATE_HASH_LABEL};
+use tidegate_engine::refusal;
 use tidegate_engine::{Action, Change, Event, Observed, Plan, Scale};
 use tidegate_traffic::{RouteOp, RouteWrite};
 
 use crate::deliveries::Outside;
-use crate::event::{self, Subject};
+use crate::event::{self, Order, Subject};
 use crate::merge;
 use crate::object::{Kind, ObjectKey};
 use crate::request::{
@@ -64,6 +65,7 @@ enum Waiting {
     },
     /// Whether the run of that name is ours.
     Adopt {
+        key: String,
         event: Option<Event>,
     },
     Status,
@@ -90,7 +92,20 @@ pub struct Execution {
     /// What the log says once the status is written.
     change_of_state: Option<String>,
     /// An eviction that a disruption budget refused: the rest goes on, and it is tried again.
-    refused: Option<Failure>,
+    postponed: Option<Failure>,
+    /// A write that the API server refused: what to do without it is for the planner to say.
+    refused: Option<Refused>,
+    /// Orders the events of this plan, after those of earlier ones.
+    order: Order,
+}
+
+/// A write that the API server refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What the planner knows it by.
+    pub key: String,
+    /// The answer.
+    pub failure: Failure,
 }
 
 /// One line for each change of state.
@@ -158,7 +173,9 @@ impl Execution {
             waiting: None,
             outcome: None,
             change_of_state,
+            postponed: None,
             refused: None,
+            order: Order::of(versions_of(observed)),
         }
     }
 
@@ -167,7 +184,7 @@ impl Execution {
         if let Some(step) = self.steps.pop_front() {
             return Some(step);
         }
-        if self.waiting.is_some() || self.outcome.is_some() {
+        if self.waiting.is_some() || self.outcome.is_some() || self.refused.is_some() {
             return None;
         }
         if let Some(action) = self.actions.pop_front() {
@@ -181,7 +198,7 @@ impl Execution {
         }
         let events = std::mem::take(&mut self.events);
         self.tell(events);
-        self.outcome = Some(match self.refused.take() {
+        self.outcome = Some(match self.postponed.take() {
             Some(failure) => Outcome::Failed(failure),
             None => Outcome::Done,
         });
@@ -197,12 +214,13 @@ impl Execution {
             (Waiting::Action(action), Ok(object)) => self.succeeded(action, object),
             (Waiting::Action(action), Err(failure)) => self.action_failed(action, failure),
             (Waiting::Compare { body, event }, Ok(object)) => self.compare(&body, object, event),
-            (Waiting::Adopt { event }, Ok(object)) => {
+            (Waiting::Adopt { key, event }, Ok(object)) => {
                 if self.owns(object) {
                     self.tell(event);
                 } else {
                     let message = "an analysis run of that name belongs to something else: delete it";
-                    self.outcome = Some(Outcome::Failed(Failure::new(409, "AlreadyExists", message)));
+                    let failure = Failure::new(409, "AlreadyExists", message);
+                    self.refused = Some(Refused { key, failure });
                 }
             }
             (Waiting::Status, Ok(object)) => {
@@ -223,10 +241,18 @@ impl Execution {
         }
     }
 
+    /// The write that the API server refused, if one was: the plan is over, and another one is to be made.
+    pub fn refused(&mut self) -> Option<Refused> {
+        self.refused.take()
+    }
+
     /// How it ended; a plan that was given up in the middle has failed.
     pub fn outcome(self) -> Outcome {
-        self.outcome
-            .unwrap_or_else(|| Outcome::Failed(Failure::no_answer("given up")))
+        let given_up = || Failure::no_answer("given up");
+        self.outcome.unwrap_or_else(|| {
+            let refused = self.refused.map(|refused| refused.failure);
+            Outcome::Failed(refused.unwrap_or_else(given_up))
+        })
     }
 
     fn succeeded(&mut self, action: Action, object: &Value) {
@@ -246,9 +272,12 @@ impl Execution {
                     event: action.event,
                 });
             }
-            Change::CreateAnalysisRun(run) if failure.already_exists() => {
+            Change::CreateAnalysisRun(ref run) if failure.already_exists() => {
                 self.steps.push_back(get(&ANALYSIS_RUNS, &run.metadata.name));
-                self.waiting = Some(Waiting::Adopt { event: action.event });
+                self.waiting = Some(Waiting::Adopt {
+                    key: refusal::key(&action.change),
+                    event: action.event,
+                });
             }
             // What shall not be there is not there.
             Change::DeleteReplicaSet { .. }
@@ -265,11 +294,15 @@ impl Execution {
             Change::EvictPod { .. } if failure.code == 429 => {
                 // The answer is the disruption budget's, not that of a server under load.
                 let retry_after = failure.retry_after;
-                self.refused = Some(Failure {
+                self.postponed = Some(Failure {
                     code: 409,
                     retry_after,
                     ..failure
                 });
+            }
+            change if failure.is_refusal() => {
+                let key = refusal::key(&change);
+                self.refused = Some(Refused { key, failure });
             }
             _ => self.fail(failure),
         }
@@ -286,8 +319,9 @@ impl Execution {
 
     fn tell(&mut self, events: impl IntoIterator<Item = Event>) {
         for event in events {
+            let order = self.order.step();
             self.steps
-                .push_back(Step::Event(event::record(&self.subject, &event, self.now)));
+                .push_back(Step::Event(event::record(&self.subject, &event, order, self.now)));
         }
     }
 
@@ -507,10 +541,7 @@ impl Execution {
         }
         let mut operations = Vec::new();
         for (key, value) in changes {
-            let path = format!(
-                "/metadata/annotations/{}",
-                key.replace('~', "~0").replace('/', "~1")
-            );
+            let path = annotation_path(key);
             let before = observed.get(key);
             operations.extend(before.map(|before| test(&path, before.as_str())));
             match value {
@@ -539,6 +570,21 @@ impl Execution {
                 );
                 self.merge_patch(resource, &write.name, body)
             }
+            RouteOp::SetWeight {
+                uid,
+                annotation,
+                from,
+                to,
+                ..
+            } => {
+                let path = annotation_path(annotation);
+                let operations = vec![
+                    test("/metadata/uid", uid.as_str()),
+                    test(&path, from.to_string()),
+                    json!({"op": "replace", "path": path, "value": to.to_string()}),
+                ];
+                self.json_patch(resource, &write.name, operations)
+            }
             RouteOp::Delete { uid } => self.delete(resource, &write.name, &json!({"uid": uid})),
         }
     }
@@ -554,6 +600,27 @@ pub(crate) fn service_patch(uid: &str, version: &str, hash: Option<&str>, manage
         },
         "spec": {"selector": {POD_TEMPLATE_HASH_LABEL: hash}},
     })
+}
+
+/// The resourceVersions of what a plan was made from: with each write of ours the largest one grows.
+fn versions_of(observed: &Observed) -> impl Iterator<Item = &str> {
+    let sets = observed.replica_sets.iter().map(|rs| &*rs.resource_version);
+    let services = observed
+        .services
+        .values()
+        .map(|service| &*service.resource_version);
+    let routes = observed.ingresses.values();
+    let routes = routes.filter_map(|object| object.pointer("/metadata/resourceVersion")?.as_str());
+    let runs = observed
+        .analysis_runs
+        .iter()
+        .map(|run| &*run.metadata.resource_version);
+    let own = [&*observed.rollout.metadata.resource_version];
+    own.into_iter()
+        .chain(sets)
+        .chain(services)
+        .chain(routes)
+        .chain(runs)
 }
 
 /// The object that a change is about, where its next version matters to later changes of the plan.
@@ -579,6 +646,13 @@ fn scale_operations(scale: Scale) -> [Value; 2] {
         test("/spec/replicas", scale.from),
         json!({"op": "replace", "path": "/spec/replicas", "value": scale.to}),
     ]
+}
+
+fn annotation_path(key: &str) -> String {
+    format!(
+        "/metadata/annotations/{}",
+        key.replace('~', "~0").replace('/', "~1")
+    )
 }
 
 fn test(path: &str, value: impl Into<Value>) -> Value {

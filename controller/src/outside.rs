@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_git::{Chats, Forges, Git, Options, Protocol};
-use tidegate_gitsync::remote::{GitRequest, RemoteError};
+use tidegate_gitsync::remote::RemoteError;
 use tracing::{info, warn};
 
 use crate::args::{GitProtocol, RunArgs};
@@ -35,11 +35,7 @@ impl Outsiders {
     /// Asks. What changes something is asked only while we lead.
     pub(crate) async fn ask(&self, question: Outside, leadership: &Arc<Leadership>) -> OutsideAnswer {
         let refused = |words: &str| RemoteError::Unavailable(words.to_owned());
-        let changes = match &question {
-            Outside::Git(request) => matches!(**request, GitRequest::Restore(_)),
-            Outside::Forge(_) | Outside::Chat(_) => true,
-        };
-        let may = !changes || !leadership.remaining().is_zero();
+        let may = !question.writes() || !leadership.remaining().is_zero();
         match (question, &self.0) {
             (Outside::Git(_), _) if !may => OutsideAnswer::Git(Err(refused("not leading any more"))),
             (Outside::Forge(_), _) if !may => OutsideAnswer::Forge(Err(refused("not leading any more"))),

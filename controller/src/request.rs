@@ -318,9 +318,23 @@ impl Failure {
         self.code == 409 && self.reason != "AlreadyExists"
     }
 
-    /// A JSON patch whose `test` did not hold is answered by 422 `Invalid`.
+    /// A JSON patch whose `test` did not hold is answered by 422 `Invalid`, as an object that is not valid is; only that one
+    /// is named.
     pub fn is_test_failed(&self) -> bool {
-        self.code == 422 && (self.reason == "Invalid" || self.message.contains("test"))
+        let refused = self.message.contains(" is invalid") || self.message.contains("denied the request");
+        self.code == 422 && !refused
+    }
+
+    /// The API server understood the request and does not take it: validation, a quota, admission or a missing right stand
+    /// against it, and trying again at once would not help.
+    pub fn is_refusal(&self) -> bool {
+        match self.code {
+            400 | 403 | 405 | 413 | 415 => true,
+            422 => !self.is_test_failed(),
+            // What a webhook that cannot be reached decides on: nobody else's writes are concerned.
+            500 => self.message.contains("failed calling webhook"),
+            _ => false,
+        }
     }
 
     /// The object does not exist.
@@ -331,5 +345,37 @@ impl Failure {
     /// An object of that name exists already.
     pub fn already_exists(&self) -> bool {
         self.code == 409 && self.reason == "AlreadyExists"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_api_server_refuses_is_told_from_lost_races_and_from_trouble() {
+        let lost = "the server rejected our request due to an error in our request";
+        let invalid = "ReplicaSet.apps \"web\" is invalid: metadata.name: Invalid value";
+        let denied = "admission webhook \"w\" denied the request: no";
+        let down = "Internal error occurred: failed calling webhook \"w\": connection refused";
+        for (code, message, refused) in [
+            (422, lost, false),
+            (422, invalid, true),
+            (422, denied, true),
+            (400, denied, true),
+            (403, "exceeded quota: small", true),
+            (500, down, true),
+            (500, "etcdserver: leader changed", false),
+            (404, "not found", false),
+            (409, "the object has been modified", false),
+            (429, "too many requests", false),
+            (0, "no answer", false),
+        ] {
+            assert_eq!(
+                Failure::new(code, "", message).is_refusal(),
+                refused,
+                "{code} {message}"
+            );
+        }
     }
 }

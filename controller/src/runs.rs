@@ -9,7 +9,7 @@ use tidegate_analysis::plan::measured_metric;
 use tidegate_analysis::{Measure, MeasureKind, Outcome as Answered, Reading, RunObserved, RunPlan, Trouble};
 use tidegate_crds::{AnalysisRun, Metric};
 
-use crate::event::{self, Subject};
+use crate::event::{self, Order, Subject};
 use crate::execute::{Outcome, Step};
 use crate::merge;
 use crate::object::ObjectKey;
@@ -319,6 +319,7 @@ impl RunJob {
             uid: metadata.uid.clone(),
             resource_version: version.unwrap_or(&metadata.resource_version).to_owned(),
         };
+        let mut order = Order::of([subject.resource_version.as_str()]);
         for event in &plan.events {
             let words = event::Words {
                 warning: event.warning,
@@ -327,7 +328,7 @@ impl RunJob {
                 occurrence: &event.occurrence,
             };
             self.steps
-                .push_back(Step::Event(event::record(&subject, words, now)));
+                .push_back(Step::Event(event::record(&subject, words, order.step(), now)));
         }
         if plan.status.phase != self.observed.run.status.phase {
             tracing::info!(

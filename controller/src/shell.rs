@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use tidegate_analysis::Reading;
+use tidegate_analysis::{Reading, Trouble};
 use tidegate_engine::Settings;
 use tidegate_providers::{PROMETHEUS_ADDRESS_VARIABLE, ProviderConfig};
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -467,11 +467,16 @@ impl Worker {
         controller.next_wake()
     }
 
-    async fn carry_out(self, mut job: Job, ask: mpsc::UnboundedSender<Ask>) {
+    async fn carry_out(self, job: Job, ask: mpsc::UnboundedSender<Ask>) {
         let started = Instant::now();
+        let mut held = Held {
+            shared: Arc::clone(&self.shared),
+            job: Some(job),
+        };
+        let Some(job) = &mut held.job else { return };
         loop {
             let decided = Instant::now();
-            let step = self.shared.controller().step(&mut job, Timestamp::now());
+            let step = self.shared.controller().step(job, Timestamp::now());
             self.shared.metrics.step(decided.elapsed());
             let answer = match step {
                 None => break,
@@ -495,7 +500,7 @@ impl Worker {
                     let answer = self.outside.ask(question, &self.shared.leadership).await;
                     self.shared
                         .controller()
-                        .answer_outside(&mut job, answer, Timestamp::now());
+                        .answer_outside(job, answer, Timestamp::now());
                     continue;
                 }
                 Some(Step::Event(request)) => {
@@ -513,10 +518,9 @@ impl Worker {
                 // The reading, when it comes, finds nobody who waits for it.
                 Some(Step::Cancel { .. }) => continue,
             };
-            self.shared
-                .controller()
-                .answer(&mut job, answer, Timestamp::now());
+            self.shared.controller().answer(job, answer, Timestamp::now());
         }
+        let Some(job) = held.job.take() else { return };
         let key = job.key().clone();
         let outcome = self.shared.controller().finish(job, Timestamp::now());
         if let crate::execute::Outcome::Failed(failure) = &outcome {
@@ -540,10 +544,52 @@ impl Worker {
     async fn measure(self, ask: Ask) {
         let _permit = self.measuring.acquire().await;
         let (run, uid) = (ask.run.clone(), ask.uid.clone());
+        let mut asking = Asking {
+            shared: Arc::clone(&self.shared),
+            ask: Some(ask.clone()),
+        };
         let reading = self.providers.measure(ask).await;
+        asking.ask = None;
         self.shared
             .controller()
             .measured(&run, &uid, reading, Timestamp::now());
+        self.shared.news.notify_one();
+    }
+}
+
+/// A job that is given back whatever becomes of the task that works on it: its key and its slot are not lost to a panic.
+struct Held {
+    shared: Arc<Shared>,
+    job: Option<Job>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let Some(job) = self.job.take() else { return };
+        tracing::error!(object = ?job.key(), "given up; it is looked at again");
+        self.shared.controller().finish(job, Timestamp::now());
+        self.shared.news.notify_one();
+    }
+}
+
+/// A question to a provider that has an answer even if it panics: the run would wait for it without end.
+struct Asking {
+    shared: Arc<Shared>,
+    ask: Option<Ask>,
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        // A process that stops has no reading: the next one asks.
+        let Some(ask) = self.ask.take().filter(|_| std::thread::panicking()) else {
+            return;
+        };
+        let now = Timestamp::now();
+        let message = "a bug: the provider panicked";
+        let reading = ask.failed(Trouble::Unreachable, message, now);
+        self.shared
+            .controller()
+            .measured(&ask.run, &ask.uid, reading, now);
         self.shared.news.notify_one();
     }
 }

@@ -44,12 +44,14 @@ impl Scope {
     /// The label selector that the server filters a kind by.
     fn selector(&self, kind: Kind) -> String {
         match kind {
-            Kind::Rollout | Kind::AnalysisRun | Kind::AnalysisTemplate | Kind::ClusterAnalysisTemplate => {
-                match &self.instance_id {
-                    Some(id) => format!("{INSTANCE_ID_LABEL}={id}"),
-                    None => format!("!{INSTANCE_ID_LABEL}"),
-                }
-            }
+            Kind::Rollout
+            | Kind::AnalysisRun
+            | Kind::AnalysisTemplate
+            | Kind::ClusterAnalysisTemplate
+            | Kind::Delivery => match &self.instance_id {
+                Some(id) => format!("{INSTANCE_ID_LABEL}={id}"),
+                None => format!("!{INSTANCE_ID_LABEL}"),
+            },
             Kind::ReplicaSet => POD_TEMPLATE_HASH_LABEL.to_owned(),
             Kind::Job => ANALYSIS_RUN_UID_LABEL.to_owned(),
             _ => String::new(),

@@ -1,7 +1,7 @@
 //! The argoproj.io/v1alpha1 API, field for field, the hashes that name its versions, and our own kind, Delivery.
 //!
 //! Types have upstream's Go names and document meaning and default of each field; "F12" and "contract 2.5" name
-//! the rules of the behaviour contract. Whatever Kubernetes itself judges (pod templates, Job specs) is kept as it
+//! the rules of `docs/contract.md`. Whatever Kubernetes itself judges (pod templates, Job specs) is kept as it
 //! is. A missing field is read as the zero value, as Go does; [`decode::tolerant`] also survives wrong ones.
 
 mod analysis;

@@ -172,8 +172,8 @@ fn without_null(schema: &mut Map<String, Value>) {
     }
 }
 
-/// A doc comment as plain text: the lines of a paragraph joined, links to types as their names, and without the
-/// references to the behaviour contract, which whoever asks `kubectl explain` does not have.
+/// A doc comment as plain text: the lines of a paragraph joined, links to types as their names, and without the numbers of
+/// rules. They are for whoever reads the code; `kubectl explain` has no links to follow.
 fn plain(description: &str) -> String {
     let paragraphs: Vec<String> = description
         .split("\n\n")

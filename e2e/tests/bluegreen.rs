@@ -65,7 +65,7 @@ fn flips_and_aborts_lose_nothing() -> Result<()> {
     )
 }
 
-/// git-sync 4.10 (7): Git's Services, applied by force by somebody else in the middle of an update, promote nothing and skip
+/// G7: Git's Services, applied by force by somebody else in the middle of an update, promote nothing and skip
 /// nothing. A Service's selector is replaced as a whole, so the hash is gone for a moment each time.
 #[test]
 fn services_applied_by_force_do_not_promote() -> Result<()> {

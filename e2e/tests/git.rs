@@ -1,4 +1,4 @@
-//! Git sync, driven by commits to a real forge (git-sync 4.10).
+//! Git sync, driven by commits to a real forge (G1 to G10).
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ async fn runs(namespace: &Namespace, version: &str) -> Result<()> {
     Ok(())
 }
 
-/// 4.10 (1): a bad commit is pinned away from at once, told, and taken back by a pull request; the merge closes it.
+/// G1: a bad commit is pinned away from at once, told, and taken back by a pull request; the merge closes it.
 #[test]
 fn a_bad_commit_is_taken_back() -> Result<()> {
     e2e(Duration::from_mins(6), async |cluster| {
@@ -280,7 +280,7 @@ fn measured_by(source: &Source) -> Value {
     })
 }
 
-/// 4.10 (3), (5) and (6): a quarantine; Git that is down when it is needed; metrics that cannot be measured; broken files.
+/// G3, G5 and G6: a quarantine; Git that is down when it is needed; metrics that cannot be measured; broken files.
 #[test]
 fn what_is_not_the_commits_fault_is_not_taken_back() -> Result<()> {
     e2e(Duration::from_mins(8), async |cluster| {
@@ -375,7 +375,7 @@ fn what_is_not_the_commits_fault_is_not_taken_back() -> Result<()> {
     })
 }
 
-/// 4.10 (9): a person pushes while the commit that takes a bad one back is on its way: theirs is kept, and it is tried again.
+/// G9: a person pushes while the commit that takes a bad one back is on its way: theirs is kept, and it is tried again.
 #[test]
 fn a_push_of_a_person_in_the_middle_is_kept() -> Result<()> {
     e2e(Duration::from_mins(5), async |cluster| {
@@ -440,7 +440,7 @@ enum Moment {
     Proposed,
 }
 
-/// 4.10 (2): the controller is killed between every two steps of a rejection; the end is the same, with exactly one pull request.
+/// G2: the controller is killed between every two steps of a rejection; the end is the same, with exactly one pull request.
 #[test]
 fn a_kill_between_any_two_steps_changes_nothing() -> Result<()> {
     e2e(Duration::from_mins(14), async |cluster| {
@@ -522,7 +522,7 @@ fn a_kill_between_any_two_steps_changes_nothing() -> Result<()> {
     })
 }
 
-/// 4.10 (4): a cluster that is made anew starts from the last good commit, and never runs the rejected one.
+/// G4: a cluster that is made anew starts from the last good commit, and never runs the rejected one.
 #[test]
 fn a_cluster_made_anew_starts_from_what_is_verified() -> Result<()> {
     e2e(Duration::from_mins(6), async |cluster| {
@@ -603,7 +603,7 @@ fn base(namespace: &Namespace, version: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// 4.10 (10): a change of a base that two environments share is bad in one of them: the cluster goes back there, and in Git it is
+/// G10: a change of a base that two environments share is bad in one of them: the cluster goes back there, and in Git it is
 /// left to people, by a pull request that names the files, since the other environment would go back with it.
 #[test]
 fn a_shared_base_is_left_to_people() -> Result<()> {

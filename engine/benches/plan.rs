@@ -12,7 +12,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use serde_json::json;
+use serde_json::{Value, json};
+use tidegate_crds::AnalysisPhase;
 use tidegate_engine::observed::Identity;
 use tidegate_engine::{Change, Settings, plan, resolved_template};
 
@@ -23,9 +24,8 @@ use self::mini::Mini;
 const REVISIONS: usize = 11;
 
 /// At rest on the last revision but one; `last` is what comes after it.
-fn at_rest() -> Mini {
-    let steps = json!([{ "setWeight": 20 }, { "pause": { "duration": 1 } }, { "setWeight": 50 }, { "pause": { "duration": 1 } }]);
-    let mut world = Mini::new(&mini::nginx(&steps));
+fn at_rest(steps: &Value) -> Mini {
+    let mut world = Mini::new(&mini::nginx(steps));
     world.settle();
     for revision in 2..REVISIONS {
         release(&mut world, revision);
@@ -48,6 +48,9 @@ fn remember(world: &mut Mini) {
 fn rest(world: &mut Mini) {
     for _ in 0..20 {
         world.settle();
+        for run in &mut world.seen.analysis_runs {
+            Arc::make_mut(run).status.phase = AnalysisPhase::Successful;
+        }
         world.pass(40);
     }
     assert_eq!(world.phase(), "Healthy");
@@ -56,7 +59,8 @@ fn rest(world: &mut Mini) {
 
 fn plans(criterion: &mut Criterion) {
     let settings = Settings::default();
-    let mut world = at_rest();
+    let pause = json!({ "pause": { "duration": 1 } });
+    let mut world = at_rest(&json!([{ "setWeight": 20 }, pause, { "setWeight": 50 }, pause]));
 
     release(&mut world, REVISIONS);
     let moves_traffic = |world: &Mini| {
@@ -87,6 +91,17 @@ fn plans(criterion: &mut Criterion) {
     criterion.bench_function("plan of a settled Rollout at the first look", |bencher| {
         bencher.iter(|| plan(black_box(&world.seen), world.now, &settings));
     });
+
+    let analysis = json!({ "analysis": { "templates": [{ "templateName": "rate" }] } });
+    let mut world = at_rest(&json!([{ "setWeight": 20 }, analysis, { "setWeight": 50 }, analysis]));
+    release(&mut world, REVISIONS);
+    rest(&mut world);
+    criterion.bench_function(
+        "plan of a settled Rollout with analyses in its steps",
+        |bencher| {
+            bencher.iter(|| plan(black_box(&world.seen), world.now, &settings));
+        },
+    );
 }
 
 criterion_group!(benches, plans);

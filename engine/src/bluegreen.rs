@@ -8,7 +8,7 @@ use crate::draft::{Draft, selected};
 use crate::observed::{ReplicaSetView, ServiceView};
 use crate::runs::{self, Verdict};
 use crate::why::Reason;
-use crate::{promotion, revision, services, status};
+use crate::{metadata, promotion, revision, services, status};
 
 /// A blue-green update at one look.
 struct BlueGreen<'c, 'a> {
@@ -26,6 +26,10 @@ pub(crate) fn plan(cx: &Context<'_>, spec: &BlueGreenStrategy, draft: &mut Draft
     revision::number(cx, draft);
     if promotion::changed(cx) {
         begin(cx, spec, draft);
+        return;
+    }
+    if promotion::overruled(cx) {
+        promotion::unblock(cx, draft);
         return;
     }
     let verdict = runs::judge(cx);
@@ -48,15 +52,13 @@ fn begin(cx: &Context<'_>, spec: &BlueGreenStrategy, draft: &mut Draft) {
         None if cx.stable.is_some() => spec.preview_replica_count.unwrap_or(cx.size),
         None => cx.size,
     };
-    if cx.new.is_none() {
-        revision::create(cx, draft, size);
-    }
+    let made = cx.new.is_none() && revision::create(cx, draft, size);
     // Not told of the first version, as upstream has it.
     if !cx.stable_hash().is_empty() {
         promotion::tell_begin(cx, draft);
     }
-    draft.tell_scaling(revision::created_at_size(cx, size).filter(|_| cx.new.is_none()));
-    if cx.stable_hash().is_empty() {
+    draft.tell_scaling(revision::created_at_size(cx, size).filter(|_| made));
+    if cx.stable_hash().is_empty() && (made || cx.new.is_some()) {
         promotion::promote(cx, draft, "Initial deploy", None);
     }
 }
@@ -73,16 +75,10 @@ impl<'a> BlueGreen<'_, 'a> {
     /// Pods that the new version shall have: the preview's number until it is about to be switched to (contract F51).
     fn new_size(&self) -> i32 {
         let cx = self.cx;
-        let checkpoint = cx
-            .status()
-            .blue_green
-            .as_ref()
-            .and_then(|b| b.scale_up_preview_check_point)
-            == Some(true);
         let whole = cx.new.is_some_and(|rs| self.is_active(rs))
             || self.fast
             || cx.stable.is_none()
-            || checkpoint && cx.status().pause_conditions.is_empty();
+            || self.checked() && cx.status().pause_conditions.is_empty();
         match self.spec.preview_replica_count {
             Some(preview) if !whole => preview.max(0),
             _ => cx.size,
@@ -105,13 +101,25 @@ impl<'a> BlueGreen<'_, 'a> {
     }
 
     fn auto_promotion(&self) -> Option<SignedDuration> {
-        let seconds = self.spec.auto_promotion_seconds.filter(|s| *s > 0)?;
+        // Who switched automatic promotion off has the last word, whatever time there is (contract F52).
+        let seconds = self
+            .spec
+            .auto_promotion_seconds
+            .filter(|s| *s > 0 && self.spec.auto_promotion_enabled != Some(false))?;
         Some(SignedDuration::from_secs(i64::from(seconds)))
+    }
+
+    /// The new version went through all gates at the preview's size.
+    fn checked(&self) -> bool {
+        let bg = self.cx.status().blue_green.as_ref();
+        bg.and_then(|b| b.scale_up_preview_check_point) == Some(true)
     }
 
     /// There is no pause, or it was begun and has been taken away.
     fn pause_over(&self) -> bool {
-        !self.pauses() || self.cx.controller_pause() && !self.cx.has_pause(&PauseReason::BlueGreenPause)
+        !self.pauses()
+            || self.checked()
+            || self.cx.controller_pause() && !self.cx.has_pause(&PauseReason::BlueGreenPause)
     }
 
     fn act(&self, verdict: &Verdict<'_>, draft: &mut Draft) {
@@ -119,9 +127,14 @@ impl<'a> BlueGreen<'_, 'a> {
         revision::adopt(cx.seen, draft);
         revision::min_ready_seconds(cx, draft);
         if cx.new.is_none() {
-            let size = if cx.halted() { 0 } else { self.new_size() };
-            revision::create(cx, draft, size);
-            draft.tell_scaling(revision::created_at_size(cx, size));
+            // S5: what is taken back gets no pods, also when somebody deleted its ReplicaSet.
+            let size = if cx.halted() || self.aborting {
+                0
+            } else {
+                self.new_size()
+            };
+            let made = revision::create(cx, draft, size);
+            draft.tell_scaling(revision::created_at_size(cx, size).filter(|_| made));
         }
         let repaired = self.repair(draft);
         if let Some(preview) = cx.service(self.spec.preview_service.as_deref())
@@ -130,17 +143,20 @@ impl<'a> BlueGreen<'_, 'a> {
             // Before its pods are ready: a preview is there to be looked at (contract F50).
             services::target(cx, preview, new, true, draft);
         }
-        crate::metadata::act(cx, draft);
-        crate::restart::act(cx, draft);
+        metadata::act(cx, self.promotable(verdict).is_some(), draft);
+        let counted = crate::restart::act(cx, draft);
         let halted = cx.halted() && !self.aborting;
-        if promotion::resized(cx, draft) || !halted {
-            self.scale_up(draft);
+        if halted {
+            promotion::tell_hold(cx, draft);
+        }
+        if counted && promotion::resized(cx, draft) || !halted {
+            self.scale_live(counted, draft);
         }
         if !repaired && !halted {
             self.switch(verdict, draft);
         }
         runs::act(cx, verdict, &self.wanted_runs(), draft);
-        if !halted {
+        if !halted && counted {
             self.scale_down(draft);
         }
         revision::forget(cx, draft);
@@ -159,8 +175,9 @@ impl<'a> BlueGreen<'_, 'a> {
             .as_ref()
             .and_then(|b| b.active_selector.as_deref())
             .unwrap_or_default();
-        if recorded.is_empty() {
-            // First deployment: the Service has never been switched.
+        if recorded.is_empty() && (cx.fully_promoted() || cx.stable.is_none_or(|rs| rs.available == 0)) {
+            // First deployment: the Service waits for all of its pods. With another version beside it, it would send requests to
+            // both, so then it is enough that anybody of the stable one can answer.
             return false;
         }
         let known = cx
@@ -174,7 +191,8 @@ impl<'a> BlueGreen<'_, 'a> {
         true
     }
 
-    fn scale_up(&self, draft: &mut Draft) {
+    /// Sizes of the versions that users see or may see. Without `counted` none becomes smaller.
+    fn scale_live(&self, counted: bool, draft: &mut Draft) {
         let cx = self.cx;
         for rs in cx.owned() {
             let stable = cx.stable.is_some_and(|s| s.name == rs.name);
@@ -182,16 +200,18 @@ impl<'a> BlueGreen<'_, 'a> {
                 cx.size
             } else if cx.is_new(rs) && !self.aborting {
                 self.new_size()
+            } else if cx.is_new(rs) {
+                // An abort is one way, but what it keeps follows the size too.
+                rs.spec_replicas.min(cx.size)
             } else {
                 continue;
             };
-            if !(cx.is_new(rs) && self.aborting) {
+            if !(cx.is_new(rs) && (self.aborting || !stable && revision::kept(cx, rs))) {
                 draft.annotate(rs, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
             }
-            // A version that came back from a larger preview shrinks here too; stable and active only grow or follow the size.
-            if rs.spec_replicas < wanted
-                || rs.spec_replicas > wanted && rs.desired_replicas() != Some(cx.size)
-            {
+            // A preview that was larger, before an abort or a promotion of it, shrinks once nobody is sent there any more.
+            let preview = !stable && !self.is_active(rs);
+            if rs.spec_replicas < wanted || counted && (!preview || draft.settled(cx)) {
                 draft.scale(cx, rs, wanted);
             }
         }
@@ -203,7 +223,7 @@ impl<'a> BlueGreen<'_, 'a> {
         let Some(service) = self.active else { return };
         if self.aborting {
             // Whatever became of the new version: the old one is whole, and takes the traffic back.
-            if let Some(stable) = cx.stable.filter(|rs| rs.available > 0) {
+            if let Some(stable) = cx.stable.filter(|rs| rs.available > 0 || cx.size == 0) {
                 services::target(cx, service, stable, true, draft);
             }
             return;
@@ -213,11 +233,15 @@ impl<'a> BlueGreen<'_, 'a> {
             return;
         }
         if !saturated(new, cx.size) {
-            draft.because(Reason::WaitingForPods {
-                replica_set: new.name.clone(),
-                available: new.available,
-                wanted: self.new_size(),
-            });
+            let wanted = self.new_size();
+            // A preview that is whole waits for something else, which says so itself.
+            if new.available < wanted {
+                draft.because(Reason::WaitingForPods {
+                    replica_set: new.name.clone(),
+                    available: new.available,
+                    wanted,
+                });
+            }
             return;
         }
         if self.gates_open(verdict) {
@@ -259,6 +283,10 @@ impl<'a> BlueGreen<'_, 'a> {
 
     fn scale_down(&self, draft: &mut Draft) {
         let cx = self.cx;
+        if cx.size > 0 && self.active.is_some_and(|service| selected(service).is_empty()) {
+            // It sends requests to every version, so nobody may go.
+            return;
+        }
         if let Some(new) = cx
             .new
             .filter(|rs| self.aborting && !self.is_active(rs) && rs.spec_replicas > 0)
@@ -277,12 +305,11 @@ impl<'a> BlueGreen<'_, 'a> {
             let over = cx
                 .scale_down_revision_limit()
                 .is_some_and(|limit| position >= limit);
-            let delay = if over {
-                SignedDuration::ZERO
+            if over {
+                self.lower(rs, cx.scale_down_delay(), draft);
             } else {
-                cx.scale_down_delay()
-            };
-            self.lower_delayed(rs, delay, draft);
+                self.lower_delayed(rs, cx.scale_down_delay(), draft);
+            }
         }
     }
 
@@ -306,7 +333,15 @@ impl<'a> BlueGreen<'_, 'a> {
                 due
             }
         };
-        if due && draft.settled(cx) {
+        if due {
+            self.lower(rs, delay, draft);
+        }
+    }
+
+    /// Takes the pods of a version at once, unless requests may still come to it.
+    fn lower(&self, rs: &ReplicaSetView, delay: SignedDuration, draft: &mut Draft) {
+        let cx = self.cx;
+        if draft.drained(cx, rs, delay) {
             draft.annotate(rs, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
             draft.scale(cx, rs, 0);
         }
@@ -324,7 +359,7 @@ impl<'a> BlueGreen<'_, 'a> {
         }
         bg.preview_selector = hash(cx.service(self.spec.preview_service.as_deref()));
         runs::record(cx, verdict, draft);
-        if let Some(reason) = self.promotable(verdict) {
+        if let Some(reason) = self.promotable(verdict).filter(|_| metadata::ready(cx)) {
             promotion::promote(cx, draft, &reason, None);
             return;
         }
@@ -332,12 +367,15 @@ impl<'a> BlueGreen<'_, 'a> {
             promotion::abort(cx, draft, None);
             return;
         }
-        if promotion::retried(cx) {
-            draft.status.aborted_at = None;
-            runs::clear(draft);
+        if self.fast {
+            promotion::unblock(cx, draft);
             return;
         }
-        if verdict.inconclusive() {
+        if promotion::retried(cx) {
+            promotion::retry(draft, None);
+            return;
+        }
+        if verdict.inconclusive(&self.wanted_runs()) {
             status::pause(cx, &mut draft.status, PauseReason::InconclusiveAnalysisRun);
             return;
         }
@@ -349,11 +387,6 @@ impl<'a> BlueGreen<'_, 'a> {
             // What was resumed is the analysis; the pause before the switch is still to come.
             draft.status.controller_pause = None;
         }
-        if self.fast {
-            draft.status.pause_conditions.clear();
-            draft.status.controller_pause = None;
-            return;
-        }
         self.pause(verdict, draft);
     }
 
@@ -361,15 +394,27 @@ impl<'a> BlueGreen<'_, 'a> {
         let cx = self.cx;
         let active = cx.new.is_some_and(|rs| self.is_active(rs));
         let analysed = self.spec.pre_promotion_analysis.is_none() || verdict.pre_successful();
-        if active || cx.spec_paused() || !self.new_ready() || !analysed {
+        if active && draft.status.pause_conditions.is_empty() {
+            // What was paused for has happened: clients take this for a Rollout that waits to go on.
+            draft.status.controller_pause = None;
+        }
+        if active || cx.spec_paused() {
             return;
         }
-        if let Some(since) = cx.pause(&PauseReason::BlueGreenPause) {
-            let until = self.auto_promotion().map(|d| after(since.timestamp(), d));
+        let paused = cx.pause(&PauseReason::BlueGreenPause);
+        let until = paused
+            .zip(self.auto_promotion())
+            .map(|(since, duration)| after(since.timestamp(), duration));
+        if paused.is_some() {
             draft.because(Reason::Paused {
                 reason: PauseReason::BlueGreenPause.to_string(),
                 until,
             });
+        }
+        if !self.new_ready() || !analysed {
+            return;
+        }
+        if paused.is_some() {
             if until.is_some_and(|until| draft.due(cx, until)) {
                 draft
                     .status
@@ -404,11 +449,17 @@ impl<'a> BlueGreen<'_, 'a> {
         if !self.is_active(new) || self.aborting {
             return None;
         }
-        if cx.status().promote_full == Some(true) {
+        if promotion::full(cx) {
             return Some("Full promotion requested".to_owned());
         }
         if revision::fast_rollback(cx) {
-            return Some("Fast rollback".to_owned());
+            let within = revision::within_window(cx, new);
+            let how = if within {
+                "Rollback within window"
+            } else {
+                "Fast rollback"
+            };
+            return Some(how.to_owned());
         }
         let analysed = self.spec.post_promotion_analysis.is_none() || verdict.post_successful();
         analysed.then(|| "Completed blue-green update".to_owned())

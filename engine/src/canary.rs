@@ -1,22 +1,22 @@
 //! The canary strategy: steps, weights, sizes, promotion and abort (contract 3.2 to 3.7, 3.13).
 
-use tidegate_crds::{
-    CanaryStep, CanaryStrategy, PauseReason, ReplicaProgressThresholdType, RolloutStatus, labels,
-};
+mod sizes;
+mod weight;
 
-use crate::context::{Annotated, Context, after, saturated};
+use tidegate_crds::{CanaryStep, CanaryStrategy, PauseReason, RolloutStatus};
+
+use crate::context::{Context, after};
 use crate::draft::{Draft, selected};
 use crate::observed::ReplicaSetView;
-use crate::replicas::{Limits, Side, ceil_share, floor_share, nearest_counts, rolling};
 use crate::runs::{self, Verdict};
 use crate::why::Reason;
-use crate::{promotion, revision, routing, services, status};
+use crate::{metadata, promotion, revision, routing, services, status};
 
 /// A canary at one look: the spec, and where in its steps the Rollout is.
 pub(crate) struct Canary<'c, 'a> {
     pub(crate) cx: &'c Context<'a>,
     pub(crate) spec: &'a CanaryStrategy,
-    /// Index into `spec.steps` as the status records it; `None` without steps.
+    /// Index into `spec.steps` as the status records it, the first when it records none; `None` without steps.
     pub(crate) index: Option<usize>,
     /// The update is being taken back, by the user or by what was just observed.
     pub(crate) aborting: bool,
@@ -31,17 +31,28 @@ pub(crate) fn plan(cx: &Context<'_>, spec: &CanaryStrategy, draft: &mut Draft) {
         begin(cx, spec, draft);
         return;
     }
+    if promotion::overruled(cx) {
+        promotion::unblock(cx, draft);
+        return;
+    }
     let verdict = runs::judge(cx);
     let status = cx.status();
+    let aborting = promotion::aborting(cx, &verdict, draft);
     let canary = Canary {
         cx,
         spec,
-        index: status.current_step_index.and_then(|i| usize::try_from(i).ok()),
-        aborting: promotion::aborting(cx, &verdict, draft),
-        full: status.promote_full == Some(true),
+        index: position(spec, status.current_step_index),
+        aborting,
+        full: !aborting && promotion::full(cx),
     };
     canary.act(&verdict, draft);
     canary.advance(&verdict, draft);
+}
+
+/// Where in the steps a recorded index is. A status without one is at the beginning, never at the end: somebody took it away.
+fn position(spec: &CanaryStrategy, recorded: Option<i32>) -> Option<usize> {
+    let recorded = recorded.and_then(|i| usize::try_from(i).ok()).unwrap_or(0);
+    (!spec.steps.is_empty()).then_some(recorded)
 }
 
 /// The template or the steps changed: a new update begins, or the Rollout returns to a version that it knows (contract 3.2).
@@ -58,11 +69,12 @@ fn begin(cx: &Context<'_>, spec: &CanaryStrategy, draft: &mut Draft) {
         _ => Some(0),
     };
     promotion::reset(cx, draft, index);
+    let mut there = cx.new.is_some();
     if cx.new.is_none() {
         let fresh = Canary {
             cx,
             spec,
-            index: index.and_then(|i| usize::try_from(i).ok()),
+            index: position(spec, index),
             aborting: false,
             full: false,
         };
@@ -71,13 +83,13 @@ fn begin(cx: &Context<'_>, spec: &CanaryStrategy, draft: &mut Draft) {
         } else {
             fresh.size_at_birth()
         };
-        revision::create(cx, draft, size);
+        there = revision::create(cx, draft, size);
         promotion::tell_begin(cx, draft);
-        draft.tell_scaling(revision::created_at_size(cx, size));
+        draft.tell_scaling(revision::created_at_size(cx, size).filter(|_| there));
     } else {
         promotion::tell_begin(cx, draft);
     }
-    if cx.stable_hash().is_empty() {
+    if cx.stable_hash().is_empty() && there {
         // Nothing to release it against: the first version is stable from the start.
         promotion::promote(cx, draft, "Initial deploy", (end > 0).then_some(end));
     }
@@ -108,172 +120,29 @@ impl<'a> Canary<'_, 'a> {
         self.index.is_none_or(|i| i >= self.spec.steps.len())
     }
 
-    /// The last `setWeight` of the first `count` steps, 0 when there is none.
-    fn weight_of_first(&self, count: usize) -> i32 {
-        self.spec
-            .steps
-            .iter()
-            .take(count)
-            .rev()
-            .find_map(|s| s.set_weight)
-            .unwrap_or(0)
-    }
-
-    /// The weight that sizes follow (contract 3.3).
-    fn scale_weight(&self) -> i32 {
-        let total = self.cx.total_weight();
-        if self.full || self.cx.stable.is_none() || self.cx.fully_promoted() {
-            return total;
-        }
-        if self.aborting {
-            return 0;
-        }
-        match self.index {
-            Some(i) if i < self.spec.steps.len() => self.weight_of_first(i + 1),
-            _ => total,
-        }
-    }
-
-    /// Pods that canary and stable shall have at this weight and step.
-    pub(crate) fn wanted(&self) -> (i32, i32) {
-        let (cx, size) = (self.cx, self.cx.size);
-        if cx.stable.is_none() || cx.fully_promoted() {
-            return (size, 0);
-        }
-        let (weight, total) = (self.scale_weight(), cx.total_weight());
-        if !self.routed() {
-            return nearest_counts(size, weight, total, Limits::of_canary(self.spec, size).surge);
-        }
-        let least = |count: i32| match self.spec.min_pods_per_replica_set {
-            Some(pods) if count > 0 => count.max(pods.min(size)),
-            _ => count,
-        };
-        let set = self.set_canary_scale();
-        let by_step = set.and_then(|s| {
-            s.replicas
-                .or_else(|| s.weight.map(|w| least(ceil_share(size, w, total))))
-        });
-        let mut canary = by_step
-            .unwrap_or_else(|| least(ceil_share(size, weight, total)))
-            .max(0);
-        let mut stable = size;
-        if self.dynamic() {
-            let live = routing::observe(cx).at_most();
-            stable =
-                least(ceil_share(size, total - weight, total).max(ceil_share(size, total - live, total)));
-            if self.aborting {
-                canary = canary.max(least(ceil_share(size, live, total)));
-            }
-        }
-        (canary, stable)
-    }
-
-    /// The `setCanaryScale` in force: the nearest at or before the current step; not after the steps, and not while aborting
-    /// unless the canary is to be kept for ever (contract 3.4).
-    fn set_canary_scale(&self) -> Option<&'a tidegate_crds::SetCanaryScale> {
-        if self.finished()
-            || self.full
-            || (self.aborting && self.spec.abort_scale_down_delay_seconds != Some(0))
-        {
-            return None;
-        }
-        let set = self
-            .spec
-            .steps
-            .iter()
-            .take(self.index? + 1)
-            .rev()
-            .find_map(|s| s.set_canary_scale.as_ref())?;
-        (set.match_traffic_weight != Some(true)).then_some(set)
-    }
-
-    fn size_at_birth(&self) -> i32 {
-        let (canary, stable) = self.wanted();
-        if self.routed() || self.cx.stable.is_none() {
-            return canary;
-        }
-        let cx = self.cx;
-        let side = |rs: Option<&ReplicaSetView>, desired| Side {
-            spec: rs.map_or(0, |rs| rs.spec_replicas),
-            available: rs.map_or(0, |rs| rs.available),
-            desired,
-        };
-        let older = cx
-            .older
-            .iter()
-            .map(|rs| rs.spec_replicas)
-            .fold(0, i32::saturating_add);
-        rolling(
-            cx.size,
-            Limits::of_canary(self.spec, cx.size),
-            side(None, canary),
-            side(cx.stable, stable),
-            older,
-        )
-        .0
-    }
-
-    /// Enough of the canary is available for what it is wanted for (contract F45).
-    fn meets(&self, available: i32, wanted: i32) -> bool {
-        match &self.spec.replica_progress_threshold {
-            Some(t) if t.value >= 0 => match t.type_ {
-                ReplicaProgressThresholdType::Percent => {
-                    wanted == 0 || i64::from(available) * 100 >= i64::from(t.value) * i64::from(wanted)
-                }
-                _ => available >= t.value.min(wanted),
-            },
-            _ => available >= wanted,
-        }
-    }
-
-    /// Sizes are as the current step wants them (contract 3.3, last point).
-    pub(crate) fn at_wanted(&self) -> bool {
-        let (canary, stable) = self.wanted();
-        let new = self.cx.new;
-        let new_ok = new.map_or(canary == 0, |rs| {
-            rs.observed_generation >= rs.generation
-                && rs.spec_replicas == canary
-                && self.meets(rs.available, canary)
-        });
-        let stable_ok = self.cx.fully_promoted()
-            || self.cx.stable.is_none_or(|rs| {
-                // A dynamic stable version follows the weight, so it is larger than wanted once the weight is set.
-                let right = |pods| pods == stable || self.dynamic() && pods > stable;
-                rs.observed_generation >= rs.generation && right(rs.spec_replicas) && right(rs.replicas)
-            });
-        let drained = self
-            .cx
-            .older
-            .iter()
-            .all(|rs| rs.available == 0 || rs.scale_down_deadline().is_some());
-        new_ok && stable_ok && drained
-    }
-
     fn act(&self, verdict: &Verdict<'_>, draft: &mut Draft) {
         let cx = self.cx;
         revision::adopt(cx.seen, draft);
         revision::min_ready_seconds(cx, draft);
         if cx.new.is_none() {
-            let size = if cx.halted() { 0 } else { self.size_at_birth() };
-            revision::create(cx, draft, size);
-            draft.tell_scaling(revision::created_at_size(cx, size));
+            // S5: what is taken back gets no pods, also when somebody deleted its ReplicaSet.
+            let size = if cx.halted() || self.aborting {
+                0
+            } else {
+                self.size_at_birth()
+            };
+            let made = revision::create(cx, draft, size);
+            draft.tell_scaling(revision::created_at_size(cx, size).filter(|_| made));
         }
-        crate::metadata::act(cx, draft);
-        crate::restart::act(cx, draft);
-        if promotion::resized(cx, draft) {
+        metadata::act(cx, self.promotable().is_some(), draft);
+        let counted = crate::restart::act(cx, draft);
+        if counted && promotion::resized(cx, draft) {
             // The size of the Rollout changed: sizes first, all else on the next look (contract 3.1).
             self.scale(draft);
             return;
         }
         if cx.halted() && !self.aborting {
-            draft.because(if cx.spec_paused() {
-                Reason::ManuallyPaused
-            } else {
-                Reason::Paused {
-                    reason: PauseReason::InconclusiveAnalysisRun.to_string(),
-                    until: None,
-                }
-            });
+            promotion::tell_hold(cx, draft);
         } else {
             self.scale_up(draft);
         }
@@ -285,241 +154,11 @@ impl<'a> Canary<'_, 'a> {
             }
         }
         runs::act(self.cx, verdict, &self.wanted_runs(), draft);
-        if !cx.halted() || self.aborting {
+        // A pause holds the update, not the size of the Rollout.
+        if counted && (!cx.halted() || self.aborting || self.oversized()) {
             self.scale_down(draft);
         }
         revision::forget(cx, draft);
-    }
-
-    fn scale(&self, draft: &mut Draft) {
-        self.scale_up(draft);
-        self.scale_down(draft);
-    }
-
-    fn sides(&self) -> (Side, Side) {
-        let (canary, stable) = self.wanted();
-        let side = |rs: Option<&ReplicaSetView>, desired| Side {
-            spec: rs.map_or(0, |rs| rs.spec_replicas),
-            available: rs.map_or(0, |rs| rs.available),
-            desired,
-        };
-        (
-            side(self.cx.new, canary),
-            side(self.cx.stable.filter(|s| !self.cx.is_new(s)), stable),
-        )
-    }
-
-    /// The next sizes of canary and stable.
-    fn next_sizes(&self) -> (i32, i32) {
-        let (canary, stable) = self.sides();
-        if self.routed() {
-            return (canary.desired, stable.desired);
-        }
-        let older = self
-            .cx
-            .older
-            .iter()
-            .map(|rs| rs.spec_replicas)
-            .fold(0, i32::saturating_add);
-        rolling(
-            self.cx.size,
-            Limits::of_canary(self.spec, self.cx.size),
-            canary,
-            stable,
-            older,
-        )
-    }
-
-    fn scale_up(&self, draft: &mut Draft) {
-        let cx = self.cx;
-        let (canary, stable) = self.next_sizes();
-        if let Some(rs) = cx.stable.filter(|rs| !cx.is_new(rs)) {
-            if stable > 0 {
-                draft.annotate(rs, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
-            }
-            if stable > rs.spec_replicas {
-                draft.scale(cx, rs, stable);
-            }
-        }
-        if let Some(rs) = cx.new {
-            if !self.aborting {
-                draft.annotate(rs, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
-            }
-            // S5: an abort is one way, so that an autoscaler cannot bring the rejected version back.
-            if canary > rs.spec_replicas && (!self.aborting || cx.fully_promoted()) {
-                draft.scale(cx, rs, canary);
-            }
-        }
-    }
-
-    fn scale_down(&self, draft: &mut Draft) {
-        let cx = self.cx;
-        let (canary, stable) = self.next_sizes();
-        if let Some(rs) = cx.stable.filter(|rs| !cx.is_new(rs))
-            && stable < rs.spec_replicas
-        {
-            self.lower(rs, stable, draft);
-        }
-        if let Some(rs) = cx.new
-            && canary < rs.spec_replicas
-            && !cx.fully_promoted()
-        {
-            if self.aborting && self.routed() {
-                self.lower_rejected(rs, canary, draft);
-            } else {
-                self.lower(rs, canary, draft);
-            }
-        }
-        self.lower_older(draft);
-    }
-
-    /// Makes a ReplicaSet smaller, never below what its traffic needs, and not before the data plane knows (S2).
-    fn lower(&self, rs: &ReplicaSetView, to: i32, draft: &mut Draft) {
-        let needed = if self.routed() {
-            routing::needed(self, rs)
-        } else {
-            0
-        };
-        let to = to.max(needed.min(rs.spec_replicas));
-        if to < rs.spec_replicas && (!self.routed() || draft.settled(self.cx)) {
-            draft.scale(self.cx, rs, to);
-        }
-    }
-
-    /// The rejected version goes once stable is whole again and the abort delay has passed (contract 3.4).
-    fn lower_rejected(&self, rs: &ReplicaSetView, to: i32, draft: &mut Draft) {
-        let cx = self.cx;
-        if self.dynamic() && self.spec.abort_scale_down_delay_seconds.is_none() {
-            self.lower(rs, to, draft);
-            return;
-        }
-        let Some(delay) = cx.abort_delay() else { return };
-        let stable_whole = cx.stable.is_some_and(|stable| stable.available >= cx.size);
-        if !stable_whole || routing::observe(cx).at_most() > 0 {
-            return;
-        }
-        match rs.scale_down_deadline() {
-            None => draft.deadline(cx, rs, delay),
-            Some(deadline) if draft.due(cx, deadline) => self.lower(rs, to, draft),
-            Some(until) => draft.because(Reason::ScaleDownDelayed {
-                replica_set: rs.name.clone(),
-                until,
-            }),
-        }
-    }
-
-    /// ReplicaSets that are neither new nor stable (contract 3.3, 3.4).
-    fn lower_older(&self, draft: &mut Draft) {
-        let cx = self.cx;
-        let limits = Limits::of_canary(self.spec, cx.size);
-        let mut older: Vec<&ReplicaSetView> = cx
-            .older
-            .iter()
-            .filter(|rs| rs.spec_replicas > 0)
-            .copied()
-            .collect();
-        older.sort_by_key(|rs| std::cmp::Reverse(rs.revision()));
-        if self.routed() {
-            let mut waiting = 0;
-            for rs in older {
-                if routing::needed(self, rs) > 0 || services::selects(cx, &rs.hash) {
-                    continue;
-                }
-                // What was stable before had requests until the promotion: a newer version that came at once does not shorten that.
-                let was_stable = cx.stable.is_some_and(|stable| rs.revision() < stable.revision());
-                let delayed = cx.fully_promoted() || was_stable || rs.scale_down_deadline().is_some();
-                let over = cx
-                    .scale_down_revision_limit()
-                    .is_some_and(|limit| waiting >= limit);
-                if delayed && !over {
-                    waiting += 1;
-                    self.lower_delayed(rs, draft);
-                } else {
-                    self.lower(rs, 0, draft);
-                }
-            }
-            return;
-        }
-        // Unhealthy pods first: they serve nobody and would hold the budget. Then within maxUnavailable.
-        let mut budget = cx.available() - (cx.size - limits.unavailable);
-        for rs in &older {
-            let unhealthy = (rs.spec_replicas - rs.available).max(0);
-            let spare = unhealthy + budget.max(0).min(rs.available);
-            let to = rs.spec_replicas - spare.min(rs.spec_replicas);
-            budget -= (rs.available - to).max(0);
-            draft.scale(cx, rs, to);
-        }
-    }
-
-    fn lower_delayed(&self, rs: &ReplicaSetView, draft: &mut Draft) {
-        let cx = self.cx;
-        match rs.scale_down_deadline() {
-            None => draft.deadline(cx, rs, cx.scale_down_delay()),
-            Some(deadline) if draft.due(cx, deadline) => {
-                if draft.settled(cx) {
-                    draft.annotate(rs, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
-                    draft.scale(cx, rs, 0);
-                }
-            }
-            Some(until) => draft.because(Reason::ScaleDownDelayed {
-                replica_set: rs.name.clone(),
-                until,
-            }),
-        }
-    }
-
-    /// The weight that the canary shall have; `None` leaves it as it is (contract 3.6).
-    pub(crate) fn intended_weight(&self, stable_served: bool) -> Option<i32> {
-        let cx = self.cx;
-        let total = cx.total_weight();
-        let live = routing::observe(cx).at_most();
-        if cx.fully_promoted() || cx.stable.is_none() {
-            // All to stable, once the stable Service selects the promoted version.
-            let whole = cx
-                .stable
-                .or(cx.new)
-                .is_some_and(|rs| rs.available >= floor_share(cx.size, total, total));
-            return (stable_served && (whole || live == 0 && cx.stable.is_none())).then_some(0);
-        }
-        let new_available = cx.new.map_or(0, |rs| rs.available);
-        let stable = cx.stable?;
-        let weight = if self.aborting {
-            if self.dynamic() { self.weight_back() } else { 0 }
-        } else if new_available == 0 {
-            0
-        } else if self.full {
-            if self.dynamic() && cx.size > 0 {
-                floor_share(total, new_available, cx.size).min(total)
-            } else {
-                live
-            }
-        } else {
-            match self.index {
-                None => 0,
-                Some(i) if !self.at_wanted() => self.weight_of_first(i.min(self.spec.steps.len())),
-                Some(i) if i < self.spec.steps.len() => self.weight_of_first(i + 1),
-                Some(_) => total,
-            }
-        };
-        let enough = stable.available >= floor_share(cx.size, total - weight, total);
-        let rescue = (self.aborting || new_available == 0)
-            && weight < live
-            && (stable.available > 0 || new_available == 0);
-        (enough || rescue || self.spec.replica_progress_threshold.is_some()).then_some(weight)
-    }
-
-    /// With a shrunk stable version, an abort walks back through the weights that its pods can carry (contract 3.4).
-    fn weight_back(&self) -> i32 {
-        let cx = self.cx;
-        let total = cx.total_weight();
-        let live = routing::observe(cx).at_most();
-        let stable = cx.stable.map_or(0, |rs| rs.available);
-        if stable >= cx.size {
-            return 0;
-        }
-        // Stable must be able to carry what it is given: the canary keeps the rest.
-        let carried = floor_share(total, stable, cx.size.max(1));
-        (total - carried).clamp(0, live)
     }
 
     /// Which runs shall exist now.
@@ -554,15 +193,13 @@ impl<'a> Canary<'_, 'a> {
         let end_index = (end > 0).then_some(end);
         routing::record(self, draft);
         runs::record(cx, verdict, draft);
-        let in_window = cx
-            .new
-            .is_some_and(|new| new.available > 0 && !cx.fully_promoted() && revision::within_window(cx, new));
-        if self.full || in_window && !self.aborting {
-            draft.status.pause_conditions.clear();
-            draft.status.controller_pause = None;
+        let in_window = !cx.fully_promoted() && cx.new.is_some_and(|new| revision::within_window(cx, new));
+        let skips = self.full || in_window && !self.aborting;
+        if skips {
+            promotion::unblock(cx, draft);
             draft.status.current_step_index = end_index;
         }
-        if let Some(reason) = self.promotable() {
+        if let Some(reason) = self.promotable().filter(|_| metadata::ready(cx)) {
             promotion::promote(cx, draft, &reason, end_index);
             return;
         }
@@ -578,13 +215,14 @@ impl<'a> Canary<'_, 'a> {
             );
             return;
         }
-        if promotion::retried(cx) {
-            draft.status.current_step_index = end_index.map(|_| 0);
-            draft.status.aborted_at = None;
-            runs::clear(draft);
+        if skips {
             return;
         }
-        if verdict.inconclusive() {
+        if promotion::retried(cx) {
+            promotion::retry(draft, end_index.map(|_| 0));
+            return;
+        }
+        if verdict.inconclusive(&self.wanted_runs()) {
             status::pause(cx, &mut draft.status, PauseReason::InconclusiveAnalysisRun);
             return;
         }
@@ -595,7 +233,7 @@ impl<'a> Canary<'_, 'a> {
         if verdict.measures_again() && self.step().is_none_or(|step| step.pause.is_none()) {
             draft.status.controller_pause = None;
         }
-        if self.full || in_window || cx.spec_paused() || cx.fully_promoted() {
+        if cx.spec_paused() || cx.fully_promoted() {
             return;
         }
         let Some(index) = self.index.filter(|i| *i < self.spec.steps.len()) else {
@@ -643,19 +281,45 @@ impl<'a> Canary<'_, 'a> {
         if step.analysis.is_some() {
             return verdict.step_successful();
         }
-        let placed = !self.routed()
-            || step.set_weight.is_none()
-            || routing::observe(self.cx) == tidegate_traffic::WeightState::Set(step.set_weight.unwrap_or(0));
+        let placed = step.set_weight.is_none() || self.placed();
         let done = self.at_wanted() && placed && routing::headers_placed(self);
         if !done && let Some(new) = self.cx.new {
             let (wanted, _) = self.wanted();
-            draft.because(Reason::WaitingForPods {
+            draft.because(self.what_a_step_lacks(new, wanted));
+        }
+        done
+    }
+
+    /// What keeps the current step from being over: its pods, those of another version, or the routes.
+    fn what_a_step_lacks(&self, new: &ReplicaSetView, wanted: i32) -> Reason {
+        let cx = self.cx;
+        if !self.meets(new.available, wanted) {
+            return Reason::WaitingForPods {
                 replica_set: new.name.clone(),
                 available: new.available,
                 wanted,
-            });
+            };
         }
-        done
+        if self.placed() {
+            // The new version may be too large itself, when a weight falls.
+            let others = cx
+                .stable
+                .filter(|rs| !cx.is_new(rs))
+                .map(|rs| (rs, self.wanted().1));
+            let older = cx.older.iter().map(|rs| (*rs, 0));
+            let surplus = [(new, wanted)].into_iter().chain(others).chain(older);
+            if let Some((rs, wanted)) = surplus.into_iter().find(|(rs, wanted)| rs.replicas > *wanted) {
+                return Reason::WaitingForPodsToGo {
+                    replica_set: rs.name.clone(),
+                    pods: rs.replicas,
+                    wanted,
+                };
+            }
+        }
+        Reason::WaitingForWeight {
+            live: cx.live.at_most(),
+            wanted: self.step_weight(),
+        }
     }
 
     fn pause_done(&self, pause: &tidegate_crds::RolloutPause, draft: &mut Draft) -> bool {
@@ -685,8 +349,7 @@ impl<'a> Canary<'_, 'a> {
         if cx.fully_promoted() {
             return Some(String::new());
         }
-        let available = new.available >= cx.size || self.meets(new.available, cx.size);
-        if self.aborting || !available || new.observed_generation < new.generation {
+        if self.aborting || !self.meets(new.available, cx.size) || new.observed_generation < new.generation {
             return None;
         }
         if self.full {
@@ -695,11 +358,8 @@ impl<'a> Canary<'_, 'a> {
         if revision::fast_rollback(cx) && self.finished() {
             return Some("Rollback within window".to_owned());
         }
-        let placed = !self.routed()
-            || self.spec.steps.is_empty()
-            || routing::observe(cx) == tidegate_traffic::WeightState::Set(cx.total_weight());
-        let whole =
-            !self.routed() || saturated(new, cx.size) || self.spec.replica_progress_threshold.is_some();
+        let placed = self.spec.steps.is_empty() || self.placed();
+        let whole = !self.routed() || new.spec_replicas == cx.size;
         let steps = self.spec.steps.len();
         (self.finished() && placed && whole && (self.routed() || self.at_wanted()))
             .then(|| format!("Completed all {steps} canary steps"))

@@ -8,8 +8,10 @@ use tidegate_crds::{
     AnalysisRun, BlueGreenStrategy, CanaryStrategy, PauseReason, Rollout, RolloutStatus,
     RolloutTrafficRouting, Time, labels,
 };
+use tidegate_traffic::WeightState;
 
 use crate::observed::{Identity, Observed, ReplicaSetView, ServiceView, Settings};
+use crate::routing;
 
 /// Default of `scaleDownDelaySeconds` and `abortScaleDownDelaySeconds` (contract F39, F41, F54, F56).
 const DEFAULT_SCALE_DOWN_DELAY: i32 = 30;
@@ -19,6 +21,15 @@ const DEFAULT_SCALE_DOWN_DELAY: i32 = 30;
 pub(crate) enum Strategy<'a> {
     Canary(&'a CanaryStrategy),
     BlueGreen(&'a BlueGreenStrategy),
+}
+
+impl<'a> Strategy<'a> {
+    pub(crate) fn routing(self) -> Option<&'a RolloutTrafficRouting> {
+        match self {
+            Self::Canary(canary) => canary.traffic_routing.as_ref(),
+            Self::BlueGreen(_) => None,
+        }
+    }
 }
 
 /// What was observed, with roles given to the ReplicaSets. Nothing here decides.
@@ -40,6 +51,8 @@ pub(crate) struct Context<'a> {
     pub(crate) older: Vec<&'a ReplicaSetView>,
     /// `spec.replicas`, 1 when absent.
     pub(crate) size: i32,
+    /// The canary's share as the live route objects give it, over all routers.
+    pub(crate) live: WeightState,
 }
 
 impl<'a> Context<'a> {
@@ -90,6 +103,7 @@ impl<'a> Context<'a> {
             stable,
             older,
             size: rollout.spec.replicas.unwrap_or(1).max(0),
+            live: routing::observe(seen, strategy),
         }
     }
 
@@ -132,10 +146,7 @@ impl<'a> Context<'a> {
     }
 
     pub(crate) fn routing(&self) -> Option<&'a RolloutTrafficRouting> {
-        match self.strategy {
-            Strategy::Canary(canary) => canary.traffic_routing.as_ref(),
-            Strategy::BlueGreen(_) => None,
-        }
+        self.strategy.routing()
     }
 
     /// What weights add up to (contract F47).
@@ -194,6 +205,8 @@ impl<'a> Context<'a> {
         let seconds = match self.strategy {
             Strategy::BlueGreen(bg) => bg.scale_down_delay_seconds.unwrap_or(DEFAULT_SCALE_DOWN_DELAY),
             Strategy::Canary(c) if c.traffic_routing.is_none() => 0,
+            // As small as its share all along, it is not kept beyond it.
+            Strategy::Canary(c) if c.dynamic_stable_scale == Some(true) => 0,
             Strategy::Canary(c) => c.scale_down_delay_seconds.unwrap_or(DEFAULT_SCALE_DOWN_DELAY),
         };
         SignedDuration::from_secs(i64::from(seconds.max(0)))

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tidegate_crds::{RolloutStatus, labels};
 
 use crate::context::{Annotated, Context, after};
-use crate::observed::{ReplicaSetView, ServiceView};
+use crate::observed::{Observed, ReplicaSetView, ServiceView};
 use crate::plan::{Action, Change, Event, Plan, Scale, Urgency};
+use crate::progress::Progress;
+use crate::refusal::{self, LeftOut, Refusal};
 use crate::why::Reason;
 
 /// Collects what shall be done. Nothing here decides either: it keeps one write for each object, words the events and
@@ -20,25 +22,64 @@ pub(crate) struct Draft {
     wake: Option<Timestamp>,
     needs_pods: Vec<String>,
     pub(crate) why: Vec<Reason>,
+    /// What the next look shall know of how far the update has come.
+    pub(crate) progress: Option<Progress>,
     /// resourceVersion of the Rollout: makes an event different from an earlier one with the same words.
     version: String,
+    refused: BTreeMap<String, Refusal>,
+    /// What is left out because it was refused.
+    pub(crate) left_out: Vec<LeftOut>,
+    keys_left_out: Vec<String>,
+    now: Timestamp,
 }
 
 impl Draft {
-    pub(crate) fn new(status: RolloutStatus, version: String) -> Self {
+    pub(crate) fn new(seen: &Observed, now: Timestamp) -> Self {
         Self {
             actions: Vec::new(),
-            status,
+            status: seen.rollout.status.clone(),
             events: Vec::new(),
             wake: None,
             needs_pods: Vec::new(),
             why: Vec::new(),
-            version,
+            progress: None,
+            version: seen.rollout.metadata.resource_version.clone(),
+            refused: seen.refused.clone(),
+            left_out: Vec::new(),
+            keys_left_out: Vec::new(),
+            now,
         }
     }
 
-    pub(crate) fn act(&mut self, change: Change) {
+    /// Answers whether it will be tried: what depends on a write that was refused waits.
+    pub(crate) fn act(&mut self, change: Change) -> bool {
+        let tried = !self.stands_refused(&change);
         self.actions.push(Action { change, event: None });
+        tried
+    }
+
+    /// Whether a write was refused and is not to be tried yet.
+    pub(crate) fn stands_refused(&self, change: &Change) -> bool {
+        refusal::standing(&self.refused, change, self.now).is_some()
+    }
+
+    /// Whether anything is to be written beside the status.
+    pub(crate) fn writes(&self) -> bool {
+        !self.actions.is_empty()
+    }
+
+    /// Takes out what was refused and is not to be tried yet.
+    pub(crate) fn leave_out(&mut self) {
+        for action in std::mem::take(&mut self.actions) {
+            match refusal::standing(&self.refused, &action.change, self.now) {
+                None => self.actions.push(action),
+                Some((refusal, until)) => {
+                    self.left_out.push(refusal::left_out(&action.change, refusal));
+                    self.keys_left_out.push(refusal::key(&action.change));
+                    self.wake_at(until);
+                }
+            }
+        }
     }
 
     pub(crate) fn act_and_tell(
@@ -47,17 +88,32 @@ impl Draft {
         reason: &'static str,
         message: String,
         occurrence: String,
-    ) {
+    ) -> bool {
         let event = Event {
             warning: false,
             reason,
             message,
             occurrence,
         };
-        self.actions.push(Action {
-            change,
-            event: Some(event),
-        });
+        let tried = self.act(change);
+        if let Some(action) = self.actions.last_mut() {
+            action.event = Some(event);
+        }
+        tried
+    }
+
+    /// The same with a warning.
+    pub(crate) fn act_and_warn(
+        &mut self,
+        change: Change,
+        reason: &'static str,
+        message: String,
+        occurrence: String,
+    ) {
+        self.act_and_tell(change, reason, message, occurrence);
+        if let Some(event) = self.actions.last_mut().and_then(|action| action.event.as_mut()) {
+            event.warning = true;
+        }
     }
 
     /// An event that follows the write of the status.
@@ -129,7 +185,7 @@ impl Draft {
     }
 
     /// Points a Service at a version and tells of it (contract 2.8 SwitchService).
-    pub(crate) fn switch(&mut self, cx: &Context<'_>, service: &ServiceView, hash: &str) {
+    pub(crate) fn switch(&mut self, cx: &Context<'_>, service: &ServiceView, hash: &str) -> bool {
         let old = selected(service);
         self.act_and_tell(
             Change::SetServiceSelector {
@@ -145,7 +201,7 @@ impl Draft {
                 service.name
             ),
             service.resource_version.clone(),
-        );
+        )
     }
 
     /// Asks to look again when a deadline passes; true when it has passed already.
@@ -159,6 +215,11 @@ impl Draft {
 
     /// Whether routing has been as it is for long enough that every data plane knows it; wakes when it has.
     pub(crate) fn settled(&mut self, cx: &Context<'_>) -> bool {
+        // What this plan itself changes was not observed yet: sizes by the weight before would be wrong.
+        let routes = |a: &Action| matches!(a.change, Change::Route(_) | Change::SetServiceSelector { .. });
+        if self.actions.iter().any(routes) {
+            return false;
+        }
         match cx.unsettled_until() {
             None => true,
             Some(until) => {
@@ -168,7 +229,35 @@ impl Draft {
         }
     }
 
-    pub(crate) fn deadline(&mut self, cx: &Context<'_>, rs: &ReplicaSetView, delay: jiff::SignedDuration) {
+    /// Whether no request can come to a version any more. It may have lost its traffic long before routing last changed: the deadline
+    /// of one that waits for `delay` tells when.
+    pub(crate) fn drained(&mut self, cx: &Context<'_>, rs: &ReplicaSetView, delay: SignedDuration) -> bool {
+        let lost = rs
+            .scale_down_deadline()
+            .and_then(|deadline| deadline.checked_sub(delay).ok());
+        // Deadlines are cut to whole seconds.
+        let reach = cx
+            .settings
+            .propagation
+            .saturating_add(SignedDuration::from_secs(1));
+        let by_deadline = lost.map(|lost| after(lost, reach));
+        let Some(until) = cx
+            .unsettled_until()
+            .map(|all| by_deadline.map_or(all, |own| own.min(all)))
+        else {
+            return true;
+        };
+        let drained = self.due(cx, until);
+        if !drained {
+            self.because(Reason::Draining {
+                replica_set: rs.name.clone(),
+                until,
+            });
+        }
+        drained
+    }
+
+    pub(crate) fn deadline(&mut self, cx: &Context<'_>, rs: &ReplicaSetView, delay: SignedDuration) {
         let deadline = tidegate_crds::Time::from(after(cx.now, delay));
         self.annotate(
             rs,
@@ -187,7 +276,9 @@ impl Draft {
             events: self.events,
             wake: self.wake,
             needs_pods: self.needs_pods,
+            refused: self.keys_left_out,
             why: self.why,
+            progress: self.progress,
         }
     }
 

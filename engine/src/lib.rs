@@ -7,10 +7,14 @@ mod bluegreen;
 mod canary;
 mod context;
 mod draft;
+mod duration;
+mod heal;
 mod metadata;
 pub mod observed;
 pub mod plan;
+mod progress;
 mod promotion;
+pub mod refusal;
 mod replicas;
 mod restart;
 mod revision;
@@ -28,6 +32,8 @@ use tidegate_crds::Rollout;
 
 pub use observed::{Observed, Settings};
 pub use plan::{Action, Change, Event, Plan, Scale, Urgency};
+pub use progress::Progress;
+pub use refusal::Refusal;
 
 use crate::context::{Context, Strategy};
 use crate::draft::Draft;
@@ -42,8 +48,7 @@ const INVALID_AGAIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(20);
 /// It cannot fail: an invalid spec is a status. It is a function: the same arguments give the same plan.
 pub fn plan(seen: &Observed, now: Timestamp, settings: &Settings) -> Plan {
     let rollout = &seen.rollout;
-    let status = rollout.status.clone();
-    let mut draft = Draft::new(status, rollout.metadata.resource_version.clone());
+    let mut draft = Draft::new(seen, now);
     if rollout.metadata.deletion_timestamp.is_some() {
         return draft.finish(Urgency::Soon);
     }
@@ -55,6 +60,7 @@ pub fn plan(seen: &Observed, now: Timestamp, settings: &Settings) -> Plan {
         );
         draft.tell(false, "RolloutAddedToInformer", text);
     }
+    heal::act(seen, &mut draft);
     let template = resolved_template(seen);
     let violations = validate::validate(seen, template);
     let strategy = rollout
@@ -81,9 +87,10 @@ pub fn plan(seen: &Observed, now: Timestamp, settings: &Settings) -> Plan {
         Strategy::BlueGreen(spec) => bluegreen::plan(&cx, spec, &mut draft),
     }
     routing::clean_up(&cx, &mut draft);
+    draft.leave_out();
     status::complete(&cx, &mut draft);
-    promotion::time_keeping(&cx, &mut draft);
-    let urgency = status::urgency(&rollout.status, &draft.status);
+    duration::keep(&cx, &mut draft);
+    let urgency = status::urgency(&cx, &draft);
     draft.finish(urgency)
 }
 

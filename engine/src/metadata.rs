@@ -35,10 +35,12 @@ pub(crate) fn recorded(metadata: &PodTemplateMetadata) -> String {
     serde_json::to_string(metadata).unwrap_or_default()
 }
 
-/// Gives each version the metadata of its role, on its template and on its live pods.
-pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
+/// Gives each version the metadata of its role, on its template and on its live pods. One that is `promotable` gets that of the
+/// stable version already, so that what is told to be promoted has it.
+pub(crate) fn act(cx: &Context<'_>, promotable: bool, draft: &mut Draft) {
     if let Some(new) = cx.new {
-        apply(cx, new, of_new(cx), draft);
+        let wanted = if promotable { of_stable(cx) } else { of_new(cx) };
+        apply(cx, new, wanted, draft);
     }
     if let Some(stable) = cx.stable.filter(|rs| !cx.is_new(rs)) {
         apply(cx, stable, of_stable(cx), draft);
@@ -48,11 +50,29 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
     }
 }
 
+/// Whether the new version can be promoted by this plan: [`act`] has its pods, or needs none.
+pub(crate) fn ready(cx: &Context<'_>) -> bool {
+    let Some(new) = cx.new.filter(|_| !cx.fully_promoted()) else {
+        return true;
+    };
+    let had = new.annotations.get(labels::EPHEMERAL_METADATA_ANNOTATION);
+    had == to_record(of_stable(cx)).as_ref() || !has_pods(new) || cx.seen.pods.contains_key(&new.hash)
+}
+
+fn has_pods(rs: &ReplicaSetView) -> bool {
+    rs.spec_replicas > 0 || rs.replicas > 0
+}
+
+fn to_record(wanted: Option<&PodTemplateMetadata>) -> Option<String> {
+    wanted
+        .filter(|m| **m != PodTemplateMetadata::default())
+        .map(recorded)
+}
+
 fn apply(cx: &Context<'_>, rs: &ReplicaSetView, wanted: Option<&PodTemplateMetadata>, draft: &mut Draft) {
     let had = rs.annotations.get(labels::EPHEMERAL_METADATA_ANNOTATION);
     let empty = PodTemplateMetadata::default();
-    let wanted = wanted.filter(|m| **m != empty);
-    let recorded_now = wanted.map(recorded);
+    let recorded_now = to_record(wanted);
     if had == recorded_now.as_ref() {
         return;
     }
@@ -62,8 +82,9 @@ fn apply(cx: &Context<'_>, rs: &ReplicaSetView, wanted: Option<&PodTemplateMetad
     let wanted = wanted.unwrap_or(&empty);
     let labels_patch = difference(&old.labels, &wanted.labels);
     let annotations_patch = difference(&old.annotations, &wanted.annotations);
+    let mut done = true;
     // Pods first: the annotation on the ReplicaSet is the record that they are done.
-    if rs.spec_replicas > 0 || rs.replicas > 0 {
+    if has_pods(rs) {
         let Some(pods) = cx.seen.pods.get(&rs.hash) else {
             draft.need_pods(&rs.hash);
             draft.wake_at(cx.now);
@@ -71,13 +92,16 @@ fn apply(cx: &Context<'_>, rs: &ReplicaSetView, wanted: Option<&PodTemplateMetad
         };
         for pod in pods.iter().filter(|p| !p.deleting) {
             if let Some(patch) = pod_patch(pod, &labels_patch, &annotations_patch) {
-                draft.act(Change::PatchPod {
+                done &= draft.act(Change::PatchPod {
                     name: pod.name.clone(),
                     uid: pod.uid.clone(),
                     patch,
                 });
             }
         }
+    }
+    if !done {
+        return;
     }
     let mut metadata = Map::new();
     for (field, patch) in [("labels", labels_patch), ("annotations", annotations_patch)] {

@@ -9,6 +9,9 @@ use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::template::{self, Digest};
 use tidegate_crds::{AnalysisRun, AnalysisTemplateSpec, Rollout};
 
+use crate::progress::Progress;
+use crate::refusal::Refusal;
+
 /// What the controller saw of one Rollout and of everything around it.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
@@ -35,6 +38,10 @@ pub struct Observed {
     /// When the watcher of a route object (`"Service/web"`, `"Ingress/web"`) last saw its routing change. A process that
     /// has just started puts its start here, so that the propagation time is kept, never shortened, by a restart.
     pub routed_since: BTreeMap<String, Timestamp>,
+    /// [`Plan::progress`](crate::Plan::progress) of the last look that this process made a plan at.
+    pub progress: Option<Progress>,
+    /// Writes that the API server refused, by [`refusal::key`](crate::refusal::key), for the spec and workload as they are.
+    pub refused: BTreeMap<String, Refusal>,
 }
 
 /// What names a version: computed once for a generation of the Rollout (and of its workload).
@@ -46,6 +53,8 @@ pub struct Identity {
     pub hash: String,
     /// Hash of the canary steps; empty for blue-green.
     pub step_hash: String,
+    /// Fields of the Rollout's own template that the Go types cannot hold.
+    pub malformed: Vec<String>,
 }
 
 impl Identity {
@@ -60,6 +69,10 @@ impl Identity {
                 .is_some_and(|s| s.blue_green.is_none())
         });
         Self {
+            malformed: match &rollout.spec.template {
+                Some(own) => template::drop_malformed_fields(&mut own.clone()),
+                None => Vec::new(),
+            },
             digest: template::template_digest(template, None),
             hash: template::pod_template_hash(template, rollout.status.collision_count),
             step_hash: step_hash.map_or_else(String::new, |canary| {

@@ -7,11 +7,13 @@ use serde_json::Value;
 use tidegate_crds::{AnalysisRun, RolloutStatus};
 use tidegate_traffic::RouteWrite;
 
+use crate::progress::Progress;
 use crate::why::Reason;
 
 /// The outcome of one look at a Rollout.
 ///
-/// The shell carries the actions out in order and stops at the first that fails; then it writes the difference between
+/// The shell carries the actions out in order and stops at the first that fails; at one that the API server refuses it asks
+/// again, with that in [`Observed::refused`](crate::Observed::refused). Then it writes the difference between
 /// the observed status and [`Plan::status`], guarded by the resourceVersion that was observed; each event follows the
 /// write that it tells of. Any prefix of that, followed by a crash and a new plan, ends in the same place.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,8 +30,12 @@ pub struct Plan {
     pub wake: Option<Timestamp>,
     /// Hashes whose pods the next look needs (restart, ephemeral metadata).
     pub needs_pods: Vec<String>,
+    /// Writes that are left out because they were refused, by [`refusal::key`](crate::refusal::key).
+    pub refused: Vec<String>,
     /// Why it is as it is: feeds the message, `explain`, the logs.
     pub why: Vec<Reason>,
+    /// How far the update has come, for [`Observed::progress`](crate::Observed::progress) of the next look.
+    pub progress: Option<Progress>,
 }
 
 /// When a status that differs from the observed one is to be written.

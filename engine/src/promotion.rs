@@ -1,14 +1,14 @@
 //! Turning points of an update, the same for both strategies: it begins, is promoted, aborted or retried (contract 3.7).
 
 use tidegate_crds::{
-    CanaryStatus, CompletionStatus, ConditionStatus, RolloutConditionType, RolloutDuration, RolloutStatus,
-    Time, labels,
+    CanaryStatus, CompletionStatus, ConditionStatus, PauseReason, RolloutConditionType, Time, labels,
 };
 
 use crate::context::{Annotated, Context, Strategy};
 use crate::draft::Draft;
+use crate::progress;
 use crate::revision::{self, new_revision};
-use crate::runs::Verdict;
+use crate::runs::{self, Verdict};
 use crate::status;
 use crate::why::Reason;
 
@@ -24,10 +24,17 @@ pub(crate) fn changed(cx: &Context<'_>) -> bool {
     !same_template || !same_steps
 }
 
+/// The look at which an update begins, as `status.duration` counts it: a change from canary to blue-green alone is none.
+pub(crate) fn begins(cx: &Context<'_>) -> bool {
+    match cx.strategy {
+        Strategy::Canary(_) => changed(cx),
+        Strategy::BlueGreen(_) => cx.status().current_pod_hash.as_deref() != Some(cx.hash.as_str()),
+    }
+}
+
 /// Starts the record anew for the version in the spec.
 pub(crate) fn reset(cx: &Context<'_>, draft: &mut Draft, index: Option<i32>) {
     let status = &mut draft.status;
-    let new_template = status.current_pod_hash.as_deref() != Some(cx.hash.as_str());
     status.current_pod_hash = Some(cx.hash.clone());
     status.current_step_hash = match cx.strategy {
         Strategy::Canary(_) => Some(cx.identity.step_hash.clone()),
@@ -39,6 +46,8 @@ pub(crate) fn reset(cx: &Context<'_>, draft: &mut Draft, index: Option<i32>) {
     status.abort = None;
     status.aborted_at = None;
     status.promote_full = None;
+    // A new update cancels a restart (contract 3.9); one of the steps alone does too, as upstream has it.
+    status.restarted_at = cx.rollout().spec.restart_at;
     match cx.strategy {
         Strategy::Canary(_) => {
             status.blue_green = None;
@@ -56,12 +65,6 @@ pub(crate) fn reset(cx: &Context<'_>, draft: &mut Draft, index: Option<i32>) {
             bg.scale_up_preview_check_point = None;
         }
     }
-    if new_template && !(cx.fully_promoted() && cx.stable.is_some()) {
-        status.duration = Some(RolloutDuration {
-            rollout_started_at: Some(Time::from(cx.now)),
-            ..RolloutDuration::default()
-        });
-    }
 }
 
 /// Tells that an update begins (contract 2.8).
@@ -76,6 +79,31 @@ pub(crate) fn tell_begin(cx: &Context<'_>, draft: &mut Draft) {
     }
 }
 
+/// Full promotion was asked for, and that is the last word. An abort takes `promoteFull` away when it is recorded, so beside a
+/// recorded abort the promotion came later. Beside one that is not recorded nobody can tell: then stable is the safe side.
+pub(crate) fn full(cx: &Context<'_>) -> bool {
+    let status = cx.status();
+    status.promote_full == Some(true) && (status.abort != Some(true) || status.aborted_at.is_some())
+}
+
+/// A full promotion came after an abort that is still recorded. That is taken back first, and nothing else is done: an aborted version
+/// gets neither pods nor traffic.
+pub(crate) fn overruled(cx: &Context<'_>) -> bool {
+    full(cx) && cx.status().abort == Some(true) && !cx.fully_promoted()
+}
+
+/// Takes away what stands in the way of a promotion that skips everything: pauses, and an abort that came before it.
+pub(crate) fn unblock(cx: &Context<'_>, draft: &mut Draft) {
+    if cx.status().aborted_at.is_some() {
+        runs::clear(draft);
+    }
+    let status = &mut draft.status;
+    status.pause_conditions.clear();
+    status.controller_pause = None;
+    status.abort = None;
+    status.aborted_at = None;
+}
+
 /// Whether the update is being taken back: because a client said so, an analysis failed, or pods did not come in time
 /// (`progressDeadlineAbort`).
 pub(crate) fn aborting(cx: &Context<'_>, verdict: &Verdict<'_>, draft: &mut Draft) -> bool {
@@ -83,11 +111,13 @@ pub(crate) fn aborting(cx: &Context<'_>, verdict: &Verdict<'_>, draft: &mut Draf
     if cx.fully_promoted() || cx.stable.is_none() && cx.stable_hash().is_empty() {
         return false;
     }
-    if let Some(because) = verdict.failure(cx) {
+    // No verdict holds a full promotion back; that pods do not come does.
+    let full = full(cx);
+    if let Some(because) = verdict.failure().filter(|_| !full) {
         draft.because(Reason::Aborted { because });
         return true;
     }
-    if status.abort == Some(true) {
+    if status.abort == Some(true) && !full {
         draft.because(Reason::Aborted {
             because: String::new(),
         });
@@ -95,8 +125,7 @@ pub(crate) fn aborting(cx: &Context<'_>, verdict: &Verdict<'_>, draft: &mut Draf
     }
     let exceeded = status::find(status, &RolloutConditionType::Progressing)
         .is_some_and(|c| c.reason == "ProgressDeadlineExceeded" && c.status == ConditionStatus::False);
-    let late = exceeded || status::deadline(cx, status).is_some_and(|deadline| cx.now >= deadline);
-    if late && cx.rollout().spec.progress_deadline_abort == Some(true) {
+    if cx.rollout().spec.progress_deadline_abort == Some(true) && (exceeded || progress::late(cx, draft)) {
         let name = cx.new.map_or(cx.name(), |rs| rs.name.as_str());
         draft.because(Reason::Aborted {
             because: format!("ReplicaSet \"{name}\" has timed out progressing."),
@@ -111,27 +140,34 @@ pub(crate) fn retried(cx: &Context<'_>) -> bool {
     cx.status().aborted_at.is_some() && cx.status().abort != Some(true) && !cx.fully_promoted()
 }
 
-/// Records the abort.
+/// Records the abort. It is the last word: a full promotion from before is off, and a retry begins with the preview's size.
 pub(crate) fn abort(cx: &Context<'_>, draft: &mut Draft, index: Option<i32>) {
-    let now = Time::from(cx.now);
     let status = &mut draft.status;
     status.abort = Some(true);
-    status.aborted_at = status.aborted_at.or(Some(now));
+    status.aborted_at = status.aborted_at.or(Some(Time::from(cx.now)));
+    status.promote_full = None;
     status.current_step_index = index;
     status.pause_conditions.clear();
     status.controller_pause = None;
-    finish(status, now, CompletionStatus::Aborted);
+    if let Some(bg) = &mut status.blue_green {
+        bg.scale_up_preview_check_point = None;
+    }
+}
+
+/// Begins a new attempt at the same version: with the first step, and with none of the runs so far.
+pub(crate) fn retry(draft: &mut Draft, index: Option<i32>) {
+    draft.status.current_step_index = index;
+    draft.status.aborted_at = None;
+    if let Some(bg) = &mut draft.status.blue_green {
+        bg.scale_up_preview_check_point = None;
+    }
+    runs::clear(draft);
 }
 
 /// Makes the new version the stable one; `reason` tells why (contract 3.7). Repeating it is harmless.
 pub(crate) fn promote(cx: &Context<'_>, draft: &mut Draft, reason: &str, index: Option<i32>) {
     let promoted = !cx.fully_promoted();
-    let rolled_back = promoted
-        && cx
-            .stable
-            .zip(cx.new)
-            .is_some_and(|(stable, new)| new.created < stable.created);
-    let full = cx.status().promote_full == Some(true);
+    let full = full(cx);
     let status = &mut draft.status;
     status.pause_conditions.clear();
     status.controller_pause = None;
@@ -148,14 +184,14 @@ pub(crate) fn promote(cx: &Context<'_>, draft: &mut Draft, reason: &str, index: 
         canary.current_background_analysis_run_status = None;
     }
     if promoted {
-        let completion = match (rolled_back, full || reason.contains("ollback")) {
-            (true, true) => CompletionStatus::FastRolledBack,
-            (true, false) => CompletionStatus::RolledBack,
-            (false, true) => CompletionStatus::FastPromoted,
-            (false, false) => CompletionStatus::Promoted,
+        let completion = if full {
+            CompletionStatus::FastPromoted
+        } else {
+            CompletionStatus::Promoted
         };
         if let Some(duration) = &mut status.duration {
-            duration.completion_status = Some(completion);
+            // A return to an earlier version is known as one since it began.
+            duration.completion_status.get_or_insert(completion);
         }
         let (revision, hash) = (new_revision(cx), &cx.hash);
         draft.tell(
@@ -166,63 +202,19 @@ pub(crate) fn promote(cx: &Context<'_>, draft: &mut Draft, reason: &str, index: 
     }
 }
 
-fn finish(status: &mut RolloutStatus, now: Time, completion: CompletionStatus) {
-    let duration = status.duration.get_or_insert_with(RolloutDuration::default);
-    if duration.finished_at.is_none() {
-        duration.finished_at = Some(now);
-        duration.completion_status = Some(completion);
-    }
-}
-
-/// Keeps the clock of the update: when it was finished, how long people kept it paused (contract 2.5 `duration`).
-pub(crate) fn time_keeping(cx: &Context<'_>, draft: &mut Draft) {
-    let now = Time::from(cx.now);
-    let healthy = status::find(&draft.status, &RolloutConditionType::Healthy)
-        .is_some_and(|c| c.status == ConditionStatus::True);
-    let unlimited = draft
-        .status
-        .pause_conditions
-        .iter()
-        .any(|_| !timed_pause(cx, &draft.status))
-        || cx.spec_paused();
-    let Some(duration) = &mut draft.status.duration else {
-        return;
-    };
-    if duration.finished_at.is_some() {
-        return;
-    }
-    match duration.manual_pause_started_at {
-        None if unlimited => duration.manual_pause_started_at = Some(now),
-        Some(since) if !unlimited => {
-            let seconds = now.as_second().saturating_sub(since.as_second()).max(0);
-            let total = duration
-                .total_manual_pause_duration_seconds
-                .unwrap_or(0)
-                .saturating_add(seconds);
-            duration.total_manual_pause_duration_seconds = (total > 0).then_some(total);
-            duration.manual_pause_started_at = None;
+/// Says who holds the update: the user, or an analysis that could not decide.
+pub(crate) fn tell_hold(cx: &Context<'_>, draft: &mut Draft) {
+    draft.because(if cx.spec_paused() {
+        Reason::ManuallyPaused
+    } else {
+        Reason::Paused {
+            reason: PauseReason::InconclusiveAnalysisRun.to_string(),
+            until: None,
         }
-        _ => {}
-    }
-    if healthy && duration.completion_status.is_some() {
-        duration.finished_at = Some(now);
-    }
+    });
 }
 
-/// The pause in force ends by itself.
-fn timed_pause(cx: &Context<'_>, status: &RolloutStatus) -> bool {
-    match cx.strategy {
-        Strategy::Canary(canary) => status
-            .current_step_index
-            .and_then(|i| usize::try_from(i).ok())
-            .and_then(|i| canary.steps.get(i))
-            .and_then(|s| s.pause.as_ref())
-            .is_some_and(|p| matches!(p.duration_seconds(), Ok(Some(_)))),
-        Strategy::BlueGreen(bg) => bg.auto_promotion_seconds.is_some_and(|s| s > 0),
-    }
-}
-
-/// The size of the Rollout changed since its versions were last sized (contract 3.1 "scaling event"): their annotations are
+/// The size of the Rollout changed since its versions were last sized (contract 3.1): their annotations are
 /// brought up to date, and only sizes move on this look.
 pub(crate) fn resized(cx: &Context<'_>, draft: &mut Draft) -> bool {
     let mut resized = false;
@@ -237,5 +229,5 @@ pub(crate) fn resized(cx: &Context<'_>, draft: &mut Draft) -> bool {
 
 /// Ends what an older revision left: nothing of it may outlive a full promotion.
 pub(crate) fn fast(cx: &Context<'_>) -> bool {
-    cx.status().promote_full == Some(true) || revision::fast_rollback(cx)
+    full(cx) || revision::fast_rollback(cx)
 }

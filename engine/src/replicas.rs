@@ -154,12 +154,26 @@ pub(crate) fn rolling(size: i32, limits: Limits, canary: Side, stable: Side, old
     let stable_up = up(stable);
     let canary_up = up(canary);
     let grown = (saturate(canary_up), saturate(stable_up));
-    if grown != (canary.spec, stable.spec) || older > 0 {
+    if grown != (canary.spec, stable.spec) {
         return grown;
+    }
+    if older > 0 {
+        // They drain first. But pods that serve nobody may hold the room that another version needs to let them go.
+        let shed = |side: Side| {
+            let missing = side.spec - side.available.clamp(0, side.spec);
+            side.spec.min(side.desired.max(side.spec - missing))
+        };
+        return (shed(canary), shed(stable));
     }
 
     let least = i64::from(size) - i64::from(limits.unavailable);
-    // The draining side counts by spec: pods that never become available must not block their own removal.
+    let drained = drain(least, canary, stable);
+    trim(most, canary, stable, drained)
+}
+
+/// Makes the side that shrinks smaller, as far as `least` pods stay available. It counts by spec: pods that never become
+/// available must not block their own removal, and a ReplicaSet lets them go first.
+fn drain(least: i64, canary: Side, stable: Side) -> (i32, i32) {
     let increasing = canary.desired >= canary.spec;
     let (drain, other) = if increasing {
         (stable, canary)
@@ -167,25 +181,27 @@ pub(crate) fn rolling(size: i32, limits: Limits, canary: Side, stable: Side, old
         (canary, stable)
     };
     let spare = i64::from(drain.spec) + i64::from(other.spec.min(other.available)) - least;
-    if spare <= 0 || drain.desired >= drain.spec && other.desired >= other.spec {
-        return (canary.spec, stable.spec);
-    }
-    let mut drained = i64::from(drain.desired)
-        .max(i64::from(drain.spec) - spare)
-        .min(i64::from(drain.spec));
-    let mut rest = i64::from(other.spec);
-    let excess = drained + rest - most;
-    if excess > 0 {
-        let kept = (rest - excess).max(i64::from(other.desired.min(other.spec)));
-        drained -= excess - (rest - kept);
-        rest = kept;
-    }
-    let (drained, rest) = (saturate(drained), saturate(rest));
+    let kept = saturate(i64::from(drain.desired).max(i64::from(drain.spec) - spare.max(0))).min(drain.spec);
     if increasing {
-        (rest, drained)
+        (canary.spec, kept)
     } else {
-        (drained, rest)
+        (kept, stable.spec)
     }
+}
+
+/// Brings both within `most` pods: what is not available goes first, whosever it is, then what is more than desired, then the
+/// canary. Only where all are available do available ones go, and `most` of them are enough.
+fn trim(most: i64, canary: Side, stable: Side, sizes: (i32, i32)) -> (i32, i32) {
+    let sides = [canary, stable];
+    let mut sizes = [i64::from(sizes.0), i64::from(sizes.1)];
+    let kept: [fn(Side) -> i32; 3] = [|side| side.available, |side| side.desired, |_| 0];
+    for kept in kept {
+        for (i, side) in sides.into_iter().enumerate() {
+            let excess = sizes[0] + sizes[1] - most;
+            sizes[i] -= (sizes[i] - i64::from(kept(side))).min(excess).max(0);
+        }
+    }
+    (saturate(sizes[0]), saturate(sizes[1]))
 }
 
 #[cfg(test)]
@@ -282,6 +298,35 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    /// Scaled back while a broken version is rolled out: no pod that serves goes for one that does not.
+    #[test]
+    fn pods_that_are_not_available_go_first() {
+        let side = |spec, available, desired| Side {
+            spec,
+            available,
+            desired,
+        };
+        let limits = |surge, unavailable| Limits { surge, unavailable };
+        for (size, limits, canary, stable, want) in [
+            // 6 broken and 4 good ones, 8 to 4: upstream's TestRolloutScalingDuringUpdate.
+            (4, limits(2, 0), side(6, 0, 4), side(4, 4, 0), (2, 4)),
+            // Nothing to spare, but more than there may be.
+            (4, limits(2, 0), side(4, 0, 4), side(4, 4, 0), (2, 4)),
+            // Also where some may be unavailable: what does not serve goes before what does.
+            (8, limits(2, 2), side(6, 0, 4), side(8, 8, 4), (2, 8)),
+            // On the other side too: an abort with broken stable pods.
+            (4, limits(1, 0), side(5, 5, 0), side(4, 1, 4), (3, 2)),
+            // All serve: from both, towards what is desired.
+            (4, limits(1, 1), side(4, 4, 2), side(4, 4, 2), (2, 3)),
+            // Settled.
+            (4, limits(1, 1), side(10, 10, 4), side(0, 0, 0), (4, 0)),
+            (0, limits(0, 0), side(10, 10, 0), side(0, 0, 0), (0, 0)),
+        ] {
+            let got = rolling(size, limits, canary, stable, 0);
+            assert_eq!(got, want, "{size} {limits:?} {canary:?} {stable:?}");
         }
     }
 }

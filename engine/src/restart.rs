@@ -7,16 +7,18 @@ use crate::context::{Context, Strategy, after};
 use crate::draft::Draft;
 use crate::observed::{PodView, ReplicaSetView};
 use crate::plan::Change;
-use crate::promotion;
 use crate::replicas::Limits;
 use crate::why::Reason;
 
 /// How soon to look again while pods remain.
 const AGAIN: SignedDuration = SignedDuration::from_secs(30);
 
-/// Evicts the next pods that are older than `restartAt`.
-pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
-    let Some(at) = pending(cx, draft) else { return };
+/// Evicts the next pods that are older than `restartAt`. Answers whether the counters of the ReplicaSets are to be believed: they do
+/// not know yet of pods that go, so nothing may become smaller by them (contract 3.9).
+pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) -> bool {
+    let Some(at) = pending(cx, draft) else {
+        return true;
+    };
     draft.because(Reason::Restarting);
     let mut old: Vec<&PodView> = Vec::new();
     let mut ready: i32 = 0;
@@ -24,7 +26,7 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
         let Some(pods) = cx.seen.pods.get(&rs.hash) else {
             draft.need_pods(&rs.hash);
             draft.wake_at(cx.now);
-            return;
+            return false;
         };
         let serving = pods.iter().filter(|p| p.ready && !p.deleting).count();
         ready = ready.saturating_add(i32::try_from(serving).unwrap_or(i32::MAX));
@@ -35,9 +37,10 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
         pods.sort_by_key(|p| (p.created, p.name.clone()));
         old.extend(pods);
     }
-    if old.is_empty() {
+    let stale = cx.available() > ready;
+    if old.is_empty() && !stale {
         draft.status.restarted_at = Some(at);
-        return;
+        return true;
     }
     let total = cx
         .owned()
@@ -57,12 +60,13 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
         draft.need_pods(&rs.hash);
     }
     draft.wake_at(after(cx.now, AGAIN));
+    !stale && (old.is_empty() || budget == 0)
 }
 
-/// The restart that is due and not done; a new update cancels it.
+/// The restart that is due and not done; a new update counts as one.
 fn pending(cx: &Context<'_>, draft: &mut Draft) -> Option<Time> {
     let at = cx.rollout().spec.restart_at?;
-    if cx.status().restarted_at.is_some_and(|done| done >= at) || promotion::changed(cx) {
+    if cx.status().restarted_at == Some(at) {
         return None;
     }
     draft.due(cx, at.timestamp()).then_some(at)

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tidegate_crds::{API_VERSION, PodTemplateMetadata, labels};
 
@@ -100,8 +99,8 @@ fn copied_annotations(cx: &Context<'_>) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Creates the ReplicaSet of the new version at `replicas`.
-pub(crate) fn create(cx: &Context<'_>, draft: &mut Draft, replicas: i32) {
+/// Creates the ReplicaSet of the new version at `replicas`, and tells of its size. Answers whether it is tried.
+pub(crate) fn create(cx: &Context<'_>, draft: &mut Draft, replicas: i32) -> bool {
     let name = format!("{}-{}", cx.name(), cx.hash);
     let revision = new_revision(cx);
     let mut annotations = copied_annotations(cx);
@@ -165,7 +164,7 @@ pub(crate) fn create(cx: &Context<'_>, draft: &mut Draft, replicas: i32) {
         "NewReplicaSetCreated",
         format!("Created ReplicaSet {name} (revision {revision})"),
         revision.to_string(),
-    );
+    )
 }
 
 /// What to tell of the size that a ReplicaSet was created with.
@@ -276,6 +275,18 @@ pub(crate) fn forget(cx: &Context<'_>, draft: &mut Draft) {
     }
 }
 
+/// Whether a version was made before another. Creation times are whole seconds; where they are the same, the first revision that each
+/// had tells, since it was one above all that there were.
+pub(crate) fn older(one: &ReplicaSetView, other: &ReplicaSetView) -> bool {
+    let first = |rs: &ReplicaSetView| {
+        let history = rs.annotations.get(labels::REVISION_HISTORY_ANNOTATION);
+        history
+            .and_then(|h| h.split(',').next()?.parse().ok())
+            .unwrap_or_else(|| rs.revision())
+    };
+    (one.created, first(one)) < (other.created, first(other))
+}
+
 /// Whether going to `target` stays within `rollbackWindow` (contract F10, 3.7).
 pub(crate) fn within_window(cx: &Context<'_>, target: &ReplicaSetView) -> bool {
     let Some(window) = cx
@@ -288,13 +299,12 @@ pub(crate) fn within_window(cx: &Context<'_>, target: &ReplicaSetView) -> bool {
     else {
         return false;
     };
-    let Some(stable) = cx.stable.filter(|stable| target.created < stable.created) else {
+    let Some(stable) = cx.stable.filter(|stable| older(target, stable)) else {
         return false;
     };
-    let between = |created: Timestamp| target.created < created && created < stable.created;
     let count = cx
         .owned()
-        .filter(|rs| between(rs.created) && !rs.of_experiment())
+        .filter(|rs| older(target, rs) && older(rs, stable) && !rs.of_experiment())
         .count();
     i64::try_from(count).is_ok_and(|count| count < i64::from(window))
 }
@@ -306,10 +316,12 @@ pub(crate) fn fast_rollback(cx: &Context<'_>) -> bool {
     if new.name == stable.name {
         return true;
     }
-    let older = new.created < stable.created;
-    let kept = matches!(cx.strategy, Strategy::BlueGreen(_))
-        && new
-            .scale_down_deadline()
-            .is_some_and(|deadline| deadline > cx.now);
-    older && (kept || within_window(cx, new))
+    older(new, stable) && (kept(cx, new) || within_window(cx, new))
+}
+
+/// A blue-green version that waits to be scaled down may come back as it is. Its deadline stays on it until it is promoted again, so
+/// that this is known at every look on the way.
+pub(crate) fn kept(cx: &Context<'_>, rs: &ReplicaSetView) -> bool {
+    matches!(cx.strategy, Strategy::BlueGreen(_))
+        && rs.scale_down_deadline().is_some_and(|deadline| deadline > cx.now)
 }

@@ -2,26 +2,29 @@
 
 use tidegate_crds::{CanaryStatus, RolloutTrafficRouting, TrafficWeights, WeightDestination};
 use tidegate_traffic::{
-    HeaderRoute, HeaderValue, RouteKind, RouteOp, RouterError, TrafficIntent, WeightState, nginx, routers,
+    HeaderRoute, HeaderValue, RouteKind, RouteOp, RouteWrite, RouterError, TrafficIntent, WeightState, nginx,
+    routers,
 };
 
 use crate::canary::{Canary, recorded_weight};
 use crate::context::{Context, Strategy};
 use crate::draft::{Draft, selected};
-use crate::observed::ReplicaSetView;
+use crate::observed::{Observed, ReplicaSetView};
 use crate::plan::{Change, Event};
+use crate::refusal::LeftOut;
 use crate::replicas::ceil_share;
 use crate::revision::new_revision;
 use crate::why::Reason;
 
-/// The canary's share as the live route objects give it, over all routers.
-pub(crate) fn observe(cx: &Context<'_>) -> WeightState {
-    let Some(routing) = cx.routing() else {
+/// The canary's share as the live route objects give it, over all routers. Once a look: [`Context::live`] keeps it.
+pub(crate) fn observe(seen: &Observed, strategy: Strategy<'_>) -> WeightState {
+    let Some(routing) = strategy.routing() else {
         return WeightState::Absent;
     };
+    let meta = &seen.rollout.metadata;
     let states: Vec<WeightState> = routers(routing)
         .iter()
-        .map(|r| r.observe(cx.name(), cx.uid(), &cx.seen.ingresses))
+        .map(|r| r.observe(&meta.name, &meta.uid, &seen.ingresses))
         .collect();
     match states.split_first() {
         None => WeightState::Absent,
@@ -34,51 +37,66 @@ pub(crate) fn observe(cx: &Context<'_>) -> WeightState {
 pub(crate) fn needed(canary: &Canary<'_, '_>, rs: &ReplicaSetView) -> i32 {
     let cx = canary.cx;
     let total = cx.total_weight();
-    let state = observe(cx);
-    let (least, most) = match state {
+    let (least, most) = match cx.live {
         WeightState::Absent => (0, 0),
         WeightState::Set(w) => (w, w),
         WeightState::Mixed(w) => (0, w),
     };
-    let by = |name: Option<&str>, weight: i32| match cx.service(name) {
-        Some(service) if selected(service) == rs.hash => ceil_share(cx.size, weight, total),
-        _ => 0,
+    // A Service that was never switched sends requests to every version.
+    let selects = |name: Option<&str>| {
+        let hash = cx.service(name).map(selected);
+        hash.is_some_and(|hash| hash == rs.hash || hash.is_empty())
     };
-    // A progressing canary may be smaller than its share: setCanaryScale says so on purpose.
-    let wanted = cx.is_new(rs) && !canary.aborting;
-    let by_canary = if wanted {
-        0
-    } else {
-        by(canary.spec.canary_service.as_deref(), most)
-    };
-    // Where the stable Service has no pods at all, an Ingress may answer 503 whatever share its canary has.
-    let stable_service = canary.spec.stable_service.as_deref();
-    let by_stable = by(stable_service, total - least).max(by(stable_service, total).min(1));
-    by_stable.max(by_canary)
+    let share = |weight| ceil_share(cx.size, weight, total);
+    let mut needed = 0;
+    if selects(canary.spec.canary_service.as_deref()) {
+        // A canary is smaller than its share only where setCanaryScale says so.
+        let asked_for = canary.pods_asked_for().filter(|_| cx.is_new(rs));
+        needed = share(most).min(asked_for.unwrap_or(i32::MAX));
+        // Requests that a route matches go there whatever the weight. A promoted version has them from both Services.
+        if matched(cx) && rs.hash != cx.stable_hash() {
+            needed = needed.max(1);
+        }
+    }
+    if selects(canary.spec.stable_service.as_deref()) {
+        // Where the stable Service has no pods at all, an Ingress may answer 503 whatever share its canary has.
+        needed = needed.max(share(total - least)).max(share(total).min(1));
+    }
+    needed
+}
+
+/// Whether a live route leads to the canary by what a request carries.
+fn matched(cx: &Context<'_>) -> bool {
+    let routers = cx.routing().map(routers).unwrap_or_default();
+    routers
+        .iter()
+        .any(|r| r.matches(cx.name(), cx.uid(), &cx.seen.ingresses))
+}
+
+/// Whether there is always such a route, by annotations in the spec: no step ends it.
+pub(crate) fn always_matched(cx: &Context<'_>) -> bool {
+    let routers = cx.routing().map(routers).unwrap_or_default();
+    routers.iter().any(|r| r.always_matches())
 }
 
 /// Brings the route objects to the intended traffic.
 pub(crate) fn act(canary: &Canary<'_, '_>, stable_served: bool, draft: &mut Draft) {
     let cx = canary.cx;
     let Some(routing) = cx.routing() else { return };
-    let live = observe(cx);
-    let Some(mut weight) = canary.intended_weight(stable_served) else {
+    let Some(weight) = canary.intended_weight(stable_served) else {
         return;
     };
-    let canary_service = cx.service(canary.spec.canary_service.as_deref());
-    // More than before only once the canary Service selects this version: or others would get it (S1).
-    let selects_new = canary_service.is_some_and(|s| selected(s) == cx.hash);
-    if weight > live.at_most() && !selects_new {
-        weight = live.at_most();
-        if live == WeightState::Absent && weight > 0 {
-            return;
-        }
-    }
     let intent = intent(canary, routing, weight);
     for router in routers(routing) {
         match router.render(&intent, &cx.seen.ingresses) {
             Ok(writes) => {
+                let mut held = false;
+                let mut told = String::new();
                 for write in writes {
+                    // More only on a route that is as it shall be; less at once, whatever else is refused.
+                    if held && raises(&write) {
+                        continue;
+                    }
                     let (reason, message) = match &write.op {
                         RouteOp::Create(_) => (
                             "CreatingCanaryIngress",
@@ -90,10 +108,17 @@ pub(crate) fn act(canary: &Canary<'_, '_>, stable_served: bool, draft: &mut Draf
                         ),
                     };
                     let occurrence = match &write.op {
-                        RouteOp::Patch { resource_version, .. } => resource_version.clone(),
+                        RouteOp::Patch { resource_version, .. }
+                        | RouteOp::SetWeight { resource_version, .. } => resource_version.clone(),
                         _ => cx.uid().to_owned(),
                     };
-                    draft.act_and_tell(Change::Route(write), reason, message, occurrence);
+                    let first = std::mem::replace(&mut told, write.name.clone()) != write.name;
+                    let change = Change::Route(write);
+                    held |= !if first {
+                        draft.act_and_tell(change, reason, message, occurrence)
+                    } else {
+                        draft.act(change)
+                    };
                 }
             }
             Err(error) => {
@@ -118,8 +143,12 @@ fn intent<'c>(canary: &Canary<'c, '_>, routing: &RolloutTrafficRouting, weight: 
     }
 }
 
+fn raises(write: &RouteWrite) -> bool {
+    matches!(write.op, RouteOp::SetWeight { from, to, .. } if to > from)
+}
+
 fn failed(error: &RouterError, draft: &mut Draft) {
-    draft.tell(true, "TrafficRoutingError", error.to_string());
+    draft.left_out.push(LeftOut::unroutable(&error.to_string()));
     draft.because(Reason::Routing {
         error: error.to_string(),
     });
@@ -149,7 +178,8 @@ fn headers(canary: &Canary<'_, '_>, routing: &RolloutTrafficRouting) -> Vec<Head
     let Some(index) = canary.index.filter(|_| !over && new_revision(cx) > 1) else {
         return Vec::new();
     };
-    if cx.new.is_none_or(|rs| rs.available == 0) {
+    // Before its last pod goes, not after it.
+    if cx.new.is_none_or(|rs| rs.available == 0) || canary.wanted().0 == 0 {
         return Vec::new();
     }
     let mut routes = Vec::new();
@@ -184,7 +214,7 @@ pub(crate) fn headers_placed(canary: &Canary<'_, '_>) -> bool {
     if canary.step().is_none_or(|s| s.set_header_route.is_none()) {
         return true;
     }
-    let intent = intent(canary, routing, observe(cx).at_most());
+    let intent = intent(canary, routing, cx.live.at_most());
     routers(routing).iter().all(|r| {
         r.render(&intent, &cx.seen.ingresses)
             .is_ok_and(|writes| writes.is_empty())
@@ -200,7 +230,7 @@ pub(crate) fn record(canary: &Canary<'_, '_>, draft: &mut Draft) {
         }
         return;
     }
-    let WeightState::Set(weight) = observe(cx) else {
+    let WeightState::Set(weight) = cx.live else {
         return;
     };
     let stable = cx.status().stable_rs.clone();

@@ -12,6 +12,7 @@ use tidegate_crds::{
 use crate::context::{Context, Strategy};
 use crate::draft::Draft;
 use crate::plan::Change;
+use crate::promotion;
 use crate::revision::new_revision;
 use crate::status;
 use crate::why::Reason;
@@ -49,10 +50,7 @@ impl<'a> Verdict<'a> {
     }
 
     /// Why the update is to be taken back, in upstream's words.
-    pub(crate) fn failure(&self, cx: &Context<'_>) -> Option<String> {
-        if cx.status().promote_full == Some(true) {
-            return None;
-        }
+    pub(crate) fn failure(&self) -> Option<String> {
         let kinds = [
             ("Step-based", self.step),
             ("Background", self.background),
@@ -67,10 +65,20 @@ impl<'a> Verdict<'a> {
         })
     }
 
-    /// An analysis could not decide, and nobody has resumed since.
-    pub(crate) fn inconclusive(&self) -> bool {
-        self.all()
-            .any(|run| run.status.phase == AnalysisPhase::Inconclusive)
+    /// An analysis could not decide, and nobody has resumed since. What was ended because nothing waits for it any more has
+    /// nothing to say.
+    pub(crate) fn inconclusive(&self, wanted: &Wanted<'_>) -> bool {
+        let runs = [
+            (self.step, wanted.step.is_some()),
+            (self.background, wanted.background.is_some()),
+            (self.pre, wanted.pre.is_some()),
+            (self.post, wanted.post.is_some()),
+        ];
+        runs.into_iter()
+            .filter_map(|(run, waits)| Some((run?, waits)))
+            .any(|(run, waits)| {
+                run.status.phase == AnalysisPhase::Inconclusive && (waits || run.spec.terminate != Some(true))
+            })
     }
 
     /// A person has just resumed after an inconclusive run.
@@ -94,20 +102,27 @@ impl<'a> Verdict<'a> {
     }
 }
 
+/// A run of an attempt that was aborted says nothing about the one that a client has just asked for.
+fn counts(cx: &Context<'_>, run: &AnalysisRun) -> bool {
+    !promotion::retried(cx) || run.metadata.creation_timestamp > cx.status().aborted_at
+}
+
 fn is_of_step(run: &AnalysisRun, index: i32) -> bool {
     run.metadata.labels.get(labels::STEP_INDEX_LABEL) == Some(&index.to_string())
 }
 
 /// Finds the runs of the update in progress: those that the status names, and those that were created but not recorded
 /// before a crash. A run that could not decide is none of them once a person has resumed: another one measures again, and
-/// what that one says counts.
+/// what that one says counts. After a retry only what was made since the abort counts: all else measured the attempt before.
 pub(crate) fn judge<'a>(cx: &Context<'a>) -> Verdict<'a> {
     let status = cx.status();
     let canary = status.canary.as_ref();
     let bg = status.blue_green.as_ref();
     let mut measures_again = false;
     let mut find = |recorded: Option<&RolloutAnalysisRunStatus>, role: RunRole| {
-        let named = recorded.and_then(|r| cx.run(&r.name));
+        let named = recorded
+            .and_then(|r| cx.run(&r.name))
+            .filter(|run| counts(cx, run));
         // The pause was recorded with the phase: if it is gone, a person took it away.
         let resumed = recorded.is_some_and(|r| r.status == AnalysisPhase::Inconclusive)
             && !cx.has_pause(&PauseReason::InconclusiveAnalysisRun);
@@ -146,6 +161,10 @@ pub(crate) fn judge<'a>(cx: &Context<'a>) -> Verdict<'a> {
 /// A run of this revision and role that the status does not name: created just before a crash. One that ended before the
 /// last turn of the update (a retry, a pause) belongs to an earlier attempt.
 fn unrecorded<'a>(cx: &Context<'a>, role: RunRole) -> Option<&'a Arc<AnalysisRun>> {
+    if cx.fully_promoted() {
+        // What is promoted waits for none.
+        return None;
+    }
     let turn = status::find(cx.status(), &RolloutConditionType::Progressing).map(|c| c.last_transition_time);
     let revision = new_revision(cx).to_string();
     let index = match role {
@@ -159,7 +178,13 @@ fn unrecorded<'a>(cx: &Context<'a>, role: RunRole) -> Option<&'a Arc<AnalysisRun
             && label(labels::STEP_INDEX_LABEL) == index.as_deref()
             && run.metadata.annotations.get(labels::REVISION_ANNOTATION) == Some(&revision)
             && run.spec.terminate != Some(true)
-            && (!run.status.phase.completed() || turn <= run.metadata.creation_timestamp)
+            && counts(cx, run)
+            && match run.status.phase {
+                // Times are whole seconds: one that failed in the second of the turn may be what was turned from, and
+                // measuring once more costs less than taking back a good version.
+                AnalysisPhase::Failed | AnalysisPhase::Error => turn < run.metadata.creation_timestamp,
+                _ => !run.status.phase.completed() || turn <= run.metadata.creation_timestamp,
+            }
     })
 }
 
@@ -233,7 +258,9 @@ fn create(cx: &Context<'_>, role: RunRole, analysis: &RolloutAnalysis, draft: &m
         templates: &lookup,
     });
     match made.and_then(|run| place(run, |name| cx.run(name).map(Arc::as_ref))) {
-        Ok(Placed::Create(run)) => draft.act(Change::CreateAnalysisRun(run)),
+        Ok(Placed::Create(run)) => {
+            draft.act(Change::CreateAnalysisRun(run));
+        }
         Ok(Placed::Reuse(_)) => {}
         Err(error) => draft.because(Reason::Invalid {
             text: error.to_string(),

@@ -1,7 +1,7 @@
 //! Which version a Service selects (contract 3.5).
 
 use crate::canary::Canary;
-use crate::context::{Context, after};
+use crate::context::{Context, Strategy, after};
 use crate::draft::{Draft, selected};
 use crate::observed::{ReplicaSetView, ServiceView};
 use crate::routing;
@@ -23,39 +23,39 @@ pub(crate) fn of_canary(canary: &Canary<'_, '_>, draft: &mut Draft) -> bool {
         served = target(cx, service, rs, false, draft);
     }
     if let Some(service) = canary_service {
-        if canary.aborting {
+        // A match that no step can end must not lead to a canary that is meant to have no pods.
+        // Without a router nothing but the Service keeps requests from it.
+        let leads_there = routing::always_matched(cx) || cx.routing().is_none();
+        let emptied = !cx.fully_promoted() && leads_there && canary.wanted().0 == 0;
+        if canary.aborting || emptied {
             // Only once nothing goes there by weight: then the switch cannot be seen. One change, not a flutter.
-            if let Some(rs) = stable_rs.filter(|_| routing::observe(cx).at_most() == 0 && served) {
+            if let Some(rs) = stable_rs.filter(|_| cx.live.at_most() == 0 && served) {
                 target(cx, service, rs, true, draft);
             }
-        } else if let Some(rs) = cx.new.filter(|rs| may_move(canary, service, rs, served, draft)) {
-            target(cx, service, rs, false, draft);
+        } else if let Some(rs) = cx.new.filter(|rs| may_move(cx, service, rs, draft)) {
+            let moved = target(cx, service, rs, false, draft);
+            // Without a router a version that was replaced in the middle must be able to go before the new one has a pod.
+            let replaced = cx.older.iter().any(|older| older.hash == selected(service));
+            if let (false, true, None, Some(stable)) = (moved, replaced, cx.routing(), stable_rs) {
+                target(cx, service, stable, false, draft);
+            }
         }
     }
     served
 }
 
-/// The canary Service leaves an intermediate version only when no weight goes there any more, and the data plane knows. It
-/// leaves the stable version only when the new one is not given more than it is meant to have: after a promotion all
-/// weight is still there until the route is back at the stable Service (S2).
-fn may_move(
-    canary: &Canary<'_, '_>,
-    service: &ServiceView,
-    to: &ReplicaSetView,
-    served: bool,
-    draft: &mut Draft,
-) -> bool {
-    let cx = canary.cx;
+/// The canary Service leaves a version only when no weight goes there any more: or the next one gets at once what the last one
+/// had, with the pods that it happens to have (S2). Where it leaves an intermediate version, the data plane has to know, too.
+fn may_move(cx: &Context<'_>, service: &ServiceView, to: &ReplicaSetView, draft: &mut Draft) -> bool {
     let from = selected(service);
     if from.is_empty() || from == to.hash || cx.routing().is_none() {
         return true;
     }
-    let live = routing::observe(cx).at_most();
-    if from == cx.stable_hash() {
-        return live == 0 || live <= canary.intended_weight(served).unwrap_or(0);
-    }
-    if live > 0 && !cx.fully_promoted() {
+    if cx.live.at_most() > 0 {
         return false;
+    }
+    if from == cx.stable_hash() {
+        return true;
     }
     let moved = cx
         .seen
@@ -68,7 +68,9 @@ fn may_move(
 }
 
 /// Points a Service at a version when that version can serve: all of its pods when the Service is taken over for the first
-/// time, one otherwise, or any when traffic is being taken away.
+/// time, one otherwise, or any when traffic is being taken away. A Service that was never taken over sends requests to every
+/// version, so it is not left alone where nobody is meant to serve, or where there is another version to keep them from.
+/// Answers whether it selects it, at the latest by this plan.
 pub(crate) fn target(
     cx: &Context<'_>,
     service: &ServiceView,
@@ -82,13 +84,18 @@ pub(crate) fn target(
     if selected(service) == rs.hash && service.managed_by.as_deref() == Some(cx.name()) {
         return true;
     }
-    let ready = match service.managed_by {
-        None => rs.spec_replicas > 0 && rs.available >= rs.spec_replicas,
-        Some(_) => rs.available > 0,
+    let nobody = cx.size == 0 && rs.spec_replicas == 0;
+    let promoted = rs.hash == cx.stable_hash();
+    let ready = match (&service.managed_by, cx.strategy) {
+        // All that a switch waits for is so when there is nothing to wait for.
+        (_, Strategy::BlueGreen(_)) if nobody => true,
+        (None, _) if nobody && promoted => true,
+        (None, _) if promoted && !cx.is_new(rs) => rs.available > 0,
+        (None, _) => rs.spec_replicas > 0 && rs.available >= rs.spec_replicas,
+        (Some(_), _) => rs.available > 0,
     };
     if ready || unconditional {
-        draft.switch(cx, service, &rs.hash);
-        return true;
+        return draft.switch(cx, service, &rs.hash);
     }
     false
 }

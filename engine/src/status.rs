@@ -1,38 +1,44 @@
 //! What the status says: counters, conditions, phase and message (contract 2.5 to 2.7).
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tidegate_crds::{
     ConditionStatus, LabelSelector, PauseReason, RolloutCondition, RolloutConditionType, RolloutPhase,
     RolloutStatus, Time,
 };
 
-use crate::context::{Annotated, Context, Strategy, after, saturated};
+use crate::context::{Context, Strategy, saturated};
 use crate::draft::Draft;
 use crate::plan::Urgency;
+use crate::progress;
+use crate::refusal;
 use crate::why::Reason;
-
-/// Default of `progressDeadlineSeconds` (contract F7).
-const DEFAULT_PROGRESS_DEADLINE: i32 = 600;
 
 /// Fills in what follows from the rest of the status: counters, conditions, phase, message.
 pub(crate) fn complete(cx: &Context<'_>, draft: &mut Draft) {
     counters(cx, &mut draft.status);
     conditions(cx, draft);
-    let (phase, message) = phase(cx, &draft.status);
+    refusal::record(cx, draft);
+    let (phase, mut message) = phase(cx, &draft.status);
+    if let Some(refused) = refusal::in_short(draft).filter(|_| phase == RolloutPhase::Progressing) {
+        message = format!("{message} ({refused})");
+    }
     draft.status.phase = Some(phase);
     draft.status.message = (!message.is_empty()).then_some(message);
     draft.status.observed_generation = Some(cx.rollout().metadata.generation.unwrap_or(0).to_string());
-    if cx.rollout().spec.workload_ref.is_some() {
-        draft.status.workload_observed_generation =
-            cx.seen.workload.as_ref().map(|w| w.generation.to_string());
-    }
+    let workload = cx
+        .seen
+        .workload
+        .as_ref()
+        .filter(|_| cx.rollout().spec.workload_ref.is_some());
+    draft.status.workload_observed_generation = workload.map(|w| w.generation.to_string());
 }
 
 fn positive(count: i32) -> Option<i32> {
     (count != 0).then_some(count)
 }
 
-fn counters(cx: &Context<'_>, status: &mut RolloutStatus) {
+/// Counts the pods (contract 2.5).
+pub(crate) fn counters(cx: &Context<'_>, status: &mut RolloutStatus) {
     let sum = |count: fn(&crate::observed::ReplicaSetView) -> i32| {
         cx.owned().map(count).fold(0, i32::saturating_add)
     };
@@ -126,7 +132,7 @@ fn conditions(cx: &Context<'_>, draft: &mut Draft) {
 
     let status = &mut draft.status;
     remove(status, &Type::InvalidSpec);
-    if healthy {
+    if healthy && !paused {
         set(
             status,
             cx.now,
@@ -265,7 +271,8 @@ fn progressing(cx: &Context<'_>, draft: &mut Draft, facts: &Facts) {
         );
         return;
     }
-    if paused {
+    // Once the update is complete there is no progress that a pause could hold up.
+    if paused && !completed {
         if reason != "RolloutPaused" {
             set(
                 &mut draft.status,
@@ -301,7 +308,19 @@ fn progressing(cx: &Context<'_>, draft: &mut Draft, facts: &Facts) {
         );
         return;
     }
-    if reason == "NewReplicaSetAvailable"
+    let refused = refusal::of_creation(draft);
+    if let Some(message) = refused.as_ref().filter(|_| reason != "ProgressDeadlineExceeded") {
+        set(
+            &mut draft.status,
+            cx.now,
+            Type::Progressing,
+            false.into(),
+            "ReplicaSetCreateError",
+            message,
+        );
+    }
+    if refused.is_none()
+        && reason == "NewReplicaSetAvailable"
         && completed
         && seen.current_pod_hash.as_deref() == Some(cx.hash.as_str())
     {
@@ -319,35 +338,49 @@ fn progressing(cx: &Context<'_>, draft: &mut Draft, facts: &Facts) {
         }
         return;
     }
-    let moved = reason != "ReplicaSetUpdated"
-        && reason != "ReplicaSetNotAvailable"
-        && reason != "ProgressDeadlineExceeded"
-        || counters_moved(cx, &draft.status)
+    let running = [
+        "ReplicaSetUpdated",
+        "ReplicaSetNotAvailable",
+        "ProgressDeadlineExceeded",
+    ];
+    let selectors = |status: &RolloutStatus| {
+        let bg = status.blue_green.as_ref();
+        bg.map(|bg| (bg.active_selector.clone(), bg.preview_selector.clone()))
+    };
+    // While the ReplicaSet is refused the clock goes on, also when it is tried again.
+    let waits = cx.new.is_none() && reason == "ReplicaSetCreateError";
+    let turned = !waits && !running.contains(&reason.as_str())
         || draft.status.current_step_index != seen.current_step_index
-        || draft.status.stable_rs != seen.stable_rs;
-    if moved {
-        let message = format!("{subject} is progressing.");
+        || draft.status.stable_rs != seen.stable_rs
+        || selectors(&draft.status) != selectors(seen);
+    let at = progress::follow(cx, turned, draft);
+    let stuck = reason == "ProgressDeadlineExceeded";
+    // What counts as stuck has got no better since before that was told.
+    let better = |written: Time| written < at || stuck && written == at;
+    let told = old.as_ref().is_none_or(|c| turned || better(c.last_update_time));
+    if refused.is_none() && !waits && told {
         let condition = RolloutCondition {
             type_: Type::Progressing,
             status: ConditionStatus::True,
-            last_update_time: Time::from(cx.now),
+            last_update_time: at,
             last_transition_time: old
                 .filter(|c| c.status == ConditionStatus::True)
                 .map_or(Time::from(cx.now), |c| c.last_transition_time),
             reason: "ReplicaSetUpdated".to_owned(),
-            message,
+            message: format!("{subject} is progressing."),
         };
         replace(&mut draft.status, condition);
-        return;
     }
-    if let Some(deadline) = deadline(cx, &draft.status)
-        && draft.due(cx, deadline)
-        && reason != "ProgressDeadlineExceeded"
-    {
-        let message = format!("{subject} has timed out progressing.");
+    let overdue = progress::overdue(cx, at, draft);
+    let still =
+        find(&draft.status, &Type::Progressing).is_some_and(|c| c.reason == "ProgressDeadlineExceeded");
+    if overdue || still {
         draft.because(Reason::DeadlineExceeded {
             replica_set: cx.new.map_or(String::new(), |rs| rs.name.clone()),
         });
+    }
+    if overdue && !stuck {
+        let message = format!("{subject} has timed out progressing.");
         set(
             &mut draft.status,
             cx.now,
@@ -357,51 +390,6 @@ fn progressing(cx: &Context<'_>, draft: &mut Draft, facts: &Facts) {
             &message,
         );
     }
-}
-
-/// When the update counts as stuck; `None` while the clock does not run (contract 2.6).
-pub(crate) fn deadline(cx: &Context<'_>, status: &RolloutStatus) -> Option<Timestamp> {
-    let condition = find(status, &RolloutConditionType::Progressing)?;
-    let stopped =
-        ["RolloutAborted", "RolloutPaused", "NewReplicaSetAvailable"].contains(&condition.reason.as_str());
-    let waiting = match cx.strategy {
-        Strategy::Canary(canary) => {
-            let index = status.current_step_index.and_then(|i| usize::try_from(i).ok());
-            let step = index.and_then(|i| canary.steps.get(i));
-            step.is_some_and(|s| s.pause.is_some() || s.analysis.is_some() || s.experiment.is_some())
-        }
-        Strategy::BlueGreen(_) => false,
-    };
-    let draining = cx
-        .owned()
-        .any(|rs| !cx.is_new(rs) && rs.scale_down_deadline().is_some() && rs.spec_replicas > 0);
-    let updated = cx
-        .new
-        .is_some_and(|rs| rs.available >= cx.size && rs.replicas == cx.size);
-    if stopped || waiting || draining || updated || !status.pause_conditions.is_empty() || cx.spec_paused() {
-        return None;
-    }
-    let seconds = cx
-        .rollout()
-        .spec
-        .progress_deadline_seconds
-        .unwrap_or(DEFAULT_PROGRESS_DEADLINE);
-    Some(after(
-        condition.last_update_time.timestamp(),
-        SignedDuration::from_secs(i64::from(seconds)),
-    ))
-}
-
-fn counters_moved(cx: &Context<'_>, status: &RolloutStatus) -> bool {
-    let key = |s: &RolloutStatus| {
-        (
-            s.updated_replicas,
-            s.ready_replicas,
-            s.available_replicas,
-            s.replicas,
-        )
-    };
-    key(status) != key(cx.status())
 }
 
 /// Healthy as upstream defines it (contract 2.6).
@@ -446,9 +434,9 @@ fn phase(cx: &Context<'_>, status: &RolloutStatus) -> (RolloutPhase, String) {
     if let Some(pause) = status.pause_conditions.first() {
         return (RolloutPhase::Paused, pause.reason.to_string());
     }
+    // One of the future counts too.
     if let Some(at) = cx.rollout().spec.restart_at
-        && at.timestamp() <= cx.now
-        && status.restarted_at.is_none_or(|done| done < at)
+        && status.restarted_at != Some(at)
     {
         return progressing("rollout is restarting");
     }
@@ -484,6 +472,10 @@ fn phase(cx: &Context<'_>, status: &RolloutStatus) -> (RolloutPhase, String) {
             }
         }
     }
+    if cx.new.is_some_and(|rs| rs.available < updated) {
+        // The pods of other versions do not make up for those of this one.
+        return progressing("updated replicas are still becoming available");
+    }
     (RolloutPhase::Healthy, String::new())
 }
 
@@ -507,14 +499,29 @@ pub(crate) fn invalid(status: &mut RolloutStatus, now: Timestamp, text: &str) {
     status.message = Some(format!("InvalidSpec: {text}"));
 }
 
-/// Whether a changed status is worth a write at once: anything but counters and the words that follow from them.
-pub(crate) fn urgency(old: &RolloutStatus, new: &RolloutStatus) -> Urgency {
+/// Whether a changed status is worth a write at once: anything but counters and the words that follow from them, and these
+/// as well once nothing moves any more. Clients and autoscalers wait for where counters end, not for the way there.
+pub(crate) fn urgency(cx: &Context<'_>, draft: &Draft) -> Urgency {
+    let still = |rs: &crate::observed::ReplicaSetView| {
+        rs.observed_generation >= rs.generation
+            && rs.replicas == rs.spec_replicas
+            && rs.available == rs.spec_replicas
+    };
+    if !draft.writes() && cx.owned().all(still) {
+        return Urgency::Now;
+    }
+    urgency_of(cx.status(), &draft.status)
+}
+
+fn urgency_of(old: &RolloutStatus, new: &RolloutStatus) -> Urgency {
     let mut masked = new.clone();
     masked.replicas = old.replicas;
     masked.updated_replicas = old.updated_replicas;
     masked.ready_replicas = old.ready_replicas;
     masked.available_replicas = old.available_replicas;
     masked.hpa_replicas = old.hpa_replicas;
+    // What turns in the duration turns elsewhere too; its end alone can wait for that.
+    masked.duration.clone_from(&old.duration);
     if masked.phase == old.phase {
         masked.message.clone_from(&old.message);
     }
@@ -551,11 +558,11 @@ pub(crate) fn find<'s>(
     status.conditions.iter().find(|c| c.type_ == *type_)
 }
 
-fn remove(status: &mut RolloutStatus, type_: &RolloutConditionType) {
+pub(crate) fn remove(status: &mut RolloutStatus, type_: &RolloutConditionType) {
     status.conditions.retain(|c| c.type_ != *type_);
 }
 
-fn replace(status: &mut RolloutStatus, condition: RolloutCondition) {
+pub(crate) fn replace(status: &mut RolloutStatus, condition: RolloutCondition) {
     match status.conditions.iter_mut().find(|c| c.type_ == condition.type_) {
         Some(old) => *old = condition,
         None => status.conditions.push(condition),

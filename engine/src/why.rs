@@ -23,6 +23,22 @@ pub enum Reason {
         /// Pods needed.
         wanted: i32,
     },
+    /// Pods of a version that is to become smaller are still there.
+    WaitingForPodsToGo {
+        /// ReplicaSet.
+        replica_set: String,
+        /// Pods.
+        pods: i32,
+        /// Pods that it is to have.
+        wanted: i32,
+    },
+    /// The routes do not carry the weight of the step yet.
+    WaitingForWeight {
+        /// The canary's share as it is.
+        live: i32,
+        /// As it is meant to be.
+        wanted: i32,
+    },
     /// A pause step, or a blue-green pause; ends by itself at `until`, or by `promote`.
     Paused {
         /// Reason of the pause condition.
@@ -51,10 +67,29 @@ pub enum Reason {
         /// When it goes.
         until: Timestamp,
     },
+    /// A version that is to lose its pods keeps them until then, since requests may still come to it.
+    Draining {
+        /// ReplicaSet.
+        replica_set: String,
+        /// When every data plane knows.
+        until: Timestamp,
+    },
     /// The traffic router cannot do what is intended.
     Routing {
         /// What it said.
         error: String,
+    },
+    /// The API server refuses a write.
+    Refused {
+        /// What it would do: `create ReplicaSet web-5c`.
+        what: String,
+        /// The server's words.
+        words: String,
+    },
+    /// A write that is still to be done was refused earlier, as the status says.
+    RefusedBefore {
+        /// What the condition says.
+        text: String,
     },
     /// Pods did not become available in time.
     DeadlineExceeded {
@@ -63,6 +98,13 @@ pub enum Reason {
     },
     /// Pods are being restarted.
     Restarting,
+    /// The Deployment that `spec.workloadRef` names has pods beside those of the Rollout.
+    WorkloadRuns {
+        /// Its name.
+        name: String,
+        /// Its `spec.replicas`.
+        replicas: i32,
+    },
     /// An object that the Rollout names does not exist.
     Missing {
         /// Kind.
@@ -86,6 +128,19 @@ impl fmt::Display for Reason {
                     "waiting for pods of {replica_set}: {available} of {wanted} available"
                 )
             }
+            Self::WaitingForPodsToGo {
+                replica_set,
+                pods,
+                wanted,
+            } => {
+                write!(
+                    f,
+                    "waiting for pods of {replica_set} to go: {pods} there, {wanted} wanted"
+                )
+            }
+            Self::WaitingForWeight { live, wanted } => {
+                write!(f, "waiting for the routes: weight {live}, {wanted} wanted")
+            }
             Self::Paused {
                 reason,
                 until: Some(until),
@@ -97,7 +152,15 @@ impl fmt::Display for Reason {
             Self::ScaleDownDelayed { replica_set, until } => {
                 write!(f, "{replica_set} keeps its pods until {until}")
             }
+            Self::Draining { replica_set, until } => {
+                write!(
+                    f,
+                    "{replica_set} keeps its pods until {until}, since requests may still come to it"
+                )
+            }
             Self::Routing { error } => write!(f, "traffic routing: {error}"),
+            Self::Refused { what, words } => write!(f, "the API server refuses to {what}: {words}"),
+            Self::RefusedBefore { text } => f.write_str(text),
             Self::DeadlineExceeded { replica_set } => {
                 write!(
                     f,
@@ -105,6 +168,12 @@ impl fmt::Display for Reason {
                 )
             }
             Self::Restarting => write!(f, "pods are being restarted"),
+            Self::WorkloadRuns { name, replicas } => {
+                write!(
+                    f,
+                    "Deployment {name} has {replicas} replicas beside those of the Rollout"
+                )
+            }
             Self::Missing { kind, name } => write!(f, "{kind} {name} does not exist"),
         }
     }

@@ -109,6 +109,147 @@ fn an_abort_takes_the_traffic_at_once_and_the_pods_later() {
     );
 }
 
+/// Whatever is refused, weight goes back to stable at the abort.
+#[test]
+fn an_abort_waits_for_nothing_that_is_refused() {
+    let writes = [
+        "change the Rollout",
+        "change Ingress",
+        "change ReplicaSet",
+        "scale ReplicaSet",
+        "point Service",
+        "delete",
+    ];
+    for refused in writes {
+        let mut world = Mini::new(&nginx(&json!([{ "setWeight": 20 }, { "pause": {} }])));
+        world.settle();
+        world.release("v2");
+        world.settle();
+        assert_eq!(world.weight(), "20");
+        world.refuses = vec![refused.to_owned()];
+        // Something else of the Ingress has to change as well.
+        let strategy = world.seen.rollout.spec.strategy.as_mut().unwrap();
+        let routing = strategy
+            .canary
+            .as_mut()
+            .unwrap()
+            .traffic_routing
+            .as_mut()
+            .unwrap();
+        let annotations = &mut routing.nginx.as_mut().unwrap().canary_ingress_annotations;
+        annotations.insert("example.test/a".to_owned(), "b".to_owned());
+        world.seen.rollout.status.abort = Some(true);
+        world.look();
+        assert_eq!(world.weight(), "0", "{refused}");
+    }
+}
+
+/// It is told once and tried again, later each time; the deadline runs, and a new spec is tried at once.
+#[test]
+fn a_refused_replicaset_is_told_and_not_tried_all_the_time() {
+    let mut world = Mini::new(&json!({ "canary": { "steps": [{ "setWeight": 20 }, { "pause": {} }] } }));
+    world.settle();
+    world.refuses = vec!["create ReplicaSet".to_owned()];
+    world.release("v2");
+    world.seen.rollout.spec.progress_deadline_seconds = Some(60);
+    let told = world.settle().join("\n");
+    assert_eq!(
+        told.matches("ReplicaSetCreateError: Failed to create new replica set")
+            .count(),
+        1,
+        "{told}"
+    );
+    assert!(
+        told.contains("no room") && !told.contains("ScalingReplicaSet"),
+        "{told}"
+    );
+    assert!(world.phase().contains("no room"), "{}", world.phase());
+    let reason = |world: &Mini| {
+        let conditions = &world.seen.rollout.status.conditions;
+        let progressing = conditions
+            .iter()
+            .find(|c| c.type_.as_str() == "Progressing")
+            .unwrap();
+        progressing.reason.clone()
+    };
+    assert_eq!(reason(&world), "ReplicaSetCreateError");
+    let tries = |world: &Mini| {
+        world
+            .seen
+            .refused
+            .values()
+            .map(|refusal| refusal.times)
+            .sum::<u32>()
+    };
+    // A restart forgets what was refused: it is tried once more and nothing else changes.
+    world.seen.refused.clear();
+    let status = world.seen.rollout.status.clone();
+    world.look();
+    assert_eq!((tries(&world), &world.seen.rollout.status), (1, &status));
+    for _ in 0..58 {
+        world.pass(1);
+        world.look();
+    }
+    assert_eq!(
+        (tries(&world), reason(&world).as_str()),
+        (6, "ReplicaSetCreateError")
+    );
+    world.pass(3);
+    world.look();
+    assert_eq!(reason(&world), "ProgressDeadlineExceeded");
+    world.refuses.clear();
+    world.pass(60);
+    world.settle();
+    assert_eq!(world.sizes().len(), 2);
+    let conditions = &world.seen.rollout.status.conditions;
+    assert!(conditions.iter().all(|c| c.type_.as_str() != "WriteRefused"));
+}
+
+/// A Service that may not be moved keeps the weight where it is: or it would go to the wrong version.
+#[test]
+fn weight_waits_for_a_service_that_is_refused() {
+    let mut world = Mini::new(&nginx(&json!([{ "setWeight": 20 }, { "pause": {} }])));
+    world.settle();
+    world.release("v2");
+    world.settle();
+    world.refuses = vec!["point Service stable".to_owned()];
+    world.promote();
+    for _ in 0..100 {
+        world.pass(1);
+        world.look();
+    }
+    assert_eq!(
+        (world.weight().as_str(), world.selector("stable").as_str()),
+        ("100", "v1")
+    );
+    world.refuses.clear();
+    world.pass(60);
+    world.settle();
+    assert_eq!(
+        (world.weight().as_str(), world.selector("stable").as_str()),
+        ("0", "v2")
+    );
+}
+
+/// What a Go client cannot read is taken out of the object; the version stays the same.
+#[test]
+fn malformed_values_of_a_template_are_taken_out() {
+    let mut world = Mini::new(&json!({ "canary": {} }));
+    world.settle();
+    let template = world.seen.rollout.spec.template.as_mut().unwrap();
+    template["spec"]["containers"][0]["resources"] = json!({ "limits": { "cpu": "1", "memory": "invalid" } });
+    let told = world.settle().join("\n");
+    assert!(
+        told.contains("MalformedFieldsDropped") && told.contains("resources.limits.memory"),
+        "{told}"
+    );
+    let template = world.seen.rollout.spec.template.as_ref().unwrap();
+    assert_eq!(
+        template["spec"]["containers"][0]["resources"],
+        json!({ "limits": { "cpu": "1" } })
+    );
+}
+
 #[test]
 fn a_third_revision_takes_the_traffic_from_the_second_before_it_gets_its_service() {
     let mut world = Mini::new(&nginx(&json!([{ "setWeight": 50 }, { "pause": {} }])));

@@ -1,4 +1,4 @@
-//! Whether an object is as it should be (git-sync 2.6): by the expressions of the Delivery if it has some for the kind, natively for
+//! Whether an object is as it should be (contract 5.6): by the expressions of the Delivery if it has some for the kind, natively for
 //! the usual kinds, by conditions for all others.
 
 mod expressions;

@@ -1,4 +1,4 @@
-//! What chats are told of verdicts (git-sync 4.6, N1 to N4): the words, and the request that each kind of chat takes.
+//! What chats are told of verdicts (contract 5.4): the words, and the request that each kind of chat takes.
 //!
 //! Texts hold what commits say, so nothing of them may be markup: a subject must not call a whole group. Addresses hold the
 //! right to post, so they are never printed.

@@ -89,6 +89,16 @@ pub enum GitRequest {
     Restore(Box<Restore>),
 }
 
+impl GitRequest {
+    /// Whether it may change the repository: then only who leads may ask.
+    pub fn writes(&self) -> bool {
+        match self {
+            Self::Heads { .. } | Self::Render { .. } => false,
+            Self::Point { .. } | Self::Restore(_) => true,
+        }
+    }
+}
+
 /// Whose signatures of commits count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Signers {

@@ -209,7 +209,7 @@ fn condition(
     Some((found.reason.clone(), found.message.clone()))
 }
 
-/// Why the Rollout gave the version up, if it did (git-sync 4.2).
+/// Why the Rollout gave the version up, if it did (contract 5.1).
 fn rejection(known: &LedgerRollout, rollout: &Rollout, runs: &[RunView]) -> Option<Part> {
     let status = &rollout.status;
     let (reason, message) = condition(

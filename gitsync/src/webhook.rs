@@ -1,6 +1,6 @@
 //! Webhooks of forges: whether one comes from somebody who has the secret, and what it tells.
 //!
-//! A webhook is only a hint to look (git-sync 2.8): nothing of its body is read. So one that somebody saw and sends again
+//! A webhook is only a hint to look (contract 5.7): nothing of its body is read. So one that somebody saw and sends again
 //! does no harm; at most a repository is asked once more.
 
 use crate::base64;

@@ -145,6 +145,14 @@ impl Around<'_> {
                 }
                 ("more of its pods become available".to_owned(), commands)
             }
+            Reason::WaitingForPodsToGo { .. } => (
+                "they end by themselves, as soon as no request may come to them any more".to_owned(),
+                vec![self.kubectl("get pods")],
+            ),
+            Reason::WaitingForWeight { .. } => (
+                "the routes are changed by itself; when they are not, their events say why".to_owned(),
+                vec![self.kubectl(&format!("get events --field-selector involvedObject.name={}", self.name()))],
+            ),
             Reason::Paused { until, .. } => {
                 let moves = match until {
                     Some(until) => {
@@ -176,12 +184,18 @@ impl Around<'_> {
                     .chain([self.verb("retry rollout"), self.back_to_stable()])
                     .collect(),
             ),
-            Reason::ScaleDownDelayed { until, .. } => {
+            Reason::ScaleDownDelayed { until, .. } | Reason::Draining { until, .. } => {
                 let left = age::human((until.as_second() - self.now.as_second()).max(0));
                 (format!("it ends by itself in {left}"), Vec::new())
             }
             Reason::Routing { .. } => (
                 "the object that routes the traffic is mended; the controller then tries again".to_owned(),
+                vec![self.kubectl(&format!("get events --field-selector involvedObject.name={}", self.name()))],
+            ),
+            Reason::Refused { .. } | Reason::RefusedBefore { .. } => (
+                "what stands against it is mended: the spec, a quota, an admission webhook, a right of the controller. It is \
+                 tried again at least once a minute, and at once when the spec changes"
+                    .to_owned(),
                 vec![self.kubectl(&format!("get events --field-selector involvedObject.name={}", self.name()))],
             ),
             Reason::DeadlineExceeded { replica_set } => {
@@ -192,6 +206,10 @@ impl Around<'_> {
             Reason::Restarting => {
                 ("it ends by itself, a few pods at a time".to_owned(), vec![self.kubectl("get pods")])
             }
+            Reason::WorkloadRuns { name, .. } => (
+                "the Deployment is scaled to 0; after the first revision nobody does that for you".to_owned(),
+                vec![self.kubectl(&format!("scale deployment {name} --replicas=0"))],
+            ),
             Reason::Missing { kind, name } => (
                 format!("{kind} {name} is created, or the rollout names another"),
                 vec![self.kubectl(&format!("get {} {name}", kind.to_lowercase()))],
@@ -483,10 +501,21 @@ mod tests {
                 Reason::Routing {
                     error: "no rule".to_owned(),
                 },
+                Reason::Refused {
+                    what: "create ReplicaSet web-5c".to_owned(),
+                    words: "exceeded quota: small".to_owned(),
+                },
+                Reason::RefusedBefore {
+                    text: "Failed to change Ingress web-web-canary: no".to_owned(),
+                },
                 Reason::DeadlineExceeded {
                     replica_set: "web-5c".to_owned(),
                 },
                 Reason::Restarting,
+                Reason::WorkloadRuns {
+                    name: "web".to_owned(),
+                    replicas: 3,
+                },
                 Reason::Missing {
                     kind: "Service",
                     name: "web".to_owned(),

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::labels::MANAGED_BY_ANNOTATION;
+use tidegate_crds::template::drop_malformed_fields;
 use tidegate_crds::{
     API_VERSION, AnalysisRun, AnalysisTemplate, AnalysisTemplateSpec, Argument, ClusterAnalysisTemplate,
     Experiment, Metric, Rollout, decode::tolerant,
@@ -275,8 +276,11 @@ impl Object<'_> {
     }
 
     fn check_metrics(&self, metrics: &[Metric], args: &[Argument], findings: &mut Vec<Finding>) {
-        for problem in metrics::problems(metrics, args) {
-            let at: [PathPart; 2] = ["spec".into(), "metrics".into()];
+        let of_metrics = metrics::problems(metrics, args);
+        let of_args = metrics::arguments(args);
+        let of_metrics = of_metrics.into_iter().map(|problem| ("metrics", problem));
+        for (list, problem) in of_metrics.chain(of_args.into_iter().map(|problem| ("args", problem))) {
+            let at: [PathPart; 2] = ["spec".into(), list.into()];
             let parts = [&at[..], &problem.path].concat();
             self.find(
                 &parts,
@@ -290,6 +294,7 @@ impl Object<'_> {
 
     fn check_rollout(&self, world: &World<'_>, broken: &BTreeSet<&str>, findings: &mut Vec<Finding>) {
         let (rollout, unreadable) = self.read::<Rollout>(findings);
+        self.check_template(&rollout, &unreadable, findings);
         let (namespace, _) = self.key();
         for violation in world.violations(&rollout, namespace) {
             let parts: Vec<PathPart> = violation.path.segments().iter().map(part).collect();
@@ -308,6 +313,22 @@ impl Object<'_> {
                     violation.fix,
                     findings,
                 );
+            }
+        }
+    }
+
+    /// What no Go client can read: the CRD refuses it, and from an object that is stored already the controller takes it out.
+    fn check_template(&self, rollout: &Rollout, unreadable: &[Vec<PathPart>], findings: &mut Vec<Finding>) {
+        let Some(mut template) = rollout.spec.template.clone() else {
+            return;
+        };
+        for dropped in drop_malformed_fields(&mut template) {
+            let dropped = format!("spec.template.{dropped}");
+            let parts = path(&dropped);
+            if !unreadable.contains(&parts) {
+                let message = "a value of another type than Kubernetes has here".to_owned();
+                let fix = "correct it, or remove it: numbers where text is wanted need quotes".to_owned();
+                self.find(&parts, dropped, message, fix, findings);
             }
         }
     }

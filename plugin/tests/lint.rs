@@ -27,6 +27,7 @@ fn what_is_wrong_has_a_place() {
         "bad-spec",
         "bad-types",
         "bad-yaml",
+        "doubtful-metrics",
     ] {
         let ran = lint(&[&format!("lint/{file}.yaml")]);
         assert_eq!((ran.code, ran.stderr.as_str()), (1, ""), "{file}");
@@ -42,6 +43,7 @@ fn a_directory_is_all_its_files() {
         "lint/bad-spec.yaml",
         "lint/bad-types.yaml",
         "lint/bad-yaml.yaml",
+        "lint/doubtful-metrics.yaml",
         "lint/good.yaml",
     ];
     let (together, directory) = (lint(&files), lint(&["lint"]));

@@ -6,7 +6,6 @@
 mod auth;
 mod http;
 mod job;
-mod jsonpath;
 mod prometheus;
 mod web;
 

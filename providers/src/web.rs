@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::Value;
+use tidegate_analysis::jsonpath::Path;
 use tidegate_analysis::{Answer, Outcome, Trouble};
 use tidegate_crds::{WebMetric, WebMetricMethod};
 
@@ -13,7 +14,6 @@ use crate::{
     Failure, Measured,
     auth::{Login, Tokens},
     http::{Answered, Http, address, headers},
-    jsonpath::Path,
 };
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -59,11 +59,6 @@ impl<'a> Api<'a> {
         Self { store, user, now }
     }
 
-    /// The time.
-    pub fn now(&self) -> Timestamp {
-        self.now
-    }
-
     /// The store behind it.
     pub fn store(&mut self) -> &mut Store {
         self.store

@@ -59,6 +59,7 @@ impl Behavior {
                 "slow" => behavior.latency_ms = 800,
                 "crash" | "crashing" => behavior.crash_after = Some(SignedDuration::from_secs(3)),
                 "stuck" | "unready" => behavior.never_ready = true,
+                "late" => behavior.start = Some(SignedDuration::from_secs(7)),
                 _ => {}
             }
         }

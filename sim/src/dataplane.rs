@@ -17,6 +17,8 @@ pub use config::{Config, Route};
 
 /// Upper bounds of the latency histogram, in seconds.
 const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Counters of each tally: three codes, the buckets, and three more of the histogram.
+const COUNTERS: usize = 3 + BUCKETS.len() + 3;
 
 /// Who sends requests, and where.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,6 +108,8 @@ pub struct Tally {
     pub errors: u64,
     /// Lost: sent to a pod that does not answer any more, or to nobody. 502 and 503.
     pub lost: u64,
+    /// How many there were before it.
+    number: usize,
     hash: String,
     version: String,
     latency_ms: u32,
@@ -139,6 +143,8 @@ pub struct DataPlane {
     coming: VecDeque<(Timestamp, Arc<Config>)>,
     backends: BTreeMap<String, Backend>,
     tallies: BTreeMap<String, BTreeMap<String, Tally>>,
+    /// How many tallies there are.
+    tallied: usize,
     losses: Vec<Loss>,
     served_until: Timestamp,
 }
@@ -155,6 +161,7 @@ impl DataPlane {
             coming: VecDeque::new(),
             backends: BTreeMap::new(),
             tallies: BTreeMap::new(),
+            tallied: 0,
             losses: Vec::new(),
             served_until: now,
         }
@@ -307,20 +314,14 @@ impl DataPlane {
     fn send_to_pod(&mut self, service: &str, pod: &str, requests: u64, from: Timestamp, until: Timestamp) {
         match self.backends.get(pod) {
             Some(backend) if backend.serving => {
-                let tallies = self.tallies.entry(service.to_owned()).or_default();
                 let name = pod.split_once('/').map_or(pod, |(_, name)| name);
-                if !tallies.contains_key(name) {
-                    let tally = Tally {
-                        hash: backend.hash.clone(),
-                        version: backend.behavior.version.clone(),
-                        latency_ms: backend.behavior.latency_ms,
-                        ..Tally::default()
-                    };
-                    tallies.insert(name.to_owned(), tally);
-                }
-                let Some(tally) = tallies.get_mut(name) else {
-                    return;
+                let new = || Tally {
+                    hash: backend.hash.clone(),
+                    version: backend.behavior.version.clone(),
+                    latency_ms: backend.behavior.latency_ms,
+                    ..Tally::default()
                 };
+                let tally = tally(&mut self.tallies, &mut self.tallied, (service, name), new);
                 let due = tally.error_rest + u64::from(backend.behavior.errors_ppm) * requests;
                 let errors = due / 1_000_000;
                 tally.error_rest = due % 1_000_000;
@@ -333,12 +334,13 @@ impl DataPlane {
 
     fn lose(&mut self, from: Timestamp, until: Timestamp, service: &str, pod: &str, requests: u64) {
         let name = pod.split_once('/').map_or(pod, |(_, name)| name);
-        self.tallies
-            .entry(service.to_owned())
-            .or_default()
-            .entry(name.to_owned())
-            .or_default()
-            .lost += requests;
+        tally(
+            &mut self.tallies,
+            &mut self.tallied,
+            (service, name),
+            Tally::default,
+        )
+        .lost += requests;
         if let Some(last) = self.losses.last_mut()
             && last.until == from
             && last.service == service
@@ -360,50 +362,82 @@ impl DataPlane {
     /// The counters as Prometheus would scrape them: `http_requests_total` and `http_request_duration_seconds`.
     pub fn counters(&self) -> Vec<(Labels, f64)> {
         let mut all = Vec::new();
+        self.count(|_, labels, value| all.push((labels(), value)));
+        all
+    }
+
+    /// The same, each with a number that it keeps; its labels are only made when they are asked for.
+    pub(crate) fn count(&self, mut take: impl FnMut(usize, &dyn Fn() -> Labels, f64)) {
         for (service, pods) in &self.tallies {
-            let (namespace, service) = service.split_once('/').unwrap_or(("", service));
             for (pod, tally) in pods {
-                let base = [
-                    ("namespace", namespace),
-                    ("service", service),
-                    ("pod", pod),
-                    ("rollouts_pod_template_hash", tally.hash.as_str()),
-                    ("version", tally.version.as_str()),
-                ];
-                let with = |name: &str, more: (&str, &str)| {
-                    let pairs: Vec<_> = base.iter().copied().chain([more]).collect();
-                    labels(name, &pairs)
-                };
+                let first = tally.number * COUNTERS;
+                let with = |name: &str, more: (&str, &str)| tally.labels(service, pod, name, more);
                 let lost_code = if pod.is_empty() { "503" } else { "502" };
-                for (code, count) in [("200", tally.ok), ("500", tally.errors), (lost_code, tally.lost)] {
+                let codes = [("200", tally.ok), ("500", tally.errors), (lost_code, tally.lost)];
+                for (number, (code, count)) in (first..).zip(codes) {
                     if count > 0 || code == "200" {
-                        all.push((with("http_requests_total", ("code", code)), count as f64));
+                        let labels = || with("http_requests_total", ("code", code));
+                        take(number, &labels, count as f64);
                     }
                 }
                 let answered = (tally.ok + tally.errors) as f64;
                 if answered == 0.0 {
                     continue;
                 }
+                let first = first + codes.len();
                 // answers take evenly between half and one and a half of the pod's latency
                 let middle = f64::from(tally.latency_ms) / 1000.0;
-                for upper in BUCKETS {
+                for (number, upper) in (first..).zip(BUCKETS) {
                     let share = ((upper - middle / 2.0) / middle).clamp(0.0, 1.0);
-                    let name = "http_request_duration_seconds_bucket";
-                    all.push((with(name, ("le", &upper.to_string())), (answered * share).floor()));
+                    let labels = || with("http_request_duration_seconds_bucket", ("le", &upper.to_string()));
+                    take(number, &labels, (answered * share).floor());
                 }
-                all.push((
-                    with("http_request_duration_seconds_bucket", ("le", "+Inf")),
-                    answered,
-                ));
-                all.push((with("http_request_duration_seconds_count", ("", "")), answered));
-                all.push((
-                    with("http_request_duration_seconds_sum", ("", "")),
-                    answered * middle,
-                ));
+                let rest = [
+                    ("http_request_duration_seconds_bucket", ("le", "+Inf"), answered),
+                    ("http_request_duration_seconds_count", ("", ""), answered),
+                    ("http_request_duration_seconds_sum", ("", ""), answered * middle),
+                ];
+                for (number, (name, more, value)) in (first + BUCKETS.len()..).zip(rest) {
+                    take(number, &|| with(name, more), value);
+                }
             }
         }
-        all
     }
+}
+
+impl Tally {
+    fn labels(&self, service: &str, pod: &str, name: &str, more: (&str, &str)) -> Labels {
+        let (namespace, service) = service.split_once('/').unwrap_or(("", service));
+        let pairs = [
+            ("namespace", namespace),
+            ("service", service),
+            ("pod", pod),
+            ("rollouts_pod_template_hash", self.hash.as_str()),
+            ("version", self.version.as_str()),
+            more,
+        ];
+        labels(name, &pairs)
+    }
+}
+
+/// The tally of a Service's requests to a pod, made if there is none.
+fn tally<'a>(
+    tallies: &'a mut BTreeMap<String, BTreeMap<String, Tally>>,
+    tallied: &mut usize,
+    (service, pod): (&str, &str),
+    new: impl FnOnce() -> Tally,
+) -> &'a mut Tally {
+    if !tallies.get(service).is_some_and(|pods| pods.contains_key(pod)) {
+        let tally = Tally {
+            number: *tallied,
+            ..new()
+        };
+        *tallied += 1;
+        let pods = tallies.entry(service.to_owned()).or_default();
+        pods.insert(pod.to_owned(), tally);
+    }
+    let pods = tallies.entry(service.to_owned()).or_default();
+    pods.entry(pod.to_owned()).or_default()
 }
 
 impl Config {

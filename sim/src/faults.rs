@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tidegate_controller::request::Request;
 
 use crate::metrics::SourceFault;
 use crate::rng::Rng;
 
-/// Where in a request the process dies (F1).
+/// Where in a request the process dies (fault 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum CrashAt {
@@ -36,13 +38,20 @@ pub enum RequestFault {
         /// How long nobody is there.
         down_ms: u32,
     },
-    /// The server answers with this code and does nothing (F7): 409 is `Conflict`, 429 comes with a `Retry-After` of 1 s.
+    /// The server answers with this code and does nothing (fault 7): 409 is `Conflict`, 429 comes with a `Retry-After` of 1 s.
     Refused(u16),
-    /// The server does it, and the answer is lost (F7).
+    /// The server answers with this code and these words, and does nothing.
+    Denied {
+        /// HTTP status.
+        code: u16,
+        /// Message.
+        message: String,
+    },
+    /// The server does it, and the answer is lost (fault 7).
     TimeoutAfterEffect,
-    /// Somebody else writes the object just before (F6).
+    /// Somebody else writes the object just before (fault 6).
     Meddling,
-    /// It takes so many milliseconds (F8).
+    /// It takes so many milliseconds (fault 8).
     Slow(u32),
 }
 
@@ -64,7 +73,7 @@ pub struct Rates {
     pub slow: u32,
 }
 
-/// A change of the controller's wall clock (F9).
+/// A change of the controller's wall clock (fault 9).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClockJump {
@@ -74,7 +83,7 @@ pub struct ClockJump {
     pub by_ms: i64,
 }
 
-/// A second controller process for a while (F10).
+/// A second controller process for a while (fault 10).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecondLeader {
@@ -84,7 +93,7 @@ pub struct SecondLeader {
     pub for_ms: u64,
 }
 
-/// A watch that is closed and listed anew (F4).
+/// A watch that is closed and listed anew (fault 4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Relist {
@@ -94,7 +103,7 @@ pub struct Relist {
     pub at_ms: u64,
 }
 
-/// A time in which the metrics source has a fault (F14).
+/// A time in which the metrics source has a fault (fault 14).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceTrouble {
@@ -104,6 +113,54 @@ pub struct SourceTrouble {
     pub until_ms: u64,
     /// What is wrong.
     pub fault: SourceFault,
+}
+
+/// Requests that the API server refuses for a time, as validation, a quota or an admission webhook does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Refusal {
+    /// Kind, as in objects; with the subresource, if it is about that: `Rollout/status`.
+    pub kind: String,
+    /// As RBAC says it: `create`, `patch`, `delete`.
+    pub verb: String,
+    /// Only of this object; `None`: of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Only requests with this text in their body; `None`: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<String>,
+    /// Milliseconds after the start.
+    pub from_ms: u64,
+    /// Milliseconds after the start; `None`: for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<u64>,
+    /// HTTP status of the answer.
+    pub code: u16,
+    /// Its message.
+    pub message: String,
+}
+
+impl Refusal {
+    /// Whether it refuses a request that is sent so many milliseconds after the start.
+    fn refuses(&self, request: &Request, ms: u64) -> bool {
+        let kind = match request.subresource {
+            Some(subresource) => format!("{}/{subresource}", request.resource.kind),
+            None => request.resource.kind.to_owned(),
+        };
+        let created = request.body.pointer("/metadata/name").and_then(Value::as_str);
+        let name = Some(request.name.as_str())
+            .filter(|name| !name.is_empty())
+            .or(created);
+        kind == self.kind
+            && request.verb.as_str() == self.verb
+            && self.name.as_deref().is_none_or(|only| Some(only) == name)
+            && self
+                .only
+                .as_ref()
+                .is_none_or(|only| request.body.to_string().contains(only))
+            && self.from_ms <= ms
+            && self.until_ms.is_none_or(|until| ms < until)
+    }
 }
 
 /// All that goes wrong in a run.
@@ -119,10 +176,10 @@ pub struct FaultPlan {
     /// Faults by chance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rates: Option<Rates>,
-    /// Between these, in milliseconds, an event takes to the controller (F3), by kind; `""` for kinds without an entry.
+    /// Between these, in milliseconds, an event takes to the controller (fault 3), by kind; `""` for kinds without an entry.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub watch_delays: BTreeMap<String, (u32, u32)>,
-    /// Events of a kind, by number, that are never seen because a later one of the same object comes first (F5).
+    /// Events of a kind, by number, that are never seen because a later one of the same object comes first (fault 5).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub hidden: BTreeMap<String, Vec<u32>>,
     /// Watches that are closed and listed anew.
@@ -137,6 +194,9 @@ pub struct FaultPlan {
     /// Trouble of the metrics source.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub source: Vec<SourceTrouble>,
+    /// What the API server refuses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<Refusal>,
     /// After so many milliseconds no request goes wrong any more and delays are small ("GST"); `None`: never stops.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stops_ms: Option<u64>,
@@ -237,6 +297,18 @@ impl FaultPlan {
         plan
     }
 
+    /// The answer to a request that the API server refuses.
+    pub(crate) fn refusal(&self, request: &Request, ms: u64) -> Option<RequestFault> {
+        let refusal = self
+            .refusals
+            .iter()
+            .find(|refusal| refusal.refuses(request, ms))?;
+        Some(RequestFault::Denied {
+            code: refusal.code,
+            message: refusal.message.clone(),
+        })
+    }
+
     /// The longest time that an event may be under way to the controller.
     pub fn longest_delay(&self) -> SignedDuration {
         let longest = self
@@ -317,8 +389,19 @@ mod tests {
 
     #[test]
     fn plans_survive_being_printed() {
+        let refusal = Refusal {
+            kind: "Ingress".to_owned(),
+            verb: "patch".to_owned(),
+            name: Some("web".to_owned()),
+            only: None,
+            from_ms: 5,
+            until_ms: None,
+            code: 403,
+            message: "no".to_owned(),
+        };
         for seed in 0..200 {
-            let plan = FaultPlan::swarm(seed);
+            let mut plan = FaultPlan::swarm(seed);
+            plan.refusals.push(refusal.clone());
             let text = serde_json::to_string(&plan).unwrap();
             assert_eq!(serde_json::from_str::<FaultPlan>(&text).unwrap(), plan, "{text}");
         }

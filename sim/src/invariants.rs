@@ -1,4 +1,4 @@
-//! What must hold after every commit (S1 to S20 of the reliability notes), judged on what is stored, not on what the
+//! What must hold after every commit (S1 to S20 of `docs/invariants.md`), judged on what is stored, not on what the
 //! controller says.
 //!
 //! The rule of attribution: a commit of the controller is guilty only if what it breaks held before, and would be broken
@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::actors::{is_kind, kind_of, object_of, uid_of};
 use crate::dataplane::DataPlane;
 use crate::store::Commit;
-use crate::world::CONTROLLER;
+use crate::world::is_controller;
 
 pub mod facts;
 mod objects;
@@ -92,8 +92,12 @@ struct Memory {
 pub struct Judge {
     window: SignedDuration,
     picture: Picture,
+    /// What the picture means for each Rollout: what comes after one commit is what was before the next.
+    facts: BTreeMap<(String, String), Facts>,
     /// Uids of all Rollouts that there ever were: who has not heard of an end yet may act for it, and what it makes is collected.
     uids: BTreeSet<String>,
+    /// Services that a Rollout has named.
+    services: BTreeSet<String>,
     past: VecDeque<Past>,
     memory: BTreeMap<(String, String), Memory>,
     violations: Vec<Violation>,
@@ -103,6 +107,8 @@ pub struct Judge {
     pub clock_is_steady: bool,
     /// Two that lead at once may undo what the other does, until one of them is gone.
     pub one_leader: bool,
+    /// The instance id of each controller, by its user name.
+    pub instances: BTreeMap<String, Option<String>>,
     /// Whether anything is judged at all.
     pub enabled: bool,
 }
@@ -124,7 +130,9 @@ impl Judge {
             // and as long as a slow request takes, and two quick ones
             window: longest_delay + SignedDuration::from_millis(200),
             picture: Picture::default(),
+            facts: BTreeMap::new(),
             uids: BTreeSet::new(),
+            services: BTreeSet::new(),
             past: VecDeque::new(),
             memory: BTreeMap::new(),
             violations: Vec::new(),
@@ -132,6 +140,7 @@ impl Judge {
             activations: BTreeMap::new(),
             clock_is_steady: true,
             one_leader: true,
+            instances: BTreeMap::new(),
             enabled: true,
         }
     }
@@ -163,40 +172,46 @@ impl Judge {
 
     /// Looks at a commit.
     pub fn commit(&mut self, commit: &Commit, cause: Option<&Cause>, dataplane: &DataPlane) {
-        if !self.enabled || !facts::matters(commit) {
+        let Some(id) = facts::id_of(commit).filter(|_| self.enabled) else {
             return;
-        }
-        let id = facts::id_of(commit);
+        };
         if is_kind(commit, "Pod") {
-            // counted through the ReplicaSet's counters
-            self.picture.set(id, commit.after.clone());
+            // counted through the ReplicaSet's counters: no fact depends on it
+            self.picture.set(&id, commit.after.clone());
             return;
         }
-        let names = self.picture.rollouts(&commit.namespace);
-        let before: Vec<Option<Facts>> = names
-            .iter()
-            .map(|name| Facts::of(&self.picture, &commit.namespace, name))
+        let before: Vec<Facts> = self
+            .picture
+            .rollouts(&commit.namespace)
+            .into_iter()
+            .filter_map(|name| {
+                let key = (commit.namespace.clone(), name);
+                let known = self.facts.remove(&key);
+                known.or_else(|| Facts::of(&self.picture, &key.0, &key.1))
+            })
             .collect();
         if is_kind(commit, "Rollout") {
             self.uids.insert(uid_of(object_of(commit)).to_owned());
+            self.services.extend(objects::named_services(object_of(commit)));
         }
+        self.picture.set(&id, commit.after.clone());
         self.past.push_back(Past {
             at: commit.at,
-            id: id.clone(),
+            id,
             before: commit.before.clone(),
         });
-        self.picture.set(id, commit.after.clone());
         while self.past.front().is_some_and(|p| p.at < commit.at - self.window) {
             self.past.pop_front();
         }
-        let ours = commit.user == CONTROLLER && cause.is_some_and(|cause| !cause.event);
+        let ours = is_controller(&commit.user) && cause.is_some_and(|cause| !cause.event);
         if ours {
             self.objects_of_nobody(commit);
+            self.objects_of_others(commit);
         }
-        for (name, before) in names.iter().zip(&before) {
-            let Some(before) = before else { continue };
-            let Some(after) = Facts::of(&self.picture, &commit.namespace, name) else {
-                self.memory.remove(&(commit.namespace.clone(), name.clone()));
+        for before in &before {
+            let key = (before.namespace.clone(), before.name.clone());
+            let Some(after) = Facts::of(&self.picture, &key.0, &key.1) else {
+                self.memory.remove(&key);
                 continue;
             };
             let routed = if ours && is_kind(commit, "ReplicaSet") {
@@ -212,14 +227,14 @@ impl Judge {
                 after: &after,
                 routed,
             };
-            let key = (commit.namespace.clone(), name.clone());
             let mut memory = self.memory.remove(&key).unwrap_or_default();
             self.judge_traffic(&scene, &mut memory.traffic);
             self.judge_progress(&scene, &mut memory.progress);
             self.judge_runs(&scene);
             self.judge_status(&scene, &mut memory.status);
             self.judge_objects(&scene, &mut memory.objects);
-            self.memory.insert(key, memory);
+            self.memory.insert(key.clone(), memory);
+            self.facts.insert(key, after);
         }
     }
 
@@ -267,14 +282,15 @@ impl Judge {
         *self.strict.entry(id).or_default() += 1;
         // walk back through the states of the window, each with the commit on top
         let mut state = self.picture.clone();
-        let commit_id = facts::id_of(scene.commit);
+        let Some(commit_id) = facts::id_of(scene.commit) else {
+            return;
+        };
         for past in self.past.iter().rev().skip(1) {
-            state.set(past.id.clone(), past.before.clone());
-            let mut with_commit = state.clone();
-            with_commit.apply(&commit_id, scene.commit);
-            let Some(facts) = Facts::of(&with_commit, &scene.after.namespace, &scene.after.name) else {
-                break;
-            };
+            state.set(&past.id, past.before.clone());
+            let without = state.apply(&commit_id, scene.commit);
+            let with_commit = Facts::of(&state, &scene.after.namespace, &scene.after.name);
+            state.set(&commit_id, without);
+            let Some(facts) = with_commit else { break };
             let then = failing(&facts);
             guilty.retain(|key, _| then.contains_key(key));
             if guilty.is_empty() {
@@ -289,12 +305,12 @@ impl Judge {
 
     /// Whether something was so in any state of the window, the present one included.
     fn was_so(&self, scene: &Scene<'_>, so: impl Fn(&Facts) -> bool) -> bool {
-        let mut state = self.picture.clone();
         if so(scene.after) {
             return true;
         }
+        let mut state = self.picture.clone();
         self.past.iter().rev().any(|past| {
-            state.set(past.id.clone(), past.before.clone());
+            state.set(&past.id, past.before.clone());
             Facts::of(&state, &scene.after.namespace, &scene.after.name).is_some_and(|facts| so(&facts))
         })
     }

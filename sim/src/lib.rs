@@ -19,5 +19,6 @@ pub mod recording;
 pub mod rng;
 pub mod scenario;
 pub mod store;
+pub mod story;
 pub mod upstream;
 pub mod world;

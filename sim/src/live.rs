@@ -52,8 +52,11 @@ impl Live {
             .run_to(self.begun + TICK * i32::try_from(self.ticks).unwrap_or(i32::MAX));
         self.crowd.look(&self.world.dataplane);
         if self.ticks.is_multiple_of(SCRAPE) {
-            let counters = self.world.dataplane.counters();
-            self.world.metrics.scrape(self.world.now(), counters);
+            let now = self.world.now();
+            let World {
+                metrics, dataplane, ..
+            } = &mut self.world;
+            metrics.scrape_data_plane(now, dataplane);
         }
     }
 

@@ -6,13 +6,67 @@ use std::collections::{BTreeMap, VecDeque};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::dataplane::DataPlane;
 use crate::promql::{self, NAME};
 
 /// Labels of a series, the name included as `__name__`.
 pub type Labels = BTreeMap<String, String>;
 
 /// All series with their samples, oldest first.
-pub type Series = BTreeMap<Labels, VecDeque<Sample>>;
+#[derive(Clone, Debug, Default)]
+pub struct Series {
+    samples: Vec<VecDeque<Sample>>,
+    /// Where the samples are, in the order of every answer. Who scrapes each second keeps the place instead.
+    places: BTreeMap<Labels, usize>,
+}
+
+impl Series {
+    /// The samples of a series.
+    pub fn get(&self, labels: &Labels) -> Option<&VecDeque<Sample>> {
+        self.samples.get(*self.places.get(labels)?)
+    }
+
+    /// All that have samples, by their labels.
+    pub fn iter(&self) -> impl Iterator<Item = (&Labels, &VecDeque<Sample>)> {
+        let all = self.places.iter();
+        all.filter_map(|(labels, place)| Some((labels, self.samples.get(*place).filter(|s| !s.is_empty())?)))
+    }
+
+    fn place(&mut self, labels: Labels) -> usize {
+        let samples = &mut self.samples;
+        *self.places.entry(labels).or_insert_with(|| {
+            samples.push(VecDeque::new());
+            samples.len() - 1
+        })
+    }
+
+    fn push(&mut self, place: usize, sample: Sample) {
+        if let Some(samples) = self.samples.get_mut(place) {
+            samples.push_back(sample);
+        }
+    }
+
+    fn forget_before(&mut self, at_ms: i64) {
+        for samples in &mut self.samples {
+            while samples.front().is_some_and(|s| s.at_ms < at_ms) {
+                samples.pop_front();
+            }
+        }
+    }
+}
+
+impl FromIterator<(Labels, VecDeque<Sample>)> for Series {
+    fn from_iter<T: IntoIterator<Item = (Labels, VecDeque<Sample>)>>(all: T) -> Self {
+        let mut series = Self::default();
+        for (labels, samples) in all {
+            let place = series.place(labels);
+            if let Some(kept) = series.samples.get_mut(place) {
+                *kept = samples;
+            }
+        }
+        series
+    }
+}
 
 /// One sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,7 +77,7 @@ pub struct Sample {
     pub value: f64,
 }
 
-/// What may be wrong with the source (fault class F14).
+/// What may be wrong with the source (fault 14).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum SourceFault {
@@ -59,6 +113,8 @@ pub struct Metrics {
     series: Series,
     gauges: BTreeMap<Labels, f64>,
     pages: BTreeMap<String, (u16, String)>,
+    /// The places of the data plane's counters, by their numbers.
+    counters: Vec<Option<usize>>,
     /// What is wrong with it now.
     pub fault: Option<SourceFault>,
     /// How many queries it got.
@@ -80,22 +136,35 @@ impl Metrics {
         self.gauges.insert(labels, value);
     }
 
-    /// Takes one sample of each series.
+    /// Takes one sample of each gauge and of each of these.
     pub fn scrape(&mut self, now: Timestamp, counters: impl IntoIterator<Item = (Labels, f64)>) {
         let at_ms = now.as_millisecond();
-        let gauges: Vec<_> = self.gauges.iter().map(|(l, v)| (l.clone(), *v)).collect();
-        for (labels, value) in counters.into_iter().chain(gauges) {
-            self.series
-                .entry(labels)
-                .or_default()
-                .push_back(Sample { at_ms, value });
+        for (labels, value) in counters {
+            let place = self.series.place(labels);
+            self.series.push(place, Sample { at_ms, value });
         }
-        self.series.retain(|_, samples| {
-            while samples.front().is_some_and(|s| s.at_ms < at_ms - RETENTION_MS) {
-                samples.pop_front();
+        for (labels, value) in &self.gauges {
+            let place = self.series.place(labels.clone());
+            self.series.push(place, Sample { at_ms, value: *value });
+        }
+        self.series.forget_before(at_ms - RETENTION_MS);
+    }
+
+    /// Takes one sample of each gauge and of each counter of the data plane.
+    pub fn scrape_data_plane(&mut self, now: Timestamp, plane: &DataPlane) {
+        let at_ms = now.as_millisecond();
+        let Self { series, counters, .. } = self;
+        plane.count(|number, labels, value| {
+            if counters.len() <= number {
+                counters.resize(number + 1, None);
             }
-            !samples.is_empty()
+            let Some(counter) = counters.get_mut(number) else {
+                return;
+            };
+            let place = *counter.get_or_insert_with(|| series.place(labels()));
+            series.push(place, Sample { at_ms, value });
         });
+        self.scrape(now, []);
     }
 
     /// All series.

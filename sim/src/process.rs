@@ -8,6 +8,7 @@ use serde_json::Value;
 use tidegate_controller::controller::{Controller, Job, Key, Options, Signal};
 use tidegate_controller::object::{Kind, Object};
 use tidegate_controller::request::{Failure, Request, Verb};
+use tidegate_crds::labels::INSTANCE_ID_LABEL;
 use tidegate_gitsync::object::FIELD_MANAGER;
 
 use crate::http::discovery;
@@ -17,6 +18,10 @@ use crate::store::{self, ChangeKind, FieldValidation, PatchKind, Propagation, Se
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) controller: Controller,
+    /// Which of the controllers of the world it is.
+    pub(crate) instance: usize,
+    /// `--instance-id`.
+    instance_id: Option<String>,
     /// Its wall clock less the world's.
     pub(crate) skew: SignedDuration,
     pub(crate) watches: BTreeMap<Kind, Watch>,
@@ -50,8 +55,10 @@ pub(crate) struct Running {
 }
 
 impl Process {
-    pub(crate) fn new(options: Options, skew: SignedDuration, now: Timestamp) -> Self {
+    pub(crate) fn new(instance: usize, options: Options, skew: SignedDuration, now: Timestamp) -> Self {
         Self {
+            instance,
+            instance_id: options.settings.instance_id.clone(),
             controller: Controller::new(options, now + skew),
             skew,
             watches: BTreeMap::new(),
@@ -84,7 +91,8 @@ impl Process {
         let Some(resource) = resource_of(store, kind) else {
             return;
         };
-        let Ok(selector) = Selector::parse(&resource, label_selector(kind), "") else {
+        let narrowed = label_selector(kind, self.instance_id.as_deref());
+        let Ok(selector) = Selector::parse(&resource, &narrowed, "") else {
             return;
         };
         let items = store
@@ -150,6 +158,19 @@ impl Process {
         Some(self.last_job)
     }
 
+    /// A job that has not made its plan yet will make it from what is known by then.
+    pub(crate) fn read_anew(&mut self, number: u64) {
+        let Some(running) = self.jobs.get(&number) else {
+            return;
+        };
+        if let (false, Key::Rollout(key)) = (running.job.planned(), running.job.key()) {
+            let read = self.delivered(&(key.namespace.clone(), key.name.clone()));
+            if let Some(running) = self.jobs.get_mut(&number) {
+                running.read = read;
+            }
+        }
+    }
+
     /// The revision of a Rollout that was delivered last.
     fn delivered(&self, key: &(String, String)) -> u64 {
         self.watches
@@ -190,11 +211,19 @@ fn resource_of(store: &Store, kind: Kind) -> Option<Arc<store::Resource>> {
 }
 
 /// What the process narrows its watches to.
-pub(crate) fn label_selector(kind: Kind) -> &'static str {
+pub(crate) fn label_selector(kind: Kind, instance_id: Option<&str>) -> String {
     match kind {
-        Kind::ReplicaSet => "rollouts-pod-template-hash",
-        Kind::Job => "analysisrun.argoproj.io/uid",
-        _ => "",
+        Kind::Rollout
+        | Kind::AnalysisRun
+        | Kind::AnalysisTemplate
+        | Kind::ClusterAnalysisTemplate
+        | Kind::Delivery => match instance_id {
+            Some(id) => format!("{INSTANCE_ID_LABEL}={id}"),
+            None => format!("!{INSTANCE_ID_LABEL}"),
+        },
+        Kind::ReplicaSet => "rollouts-pod-template-hash".to_owned(),
+        Kind::Job => "analysisrun.argoproj.io/uid".to_owned(),
+        _ => String::new(),
     }
 }
 
@@ -274,11 +303,11 @@ pub(crate) fn discover(store: &Store, request: &Request) -> Option<Result<Value,
 
 /// The answer as the process reads it.
 pub(crate) fn answer_of(
-    request: &store::Request,
+    resource: &store::Resource,
     answer: &Result<store::Response, store::Status>,
 ) -> Result<Value, Failure> {
     match answer {
-        Ok(response) => Ok(response.to_value(&request.resource)),
+        Ok(response) => Ok(response.to_value(resource)),
         Err(status) => Err(Failure {
             code: status.code(),
             reason: status.reason.as_str().to_owned(),

@@ -17,6 +17,8 @@ pub use parse::parse;
 pub const MAX_QUERY: usize = 16 * 1024;
 /// How deep expressions may nest.
 pub(crate) const MAX_DEPTH: usize = 64;
+/// How many operators a query may have.
+pub(crate) const MAX_OPERATORS: usize = 500;
 /// How far back an instant selector looks for the last sample, as in Prometheus.
 pub(crate) const LOOKBACK_MS: i64 = 5 * 60 * 1000;
 
@@ -304,13 +306,13 @@ mod tests {
     /// Two pods of each of two versions, one sample a second for two minutes: 10 and 5 requests a second to v1, 2 and 2
     /// to v2, of which one in ten and one in two fail; and a histogram.
     fn series() -> Series {
-        let mut series = Series::new();
+        let mut series = Vec::new();
         let mut put = |labels: Labels, per_second: f64| {
             let samples = (0..=120).map(|s| Sample {
                 at_ms: s * 1000,
                 value: s as f64 * per_second,
             });
-            series.insert(labels, samples.collect());
+            series.push((labels, samples.collect()));
         };
         for (pod, version, code, per_second) in [
             ("a", "v1", "200", 10.0),
@@ -331,7 +333,7 @@ mod tests {
         for (le, per_second) in [("0.1", 5.0), ("0.5", 9.0), ("+Inf", 10.0)] {
             put(labels("seconds_bucket", &[("le", le)]), per_second);
         }
-        series
+        series.into_iter().collect()
     }
 
     fn rows(query: &str) -> Vec<(String, f64)> {

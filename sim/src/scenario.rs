@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
+use tidegate_controller::controller::Options;
 
 use crate::actors::gitops::GitOps;
 use crate::actors::user::{Act, Op, User};
@@ -12,7 +13,7 @@ use crate::actors::{controller_of, text};
 use crate::api::kinds;
 use crate::clock::EPOCH;
 use crate::dataplane::Load;
-use crate::faults::{FaultPlan, RequestFault, SourceTrouble};
+use crate::faults::{FaultPlan, Refusal, RequestFault, SourceTrouble};
 use crate::invariants::facts::Facts;
 use crate::world::{Setup, Stats, World};
 
@@ -47,6 +48,8 @@ pub struct Scenario {
     pub bug: Option<&'static str>,
     /// What is created at the start, in this order.
     pub objects: Vec<Value>,
+    /// Controllers beside the first, as [`Setup::further`].
+    pub further: Vec<Options>,
     /// What people do.
     pub acts: Vec<Act>,
     /// What Git has, applied every so often.
@@ -57,6 +60,8 @@ pub struct Scenario {
     pub metrics: bool,
     /// Trouble of the metrics source that belongs to the story.
     pub source: Vec<SourceTrouble>,
+    /// What the API server refuses.
+    pub refusals: Vec<Refusal>,
     /// How it must end.
     pub goal: Goal,
     /// Whether every request must be answered, when pods behave.
@@ -120,6 +125,8 @@ impl Run {
 const PROPAGATION: SignedDuration = SignedDuration::from_secs(2);
 /// Quiet for so long means that nothing is coming any more: longer than every delay in the catalogue.
 const QUIET: SignedDuration = SignedDuration::from_secs(130);
+/// So often may be tried at rest what the API server refuses: once a minute, of each of two writes.
+const DENIED_AT_REST: usize = 20;
 /// Time at rest in which nothing may be written (S13).
 const REST: SignedDuration = SignedDuration::from_mins(10);
 
@@ -133,11 +140,13 @@ impl Scenario {
     pub fn play(&self, seed: u64, faults: &FaultPlan, log: bool) -> Run {
         let mut all_faults = faults.clone();
         all_faults.source.extend(self.source.iter().cloned());
+        all_faults.refusals.extend(self.refusals.iter().cloned());
         let mut world = World::new(Setup {
             seed,
             faults: all_faults,
             scrape: self.metrics.then(|| SignedDuration::from_secs(1)),
             loads: self.loads.clone(),
+            further: self.further.clone(),
             namespace: NAMESPACE.to_owned(),
             log,
             ..Setup::default()
@@ -262,7 +271,12 @@ impl Scenario {
         world.stop_scraping();
         if self.git.is_none() {
             world.run_for(REST);
-            for write in world.stats.writes.iter().skip(written).take(5) {
+            let since = world.stats.writes.get(written..).unwrap_or_default();
+            let denied = since.iter().filter(|write| write.denied).count();
+            if denied > DENIED_AT_REST {
+                failures.push(format!("S13: {denied} tries of what is refused, at rest"));
+            }
+            for write in since.iter().filter(|write| !write.denied).take(5) {
                 let at = write.at.duration_since(EPOCH);
                 failures.push(format!("S13: {} at {at:#}, at rest", write.what));
             }
@@ -301,7 +315,11 @@ impl Scenario {
                 let generation = facts.rollout["metadata"]["generation"].to_string();
                 // Without routes and Services there is nothing to see of it.
                 let served = facts.shares.keys().all(|hash| hash == facts.stable());
+                let mut others = picture
+                    .all("Rollout", NAMESPACE)
+                    .filter(|o| o["metadata"]["name"] != ROLLOUT);
                 served
+                    && others.all(|other| other["status"]["phase"] == "Healthy")
                     && facts.status()["phase"] == **phase
                     && facts.status()["observedGeneration"] == *generation
                     && set.is_some_and(|set| {
@@ -345,9 +363,12 @@ pub fn create(world: &mut World, object: &Value) -> Result<(), String> {
 
 /// One line about the Rollout, for messages.
 pub fn state(world: &World) -> String {
-    let Some(facts) = Facts::of(world.judge.picture(), NAMESPACE, ROLLOUT) else {
-        return "no Rollout".to_owned();
-    };
+    Facts::of(world.judge.picture(), NAMESPACE, ROLLOUT)
+        .map_or_else(|| "no Rollout".to_owned(), |facts| state_of(&facts))
+}
+
+/// The same, of facts.
+pub(crate) fn state_of(facts: &Facts) -> String {
     let status = facts.status();
     let sizes: Vec<String> = facts
         .versions

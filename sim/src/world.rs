@@ -2,7 +2,7 @@
 //! seed, so a run can be repeated to the last byte.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::hash::{Hash as _, Hasher};
 use std::sync::{Arc, OnceLock};
 
 use jiff::{SignedDuration, Timestamp};
@@ -15,6 +15,7 @@ use tidegate_controller::request::{Failure, Request};
 use tidegate_controller::runs::Ask;
 
 use crate::actors::kubelet::Kubelet;
+use crate::actors::user::{Op, perform};
 use crate::actors::{self, Actor, Cx, kind_of, object_of};
 use crate::api::{Api, kinds};
 use crate::clock::{Agenda, EPOCH};
@@ -28,9 +29,9 @@ use crate::provider;
 use crate::rng::Rng;
 use crate::store::{self, Commit, Store, WatchEvent};
 
-/// User name of the controller.
+/// User name of the controller; those of further ones are this and their number: `tidegate-1`.
 pub const CONTROLLER: &str = "tidegate";
-/// User name of the other writer of fault class F6.
+/// User name of the other writer of fault 6.
 const MEDDLER: &str = "meddler";
 /// Label that it writes.
 const MEDDLED: &str = "sim.tidegate.io/meddled";
@@ -46,6 +47,8 @@ pub struct Setup {
     pub controller: bool,
     /// Options of the controller.
     pub options: Options,
+    /// Controllers beside it, each with its own options, as instances with an id of their own are.
+    pub further: Vec<Options>,
     /// How often metrics are scraped; `None`: never.
     pub scrape: Option<SignedDuration>,
     /// Users of the data plane.
@@ -67,6 +70,7 @@ impl Default for Setup {
             faults: FaultPlan::default(),
             controller: true,
             options: Options::default(),
+            further: Vec::new(),
             scrape: None,
             loads: Vec::new(),
             namespace: "shop".to_owned(),
@@ -82,6 +86,8 @@ impl Default for Setup {
 pub struct Write {
     /// When it was sent.
     pub at: Timestamp,
+    /// Whether validation, a quota or admission refuses it.
+    pub denied: bool,
     /// Verb, kind and name.
     pub what: String,
 }
@@ -129,6 +135,7 @@ enum Happening {
     Scrape,
     Start {
         id: u32,
+        instance: usize,
     },
     Stop(u32),
     Relist(Kind),
@@ -149,6 +156,7 @@ enum Happening {
     },
     Arrive {
         id: u32,
+        instance: usize,
         job: Option<u64>,
         request: Box<Request>,
         fault: Option<RequestFault>,
@@ -265,6 +273,11 @@ impl World {
         for actor in actors::standard(kubelet) {
             world.add_actor(actor);
         }
+        let options = [&world.setup.options].into_iter().chain(&world.setup.further);
+        world.judge.instances = options
+            .enumerate()
+            .map(|(number, options)| (user_of(number), options.settings.instance_id.clone()))
+            .collect();
         world.plan_faults();
         world
     }
@@ -272,8 +285,11 @@ impl World {
     fn plan_faults(&mut self) {
         let ms = |n: u64| SignedDuration::from_millis(n as i64);
         if self.setup.controller {
-            self.agenda.put(EPOCH, Happening::Start { id: 0 });
-            self.next_process = 1;
+            for instance in 0..=self.setup.further.len() {
+                let id = self.next_process;
+                self.next_process += 1;
+                self.agenda.put(EPOCH, Happening::Start { id, instance });
+            }
         }
         if let Some(every) = self.setup.scrape {
             self.agenda.put_in(every, Happening::Scrape);
@@ -293,7 +309,8 @@ impl World {
         for second in &faults.second_leaders {
             let id = self.next_process;
             self.next_process += 1;
-            self.agenda.put_in(ms(second.at_ms), Happening::Start { id });
+            self.agenda
+                .put_in(ms(second.at_ms), Happening::Start { id, instance: 0 });
             self.agenda
                 .put_in(ms(second.at_ms + second.for_ms), Happening::Stop(id));
         }
@@ -332,6 +349,21 @@ impl World {
         Api::new(&mut self.store, user, self.agenda.now())
     }
 
+    /// Somebody does something at once, as a person with the plugin.
+    pub fn perform(&mut self, namespace: &str, rollout: &str, op: &Op) -> Result<(), store::Status> {
+        let now = self.agenda.now();
+        let mut rng = Rng::new(self.setup.seed).fork("people");
+        let mut cx = Cx {
+            api: Api::new(&mut self.store, "user", now),
+            dataplane: &mut self.dataplane,
+            rng: &mut rng,
+            now,
+        };
+        let done = perform(&mut cx, namespace, rollout, op);
+        self.notice();
+        done
+    }
+
     /// The store.
     pub fn store(&self) -> &Store {
         &self.store
@@ -365,6 +397,7 @@ impl World {
             .chain(faults.clock_jumps.iter().map(|j| j.at_ms))
             .chain(faults.second_leaders.iter().map(|s| s.at_ms + s.for_ms))
             .chain(faults.source.iter().map(|s| s.until_ms))
+            .chain(faults.refusals.iter().filter_map(|r| r.until_ms))
             .chain(faults.stops_ms)
             .max();
         EPOCH + SignedDuration::from_millis(last.unwrap_or(0) as i64)
@@ -372,20 +405,12 @@ impl World {
 
     /// A number that differs when anything that was committed differs.
     pub fn trace(&self) -> u64 {
-        let mut trace = 0xcbf2_9ce4_8422_2325_u64;
+        let mut trace = Trace::default();
         for commit in self.store.commits_since(0) {
-            let mut text = format!(
-                "{} {} {} {}",
-                commit.revision, commit.at, commit.user, commit.name
-            );
-            if let Some(after) = &commit.after {
-                let _ = write!(text, "{after}");
-            }
-            for byte in text.bytes() {
-                trace = (trace ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-            }
+            (commit.revision, commit.at, &commit.user, &commit.name).hash(&mut trace);
+            commit.after.hash(&mut trace);
         }
-        trace
+        trace.finish()
     }
 
     /// What happened, line by line, when that is kept.
@@ -461,15 +486,16 @@ impl World {
                 let now = self.now();
                 self.dataplane.advance(now);
                 if let Some(every) = self.setup.scrape {
-                    self.metrics.scrape(now, self.dataplane.counters());
+                    self.metrics.scrape_data_plane(now, &self.dataplane);
                     self.agenda.put_in(every, Happening::Scrape);
                 }
             }
             Happening::Source(fault) => self.metrics.fault = fault,
-            Happening::Start { id } => self.start(id),
+            Happening::Start { id, instance } => self.start(id, instance),
             Happening::Stop(id) => {
                 // the younger process stays when it is the only one
-                if self.processes.len() > 1 {
+                let first = |process: &&Process| process.instance == 0;
+                if self.processes.values().filter(first).count() > 1 {
                     self.note(|| format!("process {id} ends"));
                     self.processes.remove(&id);
                 }
@@ -512,10 +538,11 @@ impl World {
             } => self.unhide(id, kind, epoch, &key, revision),
             Happening::Arrive {
                 id,
+                instance,
                 job,
                 request,
                 fault,
-            } => self.arrive(id, job, &request, fault.as_ref()),
+            } => self.arrive(id, instance, job, &request, fault.as_ref()),
             Happening::Answer {
                 id,
                 job,
@@ -647,9 +674,11 @@ impl World {
 
     // ---------------------------------------------------------------------------------------------------- processes
 
-    fn start(&mut self, id: u32) {
+    fn start(&mut self, id: u32, instance: usize) {
         let now = self.now();
-        let mut process = Process::new(self.setup.options.clone(), SignedDuration::ZERO, now);
+        let further = instance.checked_sub(1).and_then(|n| self.setup.further.get(n));
+        let options = further.unwrap_or(&self.setup.options).clone();
+        let mut process = Process::new(instance, options, SignedDuration::ZERO, now);
         let revision = self.store.revision().max(1);
         self.note(|| format!("process {id} starts"));
         process.list_wanted(&self.store, revision, now);
@@ -658,16 +687,19 @@ impl World {
     }
 
     fn crash(&mut self, id: u32, down_ms: u32) {
-        if self.processes.remove(&id).is_none() {
+        let Some(process) = self.processes.remove(&id) else {
             return;
-        }
+        };
         self.stats.crashes += 1;
         self.note(|| format!("process {id} dies"));
         let next = self.next_process;
         self.next_process += 1;
         self.agenda.put_in(
             SignedDuration::from_millis(i64::from(down_ms)),
-            Happening::Start { id: next },
+            Happening::Start {
+                id: next,
+                instance: process.instance,
+            },
         );
     }
 
@@ -815,6 +847,7 @@ impl World {
             let Some(process) = self.processes.get_mut(&id) else {
                 return;
             };
+            process.read_anew(number);
             let Some(running) = process.jobs.get_mut(&number) else {
                 return;
             };
@@ -834,12 +867,14 @@ impl World {
                 }
                 Some(Step::Event(request)) => {
                     self.stats.events += 1;
+                    let instance = process.instance;
                     let delay = self.latency();
                     let request = Box::new(request);
                     self.agenda.put_in(
                         delay,
                         Happening::Arrive {
                             id,
+                            instance,
                             job: None,
                             request,
                             fault: None,
@@ -878,11 +913,11 @@ impl World {
                             .or_default()
                             .looks += 1;
                     }
-                    let key = format!("{:?}", running.job.key());
+                    let key = running.job.key().clone();
                     let outcome = process.controller.finish(running.job, now + process.skew);
                     if let Outcome::Failed(failure) | Outcome::LookAgain(failure) = &outcome {
                         self.stats.panics += u64::from(failure.reason == "Panic");
-                        let line = format!("{key}: {failure}");
+                        let line = format!("{key:?}: {failure}");
                         self.note(|| line);
                     }
                     return;
@@ -901,12 +936,18 @@ impl World {
         let mut fault = None;
         if request.writes() {
             let number = self.stats.writes.len() as u32;
-            self.last_write = self.now();
+            let ms = u64::try_from(self.elapsed().as_millis()).unwrap_or(0);
+            fault = self.setup.faults.refusal(&request, ms);
+            let denied = fault.is_some();
+            if !denied {
+                self.last_write = self.now();
+            }
             self.stats.writes.push(Write {
                 at: self.now(),
+                denied,
                 what: request.to_string(),
             });
-            if self.faulty() {
+            if self.faulty() && !denied {
                 fault = self.setup.faults.of_request(number, self.stats.crashes);
             }
             if let Some(fault) = &fault {
@@ -925,6 +966,7 @@ impl World {
             self.crash(id, down_ms);
             return true;
         }
+        let instance = self.processes.get(&id).map_or(0, |process| process.instance);
         let mut delay = self.latency();
         if let Some(RequestFault::Slow(ms)) = fault {
             delay += SignedDuration::from_millis(i64::from(ms));
@@ -934,6 +976,7 @@ impl World {
             delay,
             Happening::Arrive {
                 id,
+                instance,
                 job: Some(job),
                 request,
                 fault,
@@ -943,7 +986,14 @@ impl World {
     }
 
     /// A request reaches the API server.
-    fn arrive(&mut self, id: u32, job: Option<u64>, request: &Request, fault: Option<&RequestFault>) {
+    fn arrive(
+        &mut self,
+        id: u32,
+        instance: usize,
+        job: Option<u64>,
+        request: &Request,
+        fault: Option<&RequestFault>,
+    ) {
         let now = self.now();
         if matches!(fault, Some(RequestFault::Meddling)) {
             self.meddle(request);
@@ -952,11 +1002,18 @@ impl World {
             self.reply(id, job, request, Err(refusal(*code)), None);
             return;
         }
+        if let Some(RequestFault::Denied { code, message }) = fault {
+            let reason = if *code == 422 { "Invalid" } else { "Forbidden" };
+            let denied = Failure::new(*code, reason, message.as_str());
+            self.reply(id, job, request, Err(denied), None);
+            return;
+        }
         if let Some(answer) = process::discover(&self.store, request) {
             self.reply(id, job, request, answer, None);
             return;
         }
-        let Some(translated) = process::translate(&self.store, request, CONTROLLER) else {
+        let user = user_of(instance);
+        let Some(translated) = process::translate(&self.store, request, &user) else {
             self.reply(
                 id,
                 job,
@@ -973,7 +1030,8 @@ impl World {
             request: request.to_string(),
         };
         let before = self.store.revision();
-        let answer = self.store.request(translated.clone(), now);
+        let resource = translated.resource.clone();
+        let answer = self.store.request(translated, now);
         let ours = request.writes() && request.service_account.is_none() && job.is_some();
         if ours && answer.is_ok() && self.store.revision() == before {
             self.judge.empty_write(now, request);
@@ -984,7 +1042,7 @@ impl World {
             self.note(|| line);
         }
         self.notice_as(Some(&cause));
-        let answer = process::answer_of(&translated, &answer);
+        let answer = process::answer_of(&resource, &answer);
         match fault {
             Some(RequestFault::Crash {
                 at: CrashAt::AppliedNoResponse,
@@ -1073,7 +1131,8 @@ impl World {
             }
             let line = format!("outside {number} {what}: {fault:?}");
             self.note(|| line);
-            self.stats.outside.push(Write { at, what });
+            let denied = false;
+            self.stats.outside.push(Write { at, denied, what });
         } else {
             self.stats.asked += 1;
         }
@@ -1203,6 +1262,38 @@ impl World {
                 reading: Box::new(reading),
             },
         );
+    }
+}
+
+/// User name of a controller.
+fn user_of(instance: usize) -> String {
+    match instance {
+        0 => CONTROLLER.to_owned(),
+        number => format!("{CONTROLLER}-{number}"),
+    }
+}
+
+/// Whether a user is a controller.
+pub(crate) fn is_controller(user: &str) -> bool {
+    user.strip_prefix(CONTROLLER)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+/// The same for the same in every process, and eight bytes at a time: objects are hashed as they are, not as text.
+#[derive(Default)]
+struct Trace(u64);
+
+impl Hasher for Trace {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
+            self.0 = (self.0.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x517c_c1b7_2722_0a95);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

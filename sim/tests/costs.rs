@@ -10,9 +10,9 @@ const COSTS: &[Cost] = &[
     ("canary", 26, 0, 41),
     ("nginx", 31, 0, 42),
     ("nginx-analysis-passes", 34, 0, 43),
-    ("nginx-analysis-fails", 25, 0, 28),
-    ("nginx-third-revision", 44, 0, 62),
-    ("blue-green-promote", 19, 0, 25),
+    ("nginx-analysis-fails", 25, 0, 27),
+    ("nginx-third-revision", 46, 0, 62),
+    ("blue-green-promote", 19, 0, 24),
     ("blue-green-abort", 17, 0, 23),
 ];
 

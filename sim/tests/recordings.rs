@@ -32,6 +32,7 @@ struct Row {
 const PROMOTED_WHILE_PAUSED: &str = "a promotion while the Rollout is paused by hand counts once it goes on; upstream forgets it and begins the pause anew";
 const WRITTEN_TWICE: &str = "upstream writes the condition again 40 ms later, when it sees its own write";
 const RESTARTED: &str = "a restart is over when the last old pod is replaced; upstream says for 30 s more that it goes on, until it looks again";
+const REMEMBERED: &str = "annotations that the spec gives are remembered on the canary Ingress, so that they can be taken away again";
 const DROPPED: &str = "lost in the recording: upstream's client drops what is more than 25 events";
 
 const INTERVAL: &str = "intervals shorter than one second are one second; upstream measures without a pause";
@@ -45,6 +46,20 @@ const UP_FIRST: &str =
 /// propagation time, and counters and messages that follow from them alone are written up to 6 s later. What is so of
 /// the states with these settings as delivered is in [`the_same_as_delivered`].
 const MEANT: &[Row] = &[
+    Row {
+        recording: "nginx-several-ingresses",
+        what: "Ingress/web-web-canary annotations",
+        recorded: "example.test/team",
+        ours: "tidegate.io/canary-ingress-annotations",
+        why: REMEMBERED,
+    },
+    Row {
+        recording: "nginx-several-ingresses",
+        what: "Ingress/web-web2-canary annotations",
+        recorded: "example.test/team",
+        ours: "tidegate.io/canary-ingress-annotations",
+        why: REMEMBERED,
+    },
     Row {
         recording: "canary-analysis-fails",
         what: "flutter of Service/canary",

@@ -85,6 +85,20 @@ pub enum RouteOp {
         /// The patch, without the guard.
         patch: Value,
     },
+    /// Changes the weight and nothing else, guarded by the weight that it replaces: the smallest request that there is, so that
+    /// nothing else can have it refused.
+    SetWeight {
+        /// uid it must still have.
+        uid: String,
+        /// resourceVersion as observed; no guard, but it tells this change from a later one.
+        resource_version: String,
+        /// The annotation that holds the weight.
+        annotation: String,
+        /// The weight that it replaces.
+        from: i32,
+        /// The weight to set.
+        to: i32,
+    },
     /// Deletes it.
     Delete {
         /// uid it must still have.
@@ -147,6 +161,10 @@ pub trait TrafficRouter {
     fn render(&self, intent: &TrafficIntent<'_>, live: &LiveObjects) -> Result<Vec<RouteWrite>, RouterError>;
     /// What the live objects say now.
     fn observe(&self, rollout: &str, uid: &str, live: &LiveObjects) -> WeightState;
+    /// Whether a live route leads requests to the canary by what they carry, such as a header, whatever its weight is.
+    fn matches(&self, rollout: &str, uid: &str, live: &LiveObjects) -> bool;
+    /// Whether the spec gives the canary such a route for good, beside those that steps set and take away.
+    fn always_matches(&self) -> bool;
 }
 
 /// The routers that a spec configures, in the fixed order in which they are driven (contract F48).

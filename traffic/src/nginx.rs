@@ -14,6 +14,18 @@ use crate::{
 const MAX_NAME: usize = 253;
 const DEFAULT_PREFIX: &str = "nginx.ingress.kubernetes.io";
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+/// Keys of annotations that were put on a canary Ingress because the spec asked for them, so that they are taken away when
+/// it does not any more.
+const RECORD_ANNOTATION: &str = "tidegate.io/canary-ingress-annotations";
+/// Annotations of every canary Ingress, below the prefix.
+const BUILT_IN: [&str; 6] = [
+    "canary",
+    "canary-weight",
+    "canary-weight-total",
+    "canary-by-header",
+    "canary-by-header-value",
+    "canary-by-header-pattern",
+];
 
 /// The router for `trafficRouting.nginx`.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +45,16 @@ pub fn canary_name(rollout: &str, ingress: &str) -> String {
     name.truncate(end);
     name.push_str(SUFFIX);
     name
+}
+
+/// The key that one of `additionalIngressAnnotations` gets on the canary Ingress.
+pub fn prefixed(prefix: Option<&str>, key: &str) -> String {
+    let prefix = prefix.unwrap_or(DEFAULT_PREFIX);
+    if key.starts_with(prefix) {
+        key.to_owned()
+    } else {
+        format!("{prefix}/{key}")
+    }
 }
 
 impl<'a> Nginx<'a> {
@@ -56,23 +78,19 @@ impl<'a> Nginx<'a> {
             .unwrap_or(DEFAULT_PREFIX)
     }
 
+    /// Annotations of the canary Ingress that lead requests there by what they carry.
+    fn matching_keys(self) -> [String; 2] {
+        let prefix = self.prefix();
+        ["canary-by-header", "canary-by-cookie"].map(|k| format!("{prefix}/{k}"))
+    }
+
     fn annotations(self, stable: &Value, intent: &TrafficIntent<'_>) -> BTreeMap<String, String> {
         let prefix = self.prefix();
         let mut out = BTreeMap::new();
         if let Some(class) = annotation(stable, CLASS_ANNOTATION) {
             out.insert(CLASS_ANNOTATION.to_owned(), class.to_owned());
         }
-        for (key, value) in &self.spec.additional_ingress_annotations {
-            let key = if key.starts_with(prefix) {
-                key.clone()
-            } else {
-                format!("{prefix}/{key}")
-            };
-            out.insert(key, value.clone());
-        }
-        for (key, value) in &self.spec.canary_ingress_annotations {
-            out.insert(key.clone(), value.clone());
-        }
+        out.extend(self.given_annotations());
         // Validation lets one header route through; the annotations know no more.
         if let Some(route) = intent.headers.first() {
             let (name, value) = match &route.value {
@@ -90,41 +108,100 @@ impl<'a> Nginx<'a> {
         out
     }
 
-    /// Annotation keys that this router may have set and takes away when they are not wanted any more: a header route that
-    /// ended, a total that would make all weights smaller than they say.
-    fn passing_keys(self) -> [String; 4] {
+    /// Annotations that the spec gives the canary Ingress.
+    fn given_annotations(self) -> BTreeMap<String, String> {
         let prefix = self.prefix();
-        [
-            "canary-by-header",
-            "canary-by-header-value",
-            "canary-by-header-pattern",
-            "canary-weight-total",
-        ]
-        .map(|k| format!("{prefix}/{k}"))
+        let additional = &self.spec.additional_ingress_annotations;
+        let additional = additional
+            .iter()
+            .map(|(key, value)| (prefixed(Some(prefix), key), value.clone()));
+        additional
+            .chain(self.spec.canary_ingress_annotations.clone())
+            .collect()
     }
 
-    fn patch(self, live: &Value, annotations: &BTreeMap<String, String>, spec: &Value) -> Option<Value> {
-        let mut changed = Map::new();
-        for (key, value) in annotations {
-            if annotation(live, key) != Some(value) {
-                changed.insert(key.clone(), json!(value));
+    /// What a canary Ingress has to be told: the weight in a request of its own, so that nothing else can have it refused. It
+    /// falls before anything else changes, and rises after.
+    fn changes(self, live: &Value, mut annotations: BTreeMap<String, String>, spec: &Value) -> Vec<RouteOp> {
+        let uid = text(live, "/metadata/uid").to_owned();
+        let resource_version = text(live, "/metadata/resourceVersion").to_owned();
+        let key = format!("{}/canary-weight", self.prefix());
+        let number = |text: &str| text.parse::<i32>().ok().filter(|n| n.to_string() == text);
+        let from = annotation(live, &key).and_then(number);
+        let to = annotations.get(&key).and_then(|weight| number(weight));
+        let weight = match (from, to) {
+            (Some(from), Some(to)) if from != to => {
+                annotations.insert(key.clone(), from.to_string());
+                Some(RouteOp::SetWeight {
+                    uid: uid.clone(),
+                    resource_version: resource_version.clone(),
+                    annotation: key,
+                    from,
+                    to,
+                })
             }
-        }
-        for key in self.passing_keys() {
-            if annotation(live, &key).is_some() && !annotations.contains_key(&key) {
-                changed.insert(key, Value::Null);
-            }
-        }
-        let mut patch = Map::new();
-        if !changed.is_empty() {
-            patch.insert("metadata".to_owned(), json!({ "annotations": changed }));
-        }
-        let live_spec = live.get("spec").unwrap_or(&Value::Null);
-        if live_spec != spec {
-            patch.insert("spec".to_owned(), merge_patch(live_spec, spec));
-        }
-        (!patch.is_empty()).then_some(Value::Object(patch))
+            _ => None,
+        };
+        let rest = patch(live, self.prefix(), &annotations, spec).map(|patch| RouteOp::Patch {
+            uid,
+            resource_version,
+            patch,
+        });
+        let changes = if from > to { [weight, rest] } else { [rest, weight] };
+        changes.into_iter().flatten().collect()
     }
+}
+
+/// Annotations of every canary Ingress with this prefix.
+fn is_built_in(key: &str, prefix: &str) -> bool {
+    let name = key.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/'));
+    name.is_some_and(|name| BUILT_IN.contains(&name))
+}
+
+/// The keys of ours that are on an object: those that are ours in any case, and those that it says were put there.
+fn ours<'v>(live: &'v Value, prefix: &'v str) -> impl Iterator<Item = &'v str> {
+    let present = live.pointer("/metadata/annotations").and_then(Value::as_object);
+    let built_in = present.into_iter().flatten().map(|(key, _)| key.as_str());
+    let recorded = annotation(live, RECORD_ANNOTATION).unwrap_or_default();
+    built_in
+        .filter(move |key| is_built_in(key, DEFAULT_PREFIX) || is_built_in(key, prefix))
+        .chain(recorded.split(',').filter(|key| !key.is_empty()))
+}
+
+/// Writes down the keys that could not be told from those of others.
+fn with_record(mut annotations: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let keys = annotations.keys().map(String::as_str);
+    // Below another prefix they are not known any more when the prefix changes.
+    let recorded: Vec<&str> = keys.filter(|key| !is_built_in(key, DEFAULT_PREFIX)).collect();
+    if !recorded.is_empty() {
+        let recorded = recorded.join(",");
+        annotations.insert(RECORD_ANNOTATION.to_owned(), recorded);
+    }
+    annotations
+}
+
+/// Sets what is wanted and takes away what is ours and not wanted any more; what others put there stays.
+fn patch(live: &Value, prefix: &str, annotations: &BTreeMap<String, String>, spec: &Value) -> Option<Value> {
+    let mut changed = Map::new();
+    for (key, value) in annotations {
+        if annotation(live, key) != Some(value) {
+            changed.insert(key.clone(), json!(value));
+        }
+    }
+    for key in ours(live, prefix).chain([RECORD_ANNOTATION]) {
+        if annotation(live, key).is_some() && !annotations.contains_key(key) {
+            changed.insert(key.to_owned(), Value::Null);
+        }
+    }
+    let mut patch = Map::new();
+    if !changed.is_empty() {
+        patch.insert("metadata".to_owned(), json!({ "annotations": changed }));
+    }
+    let live_spec = live.get("spec").unwrap_or(&Value::Null);
+    if live_spec != spec {
+        patch.insert("spec".to_owned(), merge_patch(live_spec, spec));
+    }
+    (!patch.is_empty()).then_some(Value::Object(patch))
 }
 
 impl TrafficRouter for Nginx<'_> {
@@ -146,11 +223,11 @@ impl TrafficRouter for Nginx<'_> {
                 kind: "ingress",
                 name: ingress.to_owned(),
             })?;
-            let annotations = self.annotations(stable, intent);
+            let annotations = with_record(self.annotations(stable, intent));
             let spec = spec_of_clone(ingress, stable, intent)?;
             let name = canary_name(intent.rollout, ingress);
-            let op = match live.get(&name) {
-                None => Some(RouteOp::Create(json!({
+            let ops = match live.get(&name) {
+                None => vec![RouteOp::Create(json!({
                     "apiVersion": "networking.k8s.io/v1",
                     "kind": "Ingress",
                     "metadata": {
@@ -167,19 +244,13 @@ impl TrafficRouter for Nginx<'_> {
                         }],
                     },
                     "spec": spec,
-                }))),
+                }))],
                 Some(canary) if !controlled_by(canary, intent.uid) => return Err(RouterError::Foreign(name)),
-                Some(canary) => self
-                    .patch(canary, &annotations, &spec)
-                    .map(|patch| RouteOp::Patch {
-                        uid: text(canary, "/metadata/uid").to_owned(),
-                        resource_version: text(canary, "/metadata/resourceVersion").to_owned(),
-                        patch,
-                    }),
+                Some(canary) => self.changes(canary, annotations, &spec),
             };
-            writes.extend(op.map(|op| RouteWrite {
+            writes.extend(ops.into_iter().map(|op| RouteWrite {
                 kind: RouteKind::Ingress,
-                name,
+                name: name.clone(),
                 op,
             }));
         }
@@ -205,6 +276,19 @@ impl TrafficRouter for Nginx<'_> {
                 Some(most) => WeightState::Mixed(*most),
             },
         }
+    }
+
+    fn matches(&self, rollout: &str, uid: &str, live: &LiveObjects) -> bool {
+        let keys = self.matching_keys();
+        self.stable_ingresses()
+            .filter_map(|ingress| live.get(&canary_name(rollout, ingress)))
+            .filter(|canary| controlled_by(canary, uid))
+            .any(|canary| keys.iter().any(|key| annotation(canary, key).is_some()))
+    }
+
+    fn always_matches(&self) -> bool {
+        let given = self.given_annotations();
+        self.matching_keys().iter().any(|key| given.contains_key(key))
     }
 }
 

@@ -48,6 +48,7 @@ fn shown(write: &RouteWrite) -> Value {
     let (verb, body) = match &write.op {
         RouteOp::Create(body) => ("create", body.clone()),
         RouteOp::Patch { patch, .. } => ("patch", patch.clone()),
+        RouteOp::SetWeight { from, to, .. } => ("weight", json!({ "from": from, "to": to })),
         RouteOp::Delete { .. } => ("delete", Value::Null),
     };
     json!({ "name": write.name, verb: body })
@@ -61,6 +62,15 @@ fn applied(mut objects: LiveObjects, writes: &[RouteWrite]) -> LiveObjects {
             RouteOp::Patch { patch, .. } => {
                 let mut object = (*objects[&write.name]).clone();
                 merge(&mut object, patch);
+                object
+            }
+            RouteOp::SetWeight {
+                annotation, from, to, ..
+            } => {
+                let mut object = (*objects[&write.name]).clone();
+                let weight = &mut object["metadata"]["annotations"][annotation];
+                assert_eq!(*weight, from.to_string(), "the guard of {}", write.name);
+                *weight = json!(to.to_string());
                 object
             }
             RouteOp::Delete { .. } => {

@@ -52,10 +52,26 @@ pub(crate) struct Bench {
     /// Measure Git sync only: Deliveries on a real API server, in a box without a kubelet.
     #[arg(long, conflicts_with = "process")]
     deliveries: bool,
+    /// Measure the simulated cluster only, in the profile in which tests play it: releases a second and core.
+    #[arg(long, conflicts_with_all = ["process", "deliveries"])]
+    sim: bool,
 }
 
 /// Measures and prints; sizes, memory and counts over their limits are errors, times are only printed.
 pub(crate) fn run(arguments: &Bench) -> Result<()> {
+    if arguments.sim {
+        println!("{}", machine()?);
+        let mut command = cargo();
+        command.args([
+            "run",
+            "--quiet",
+            "--package",
+            "tidegate-sim",
+            "--example",
+            "releases",
+        ]);
+        return process::run(&mut command, Duration::from_hours(1));
+    }
     let binary = if let Some(binary) = &arguments.binary {
         binary.clone()
     } else {

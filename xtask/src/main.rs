@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program")]
 
 mod bench;
+mod citations;
 mod cluster;
 mod crds;
 mod e2e;
@@ -29,6 +30,8 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
+    /// Fails if a comment cites a rule that docs/contract.md and docs/invariants.md do not have.
+    Citations,
     /// Starts and ends a whole Kubernetes in a box, for tests and for trying things out.
     Cluster(cluster::Cluster),
     /// Runs the end-to-end tests.
@@ -44,6 +47,7 @@ enum Chore {
 fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Crds { check } => crds::run(check),
+        Chore::Citations => citations::check(),
         Chore::Cluster(arguments) => cluster::run(arguments),
         Chore::E2e(arguments) => e2e::run(&arguments),
         Chore::Helm => cluster::tools::helm().map(|program| println!("{}", program.display())),

@@ -31,21 +31,21 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         guard: "no version becomes smaller than its traffic needs",
-        file: "engine/src/canary.rs",
+        file: "engine/src/canary/sizes.rs",
         code: "let to = to.max(needed.min(rs.spec_replicas));",
         instead: "let to = to.max(needed.min(0));",
     },
     Mutant {
         guard: "weight of a step only once its pods are available",
-        file: "engine/src/canary.rs",
-        code: "Some(i) if !self.at_wanted() => self",
-        instead: "Some(i) if !self.at_wanted() && i > 1000 => self",
+        file: "engine/src/canary/weight.rs",
+        code: "&& (self.full || self.at_wanted())",
+        instead: "",
     },
     Mutant {
         guard: "weight back to stable only as far as its pods can carry it",
-        file: "engine/src/canary.rs",
-        code: "if self.dynamic() { self.weight_back() } else { 0 }",
-        instead: "0",
+        file: "engine/src/canary/weight.rs",
+        code: "|| !answered || self.stable_carries(total - goal) {",
+        instead: "|| !answered || goal < total {",
     },
     Mutant {
         guard: "a Service is pointed at a version that can serve",
@@ -56,18 +56,54 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         guard: "after an abort the canary Service moves only when no weight goes to it",
         file: "engine/src/services.rs",
-        code: "routing::observe(cx).at_most() == 0 && served",
+        code: "cx.live.at_most() == 0 && served",
         instead: "served",
     },
     Mutant {
         guard: "the canary Service leaves an intermediate version only without weight",
         file: "engine/src/services.rs",
-        code: "if live > 0 && !cx.fully_promoted() {",
-        instead: "if live > 1000 {",
+        code: "if cx.live.at_most() > 0 {",
+        instead: "if cx.live.at_most() > 1000 {",
+    },
+    Mutant {
+        guard: "what goes to an intermediate version goes back to stable before the next one gets any",
+        file: "engine/src/canary/weight.rs",
+        code: "&& !to.is_empty() && to != self.cx.hash",
+        instead: "&& !to.is_empty() && to == self.cx.hash",
+    },
+    Mutant {
+        guard: "a canary that goes on is not made smaller than its share",
+        file: "engine/src/routing.rs",
+        code: "needed = share(most).min(asked_for.unwrap_or(i32::MAX));",
+        instead: "needed = share(most).min(if cx.is_new(rs) && !canary.aborting { 0 } else { asked_for.unwrap_or(i32::MAX) });",
+    },
+    Mutant {
+        guard: "a route that matches goes before the pods that it leads to",
+        file: "engine/src/routing.rs",
+        code: "if matched(cx) && rs.hash",
+        instead: "if matched(cx) && needed > 1000 && rs.hash",
+    },
+    Mutant {
+        guard: "pods that do not serve go before those that do",
+        file: "engine/src/replicas.rs",
+        code: "[|side| side.available, |side| side.desired",
+        instead: "[|side| side.spec, |side| side.desired",
+    },
+    Mutant {
+        guard: "a settled version becomes as small as the Rollout",
+        file: "engine/src/canary/sizes.rs",
+        code: "&& canary < rs.spec_replicas\n",
+        instead: "&& canary < rs.spec_replicas && !cx.fully_promoted()\n",
+    },
+    Mutant {
+        guard: "a canary that is meant to have no pods is not waited for",
+        file: "engine/src/canary/weight.rs",
+        code: "if self.wanted().0 > 0 {",
+        instead: "if self.wanted().0 >= 0 {",
     },
     Mutant {
         guard: "an abort is one way: the rejected version does not grow again",
-        file: "engine/src/canary.rs",
+        file: "engine/src/canary/sizes.rs",
         code: "&& (!self.aborting || cx.fully_promoted()) {",
         instead: "{",
     },
@@ -112,6 +148,24 @@ const MUTANTS: &[Mutant] = &[
         file: "engine/src/runs.rs",
         code: ".or_else(|| unrecorded(cx, role).filter(other))\n",
         instead: ".or_else(|| unrecorded(cx, role).filter(other).filter(|_| false))\n",
+    },
+    Mutant {
+        guard: "after a retry the runs of the attempt before do not count",
+        file: "engine/src/runs.rs",
+        code: "!promotion::retried(cx) || run",
+        instead: "cx.size >= 0 || run",
+    },
+    Mutant {
+        guard: "a full promotion after an abort takes it away",
+        file: "engine/src/promotion.rs",
+        code: "(status.abort != Some(true) || status.aborted_at.is_some())",
+        instead: "status.abort != Some(true)",
+    },
+    Mutant {
+        guard: "an aborted version gets nothing before the abort is taken back",
+        file: "engine/src/promotion.rs",
+        code: "full(cx) && cx.status().abort == Some(true) && !cx.fully_promoted()",
+        instead: "full(cx) && cx.status().abort == Some(true) && cx.size < 0",
     },
 ];
 
@@ -226,6 +280,15 @@ mod tests {
                 mutant.file,
                 mutant.code
             );
+        }
+    }
+
+    /// Its last column says which invariant misses which guard.
+    #[test]
+    fn every_guard_is_on_the_page_of_invariants() {
+        let page = fs::read_to_string(process::workspace().join("docs/invariants.md")).unwrap();
+        for mutant in MUTANTS {
+            assert!(page.contains(mutant.guard), "{}", mutant.guard);
         }
     }
 

@@ -47,7 +47,8 @@ pub(super) fn call(name: &str, args: &[Value], run: &mut Run<'_>) -> Evaluated {
         ("string", [value]) => Ok(Value::from(value.text(budget)?)),
         ("abs", [value]) => match value {
             Value::Int(i) => Ok(Value::Int(i.wrapping_abs())),
-            Value::Float(f) => Ok(Value::Float(f.abs())),
+            // as upstream, where -0 stays -0
+            Value::Float(f) => Ok(Value::Float(if *f < 0.0 { -f } else { *f })),
             other => invalid("abs", other),
         },
         ("ceil" | "floor" | "round", [value]) => match value.number() {
@@ -133,8 +134,12 @@ pub(super) fn call(name: &str, args: &[Value], run: &mut Run<'_>) -> Evaluated {
             Value::list(items, Element::Any)
         }
         (_, [Value::List(list), rest @ ..]) => list_function(name, &list.items, list.element, rest, budget),
+        // texts are bytes here; of everything else that is no list there is no first
+        ("first", [other]) => get_byte(other, 0),
+        ("last", [other]) => get_byte(other, -1),
+        // upstream never looks at what it has at most one item of
+        ("sort", [_, order @ ..]) => Value::list(sorted(&[], &[], order.first(), budget)?, Element::Any),
         (_, [other, ..]) => match name {
-            "first" | "last" => Ok(Value::Nil),
             "fromPairs" => error(format!("cannot transform {} from pairs", kind(other))),
             "take" => error(format!("cannot take from {}", kind(other))),
             "join" => error(format!("invalid argument for join (type {})", other.type_name())),
@@ -166,6 +171,13 @@ fn get(from: &Value, index: &Value) -> Evaluated {
         fetch(from, &Value::Int(position))
     } else {
         Ok(Value::Nil)
+    }
+}
+
+fn get_byte(text: &Value, position: i64) -> Evaluated {
+    match text {
+        Value::Str(_) | Value::Bytes(_) => get(text, &Value::Int(position)),
+        _ => Ok(Value::Nil),
     }
 }
 
@@ -250,8 +262,8 @@ fn int(value: &Value) -> Evaluated {
 fn float(value: &Value) -> Evaluated {
     match value {
         Value::Str(text) => match parse_float(text) {
-            Some(number) => Ok(Value::Float(number)),
-            None => error(format!("invalid operation: float({text})")),
+            Some(number) if in_range(text, number) => Ok(Value::Float(number)),
+            _ => error(format!("invalid operation: float({text})")),
         },
         other => match other.number() {
             Some(number) => Ok(Value::Float(number)),
@@ -284,9 +296,7 @@ fn as_int(value: &Value, budget: &mut Budget) -> Evaluated {
 fn as_float(value: &Value, budget: &mut Budget) -> Evaluated {
     match value {
         Value::Str(text) => match parse_float(text) {
-            Some(number) if number.is_finite() || !text.contains(|c: char| c.is_ascii_digit()) => {
-                Ok(Value::Float(number))
-            }
+            Some(number) if in_range(text, number) => Ok(Value::Float(number)),
             Some(_) => error(format!(
                 "strconv.ParseFloat: parsing {text:?}: value out of range"
             )),
@@ -305,6 +315,11 @@ fn unsupported<T>(function: &str, value: &Value, budget: &mut Budget) -> Result<
         value.type_name(),
         value.text(budget)?
     ))
+}
+
+/// Whether a number that was read is the one that was written: infinity only by its name.
+fn in_range(text: &str, number: f64) -> bool {
+    number.is_finite() || !text.contains(|c: char| c.is_ascii_digit())
 }
 
 /// A float as `strconv.ParseFloat` reads it: decimal, `inf`, `nan` and hexadecimal.

@@ -94,10 +94,18 @@ impl Type {
     fn element(&self) -> Self {
         match self {
             Self::Array(element) => (**element).clone(),
-            Self::Typed(Element::Int) => Self::Int,
+            Self::Typed(Element::Int) | Self::Bytes => Self::Int,
             Self::Typed(Element::Float) => Self::Float,
             Self::Typed(Element::Str) => Self::Str,
             _ => Self::Any,
+        }
+    }
+
+    /// What upstream knows of an item that a function hands back: only what Go declares.
+    fn item(&self) -> Self {
+        match self {
+            Self::Array(_) | Self::Typed(Element::Int) => Self::Any,
+            other => other.element(),
         }
     }
 
@@ -506,7 +514,9 @@ impl Checker<'_> {
             BinaryOp::Multiply => match (left, right) {
                 (Type::Int, Type::Int) => Some(Type::Int),
                 (a, b) if a.number() && b.number() => Some(Type::Float),
-                (Type::Duration, Type::Int) | (Type::Int, Type::Duration) => Some(Type::Duration),
+                (Type::Duration, Type::Int | Type::Duration) | (Type::Int, Type::Duration) => {
+                    Some(Type::Duration)
+                }
                 (Type::Duration, Type::Float) | (Type::Float, Type::Duration) => Some(Type::Any),
                 _ => with_any(|t| t.number() || matches!(t, Type::Duration)).then_some(Type::Any),
             },
@@ -733,7 +743,7 @@ impl Checker<'_> {
             (None, Some(first)) => self.visit(first)?,
             (None, None) => return self.error(call.name.at, format!("not enough arguments to call {name}")),
         };
-        if !collection.array() && collection != Type::Any {
+        if !collection.array() && !matches!(collection, Type::Any | Type::Bytes) {
             return self.error(
                 call.name.at,
                 format!("builtin {name} takes only array (got {collection})"),
@@ -868,7 +878,7 @@ impl Checker<'_> {
                 Type::Any | Type::Map { .. } => self.index(base, index, name.at),
                 base if base.array() || *base == Type::Bytes => {
                     if matches!(index, Type::Int | Type::Any) {
-                        Ok(Type::Any)
+                        Ok(base.element())
                     } else {
                         self.error(name.at, format!("non-integer slice index {index}"))
                     }
@@ -882,7 +892,7 @@ impl Checker<'_> {
                 if !Param::Int.takes(count) {
                     return self.error(name.at, format!("cannot take {count} elements"));
                 }
-                Ok(items.clone())
+                Ok(Type::array_of(items.item()))
             }
             ("get" | "take", _) => number_of("2"),
             (_, [arg]) => self.builtin_of_one(name, arg),
@@ -904,7 +914,7 @@ impl Checker<'_> {
                 (arg.number() || any || counts, Type::Int)
             }
             "float" => (arg.number() || any || *arg == Type::Str, Type::Float),
-            "first" | "last" => (list, arg.element()),
+            "first" | "last" => (list, arg.item()),
             "keys" | "values" | "toPairs" => (map, Type::array_of(Type::Any)),
             "fromPairs" => (list, Type::Map { string_keys: false }),
             _ => (list, Type::array_of(Type::Any)),

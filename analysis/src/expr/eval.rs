@@ -143,13 +143,18 @@ impl<'a> Run<'a> {
             let Value::Str(key) = key else {
                 return Err(conversion(&key, "string"));
             };
-            entries.insert(Key::Str(key), self.eval(value)?);
+            let value = self.eval(value)?;
+            // the first of two equal keys counts, as upstream fills a map from its end
+            entries.entry(Key::Str(key)).or_insert(value);
         }
         Value::map(entries, true)
     }
 
     fn fold(&mut self, first: &Node, steps: &[Step]) -> Evaluated {
-        let mut left = self.eval(first)?;
+        let (mut left, steps) = match settled(steps) {
+            Some((settled, rest)) => (Value::Bool(settled), rest),
+            None => (self.eval(first)?, steps),
+        };
         for step in steps {
             self.budget.step(1)?;
             left = match step {
@@ -210,8 +215,17 @@ impl<'a> Run<'a> {
                 Step::Binary {
                     op, negate, right, ..
                 } => {
-                    let right = self.eval(right)?;
-                    match self.binary(*op, &left, &right)? {
+                    let known = match (op, right) {
+                        (BinaryOp::In, Node::Array(items)) => in_texts(&left, items)?,
+                        _ => None,
+                    };
+                    let value = if let Some(known) = known {
+                        Value::Bool(known)
+                    } else {
+                        let right = self.eval(right)?;
+                        self.binary(*op, &left, &right)?
+                    };
+                    match value {
                         Value::Bool(b) => Value::Bool(b != *negate),
                         value => value,
                     }
@@ -319,10 +333,9 @@ impl<'a> Run<'a> {
             }
             Value::Map(map) => match needle {
                 Value::Str(_) => Ok(map.entries.contains_key(&needle.key()?)),
-                _ if map.string_keys => Err(EvalError::new(format!(
-                    "reflect.Value.MapIndex: value of type {} is not assignable to type string",
-                    needle.type_name()
-                ))),
+                // Go looks for the zero value of the key
+                Value::Nil if map.string_keys => Ok(map.entries.contains_key(&Key::Str(Arc::from("")))),
+                _ if map.string_keys => Err(no_text(needle)),
                 _ => Ok(map.entries.contains_key(&needle.key()?)),
             },
             other => Err(EvalError::new(format!(
@@ -499,17 +512,29 @@ impl<'a> Run<'a> {
         };
         let predicate = args.next();
         let last = args.next().map(|last| self.eval(last)).transpose()?;
-        let Value::List(list) = &collection else {
-            let (what, on) = match &collection {
-                Value::Nil => ("Len", "zero"),
-                Value::Map(_) => ("Index", "map"),
-                other => ("Len", other.type_name()),
-            };
-            return Err(EvalError::new(format!(
-                "reflect: call of reflect.Value.{what} on {on} Value"
-            )));
+        // a text that came in with the result is its bytes
+        let bytes = match &collection {
+            Value::Str(text) => text.as_bytes(),
+            Value::Bytes(bytes) => bytes,
+            _ => &[],
         };
-        let items = list.items.iter().enumerate();
+        self.budget.memory(bytes.len())?;
+        let bytes: Vec<Value> = bytes.iter().map(|byte| Value::Int(i64::from(*byte))).collect();
+        let list = match &collection {
+            Value::List(list) => &list.items,
+            Value::Str(_) | Value::Bytes(_) => &bytes,
+            other => {
+                let (what, on) = match other {
+                    Value::Nil => ("Len", "zero"),
+                    Value::Map(_) => ("Index", "map"),
+                    other => ("Len", other.type_name()),
+                };
+                return Err(EvalError::new(format!(
+                    "reflect: call of reflect.Value.{what} on {on} Value"
+                )));
+            }
+        };
+        let items = list.iter().enumerate();
         match &*call.name.text {
             "all" => {
                 for (index, item) in items {
@@ -573,8 +598,8 @@ impl<'a> Run<'a> {
                 Ok(Value::Nil)
             }
             "map" => {
-                self.budget.memory(list.items.len())?;
-                let mapped = self.each(&list.items, predicate)?;
+                self.budget.memory(list.len())?;
+                let mapped = self.each(list, predicate)?;
                 Value::list(mapped, Element::Any)
             }
             "sum" => {
@@ -597,21 +622,21 @@ impl<'a> Run<'a> {
                 Ok(sum)
             }
             "groupBy" => {
-                self.budget.memory(list.items.len())?;
-                let keys = self.each(&list.items, predicate)?;
+                self.budget.memory(list.len())?;
+                let keys = self.each(list, predicate)?;
                 let mut groups: BTreeMap<Key, Vec<Value>> = BTreeMap::new();
-                for (key, item) in keys.iter().zip(&list.items) {
+                for (key, item) in keys.iter().zip(list) {
                     groups.entry(key.key()?).or_default().push(item.clone());
                 }
                 Value::groups(groups)
             }
             "sortBy" => {
-                self.budget.memory(list.items.len())?;
-                let keys = self.each(&list.items, predicate)?;
-                let sorted = builtins::sorted(&list.items, &keys, last.as_ref(), &mut self.budget)?;
+                self.budget.memory(list.len())?;
+                let keys = self.each(list, predicate)?;
+                let sorted = builtins::sorted(list, &keys, last.as_ref(), &mut self.budget)?;
                 Value::list(sorted, Element::Any)
             }
-            _ => self.reduce(&list.items, predicate, last),
+            _ => self.reduce(list, predicate, last),
         }
     }
 
@@ -640,6 +665,52 @@ impl<'a> Run<'a> {
         }
         Ok(acc)
     }
+}
+
+/// The value of the last `… || true` or `… && false`, and the steps after it: upstream never runs what comes before.
+fn settled(steps: &[Step]) -> Option<(bool, &[Step])> {
+    let value = |step: &Step| match step {
+        Step::Binary {
+            op: BinaryOp::Or(_),
+            right: Node::Bool(true),
+            ..
+        } => Some(true),
+        Step::Binary {
+            op: BinaryOp::And(_),
+            right: Node::Bool(false),
+            ..
+        } => Some(false),
+        _ => None,
+    };
+    let last = steps.iter().rposition(|step| value(step).is_some())?;
+    Some((value(steps.get(last)?)?, steps.get(last + 1..)?))
+}
+
+/// What is asked of a list of texts that is written out, where it is no text: upstream makes a Go set of such a list, in which
+/// nothing else can be looked for, and nil is the empty text.
+fn in_texts(needle: &Value, items: &[Node]) -> Result<Option<bool>, EvalError> {
+    let mut texts = !items.is_empty();
+    let mut empty = false;
+    for item in items {
+        match item {
+            Node::Str(text) => empty |= text.is_empty(),
+            _ => texts = false,
+        }
+    }
+    match needle {
+        Value::Nil if texts => Ok(Some(empty)),
+        Value::Str(_) => Ok(None),
+        other if texts => Err(no_text(other)),
+        _ => Ok(None),
+    }
+}
+
+/// The error of Go for a key that is no text.
+fn no_text(key: &Value) -> EvalError {
+    EvalError::new(format!(
+        "reflect.Value.MapIndex: value of type {} is not assignable to type string",
+        key.type_name()
+    ))
 }
 
 /// The truth of a condition; only booleans have one.
@@ -688,7 +759,7 @@ fn subtract(left: &Value, right: &Value) -> Evaluated {
 fn multiply(left: &Value, right: &Value) -> Evaluated {
     Ok(match (left, right) {
         (Value::Int(a), Value::Int(b)) => Value::Int(a.wrapping_mul(*b)),
-        (Value::Duration(a), Value::Int(b)) | (Value::Int(b), Value::Duration(a)) => {
+        (Value::Duration(a), Value::Int(b) | Value::Duration(b)) | (Value::Int(b), Value::Duration(a)) => {
             Value::Duration(a.wrapping_mul(*b))
         }
         (Value::Duration(span), Value::Float(f)) | (Value::Float(f), Value::Duration(span)) => {
@@ -723,10 +794,7 @@ pub(super) fn fetch(from: &Value, index: &Value) -> Evaluated {
         }
         Value::Map(map) => {
             if map.string_keys && !matches!(index, Value::Str(_) | Value::Nil) {
-                return Err(EvalError::new(format!(
-                    "reflect.Value.MapIndex: value of type {} is not assignable to type string",
-                    index.type_name()
-                )));
+                return Err(no_text(index));
             }
             match map.entries.get(&index.key()?) {
                 Some(value) => Ok(value.clone()),

@@ -2,7 +2,8 @@
 //!
 //! The `regex` crate has the same engine guarantees (linear time) and nearly the same syntax. The differences are
 //! ironed out on the text of the pattern: `\d`, `\w`, `\s` and `\b` are ASCII in Go, a bracket inside a character
-//! class is an ordinary character, so are `&&`, `--` and `~~`, and `\Q…\E` quotes.
+//! class is an ordinary character, so are `&&`, `--` and `~~`, and `\Q…\E` quotes. A `{` that begins no count is itself, and so
+//! is what is escaped but no letter or digit.
 
 use regex::{Regex, RegexBuilder};
 
@@ -70,6 +71,15 @@ fn translate(pattern: &str) -> String {
                 Some('S') => out.push_str(r"[^\t\n\f\r ]"),
                 Some('b') if class.is_none() => out.push_str(r"(?-u:\b)"),
                 Some('B') if class.is_none() => out.push_str(r"(?-u:\B)"),
+                // the brace of `\x{e9}` and `\p{L}` is no count
+                Some(named @ ('x' | 'p' | 'P')) if rest.as_str().starts_with('{') => {
+                    let (name, after) = split_after(rest.as_str(), '}');
+                    out.extend(['\\', named]);
+                    out.push_str(name);
+                    rest = after.chars();
+                }
+                // `\<` would be the start of a word
+                Some(sign @ ('<' | '>')) => out.push(sign),
                 Some(escaped) => out.extend(['\\', escaped]),
                 None => out.push('\\'),
             },
@@ -97,12 +107,30 @@ fn translate(pattern: &str) -> String {
                 class = None;
             }
             ('[' | '&' | '~', Some(_)) => out.extend(['\\', c]),
+            ('{', None) if !counts(rest.as_str()) => out.push_str("\\{"),
             // `a--` would be a set difference
             ('-', Some(_)) if rest.as_str().starts_with('-') => out.push_str("\\-"),
             (c, _) => out.push(c),
         }
     }
     out
+}
+
+/// Whether what follows a `{` makes it a count: `2}`, `2,}` or `2,3}`.
+fn counts(text: &str) -> bool {
+    let Some((count, _)) = text.split_once('}') else {
+        return false;
+    };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match count.split_once(',') {
+        Some((least, most)) => digits(least) && (most.is_empty() || digits(most)),
+        None => digits(count),
+    }
+}
+
+/// The text up to and with a character, and the rest; all of it when the character does not come.
+fn split_after(text: &str, end: char) -> (&str, &str) {
+    text.split_at(text.find(end).map_or(text.len(), |at| at + end.len_utf8()))
 }
 
 #[cfg(test)]
@@ -131,6 +159,27 @@ mod tests {
             (r"\pL", "é", true),
             (r"(?s)a.b", "a\nb", true),
             (r"a.b", "a\nb", false),
+            (r#""code":{"#, r#"{"code":{}}"#, true),
+            ("{", "a{b", true),
+            ("^{", "{x", true),
+            ("a{,2}", "a{,2}", true),
+            ("a{,2}", "aa", false),
+            ("a{2", "a{2", true),
+            ("a{ 2}", "a{ 2}", true),
+            ("a{2,}", "aaa", true),
+            ("^a{2,3}$", "aaaa", false),
+            ("x}", "x}", true),
+            ("(?i){", "{", true),
+            ("[{]", "{", true),
+            (r"\Q{\E{", "{{", true),
+            (r"\{x", "{x", true),
+            (r"\x{41}{1}", "A", true),
+            (r"\p{L}{2}", "éé", true),
+            (r"\pL{2}", "éé", true),
+            (r"\b{start}", "x{start}", true),
+            (r"\<a", "a", false),
+            (r"\<a\>", "<a>", true),
+            (r"[\<]", "<", true),
         ] {
             assert_eq!(
                 compile(pattern).unwrap().is_match(text),
@@ -147,6 +196,8 @@ mod tests {
             "(",
             r"a{1000}{1000}",
             "(?=a)",
+            "{2}",
+            r"\x{41",
             &"a".repeat(5000),
             r"(\pL{100}){100}",
         ] {

@@ -561,10 +561,16 @@ impl Parser<'_> {
             posts.push(self.index(optional, at)?);
         }
         if posts.is_empty() {
-            Ok(node)
-        } else {
-            Ok(Node::Postfix(Box::new(node), posts))
+            return Ok(node);
         }
+        Ok(match node {
+            // parentheses do not end what `?.` began
+            Node::Postfix(base, mut before) => {
+                before.extend(posts);
+                Node::Postfix(base, before)
+            }
+            node => Node::Postfix(Box::new(node), posts),
+        })
     }
 
     fn field(&mut self, optional: bool) -> Result<Post, CompileError> {

@@ -201,7 +201,7 @@ fn a_service_is_let_go_of_when_no_rollout_names_it() {
         rollout
     };
     let controller = &mut listed(&[
-        (Kind::Rollout, named),
+        (Kind::Rollout, named.clone()),
         (Kind::Service, service("named", 3, Some("web"))),
         (Kind::Service, service("left", 3, Some("web"))),
         (Kind::Service, service("orphan", 3, Some("gone"))),
@@ -210,6 +210,14 @@ fn a_service_is_let_go_of_when_no_rollout_names_it() {
     let mut patched = Vec::new();
     while let Some(mut job) = controller.next_job(at(1)) {
         if let Key::Service(key) = job.key().clone() {
+            if let Some(Step::Request(request)) = controller.step(&mut job, at(1)) {
+                let (rollout, answer) = match key.name.as_str() {
+                    "left" => ("web", Ok(named.clone())),
+                    _ => ("gone", Err(Failure::new(404, "NotFound", ""))),
+                };
+                assert_eq!(request, Request::get(&ROLLOUTS, "shop", rollout));
+                controller.answer(&mut job, answer, at(1));
+            }
             if let Some(Step::Request(request)) = controller.step(&mut job, at(1)) {
                 patched.push((key.name.clone(), request.body));
                 controller.answer(&mut job, Ok(service(&key.name, 4, None)), at(1));
@@ -253,6 +261,55 @@ fn a_service_is_let_go_of_when_its_rollout_is_deleted() {
     assert_eq!((service, rollout), (&key("web"), &key("web")));
 }
 
+/// What is not in the cache may exist all the same: another instance's, or one that the watch has not told yet.
+#[test]
+fn a_service_is_kept_while_the_api_server_has_its_rollout() {
+    let mut named = rollout("gone", 1);
+    named["spec"]["strategy"]["canary"] = json!({"stableService": "orphan"});
+    let mut theirs = rollout("gone", 1);
+    theirs["metadata"]["labels"] = json!({tidegate_crds::labels::INSTANCE_ID_LABEL: "blue"});
+    let down = Failure::new(503, "ServiceUnavailable", "");
+    for (answer, outcome) in [
+        (Ok(named), Outcome::Done),
+        (Ok(theirs), Outcome::Done),
+        (Err(down.clone()), Outcome::Failed(down)),
+    ] {
+        let mut controller = listed(&[(Kind::Service, service("orphan", 3, Some("gone")))]);
+        let mut job = controller.next_job(at(1)).unwrap();
+        assert_eq!(
+            first_request(&mut controller, &mut job),
+            Request::get(&ROLLOUTS, "shop", "gone")
+        );
+        controller.answer(&mut job, answer, at(1));
+        assert_eq!(controller.step(&mut job, at(1)), None);
+        assert_eq!(controller.finish(job, at(1)), outcome);
+    }
+}
+
+/// A Rollout that another instance has taken over is gone from our watch, and lives.
+#[test]
+fn a_rollout_that_lives_is_not_told_to_be_deleted() {
+    let web = rollout("web", 1);
+    let mut controller = listed(&[(Kind::Rollout, web.clone())]);
+    due(&mut controller, at(1));
+    controller.deliver(Kind::Rollout, Signal::Deleted(Object::Value(&web)), at(2));
+    let mut theirs = rollout("web", 5);
+    theirs["metadata"]["labels"] = json!({tidegate_crds::labels::INSTANCE_ID_LABEL: "blue"});
+    let mut asked = 0;
+    while let Some(mut job) = controller.next_job(at(2)) {
+        while let Some(step) = controller.step(&mut job, at(2)) {
+            let Step::Request(request) = step else {
+                panic!("{step:?}")
+            };
+            assert_eq!(request, Request::get(&ROLLOUTS, "shop", "web"));
+            asked += 1;
+            controller.answer(&mut job, Ok(theirs.clone()), at(2));
+        }
+        controller.finish(job, at(2));
+    }
+    assert_eq!(asked, 1);
+}
+
 /// Contract 2.8: name and namespace in upstream's order. Told once, and not by who was no leader at the time.
 #[test]
 fn the_end_of_a_rollout_is_told_while_it_is_news() {
@@ -264,6 +321,10 @@ fn the_end_of_a_rollout_is_told_while_it_is_news() {
         let mut told = Vec::new();
         while let Some(mut job) = controller.next_job(looked) {
             while let Some(step) = controller.step(&mut job, looked) {
+                if let Step::Request(request) = &step {
+                    assert_eq!(*request, Request::get(&ROLLOUTS, "shop", "web"));
+                    controller.answer(&mut job, Err(Failure::new(404, "NotFound", "")), looked);
+                }
                 if let Step::Event(request) = step {
                     let text = |field: &str| request.body[field].as_str().unwrap().to_owned();
                     told.push(format!("{} {} {}", text("type"), text("reason"), text("message")));
@@ -278,6 +339,62 @@ fn the_end_of_a_rollout_is_told_while_it_is_news() {
         ["Normal RolloutDeleted Rollout web/shop is deleted."]
     );
     assert_eq!(told(at(70)), [""; 0]);
+}
+
+/// A bug must not cost more than the look that meets it: not the slot, not the key, nobody else.
+#[test]
+fn a_panic_gives_slot_and_key_back() {
+    let options = Options {
+        rollout_threads: 1,
+        ..Options::default()
+    };
+    let mut controller = Controller::new(options, at(0));
+    let objects = [(Kind::Rollout, rollout("a", 1)), (Kind::Rollout, rollout("b", 1))];
+    list(&mut controller, &objects);
+    let mut job = controller.next_job(at(1)).unwrap();
+    let key = job.key().clone();
+    assert!(guarded(|| -> u8 { panic!("a bug") }).is_none());
+    job.panicked();
+    assert_eq!(controller.step(&mut job, at(1)), None);
+    assert!(matches!(controller.finish(job, at(1)), Outcome::Failed(failure) if failure.reason == "Panic"));
+    let other = controller.next_job(at(1)).unwrap();
+    assert_ne!(*other.key(), key);
+    controller.finish(other, at(1));
+    assert_eq!(*controller.next_job(at(2)).unwrap().key(), key);
+}
+
+/// What is refused is known to the next plan of the same look, so all else is done.
+#[test]
+fn a_refused_write_does_not_end_the_look() {
+    let mut controller = listed(&[(Kind::Rollout, rollout("web", 1))]);
+    let mut job = controller.next_job(at(1)).unwrap();
+    let mut sent = Vec::new();
+    while let Some(step) = controller.step(&mut job, at(1)) {
+        let Step::Request(request) = step else { continue };
+        sent.push(request.to_string());
+        let refused = Failure::new(403, "Forbidden", "exceeded quota: small");
+        let answer = match request.resource.kind {
+            "ReplicaSet" => Err(refused),
+            _ => Ok(rollout("web", 1 + sent.len() as u32)),
+        };
+        controller.answer(&mut job, answer, at(1));
+    }
+    let names: Vec<&str> = sent
+        .iter()
+        .map(|request| request.split(' ').nth(1).unwrap())
+        .collect();
+    assert_eq!(names.last(), Some(&"rollouts/status"), "{sent:?}");
+    assert_eq!(
+        names.iter().filter(|name| **name == "replicasets").count(),
+        1,
+        "{sent:?}"
+    );
+    assert_eq!(controller.finish(job, at(1)), Outcome::Done);
+    let (_, refused) = &controller.refusals[&key("web")];
+    assert_eq!(
+        refused.values().map(|refusal| refusal.times).collect::<Vec<_>>(),
+        [1]
+    );
 }
 
 /// F154: it must not wait for kinds that a cluster with analysis runs only does not have.

@@ -21,7 +21,7 @@ use tidegate_gitsync::tree::Oid;
 use super::{Deliveries, Outside, OutsideAnswer, retry_delay, secret};
 use crate::base64;
 use crate::cache::Cache;
-use crate::event::{self, Subject, Words};
+use crate::event::{self, Order, Subject, Words};
 use crate::execute::{Outcome, Step};
 use crate::merge;
 use crate::object::ObjectKey;
@@ -418,6 +418,7 @@ impl DeliveryJob {
             uid: metadata.uid.clone(),
             resource_version: metadata.resource_version.clone(),
         };
+        let mut order = Order::of([metadata.resource_version.as_str()]);
         for event in events {
             let words = Words {
                 warning: event.warning,
@@ -426,7 +427,7 @@ impl DeliveryJob {
                 occurrence: &event.occurrence,
             };
             self.steps
-                .push_back(Step::Event(event::record(&subject, words, now)));
+                .push_back(Step::Event(event::record(&subject, words, order.step(), now)));
         }
     }
 

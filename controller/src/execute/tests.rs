@@ -200,6 +200,25 @@ fn every_change_as_a_request() {
             ),
         ),
         (
+            route(RouteOp::SetWeight {
+                uid: uid(),
+                resource_version: version(),
+                annotation: "a/w".into(),
+                from: 20,
+                to: 0,
+            }),
+            of(
+                Verb::JsonPatch,
+                Kind::Ingress.resource(),
+                "web",
+                json!([
+                    {"op": "test", "path": "/metadata/uid", "value": "u"},
+                    {"op": "test", "path": "/metadata/annotations/a~1w", "value": "20"},
+                    {"op": "replace", "path": "/metadata/annotations/a~1w", "value": "0"},
+                ]),
+            ),
+        ),
+        (
             route(RouteOp::Delete { uid: uid() }),
             of(Verb::Delete, Kind::Ingress.resource(), "web", delete(json!({"uid": "u"}))),
         ),

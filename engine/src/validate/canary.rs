@@ -2,11 +2,12 @@
 
 use tidegate_analysis::args;
 use tidegate_crds::{
-    AnalysisRunArgument, CanaryStep, CanaryStrategy, HeaderRoutingMatch, IntOrString, Rollout, RolloutPause,
-    RolloutTrafficRouting, SetHeaderRoute, SetMirrorRoute, StringMatch,
+    AnalysisRunArgument, CanaryStep, CanaryStrategy, HeaderRoutingMatch, IntOrString, NginxTrafficRouting,
+    ReplicaProgressThresholdType, Rollout, RolloutPause, RolloutTrafficRouting, SetHeaderRoute,
+    SetMirrorRoute, StringMatch,
 };
 
-use super::{FieldPath, Found, Json, Violation, spec};
+use super::{FieldPath, Found, Json, Violation, names, spec};
 
 const STEP_MESSAGE: &str =
     "Step must have one of the following set: experiment, setWeight, setCanaryScale, plugin or pause";
@@ -21,6 +22,7 @@ pub(super) fn check(rollout: &Rollout, canary: &CanaryStrategy, found: &mut Foun
     surge(canary, &path, found);
     services(canary, &path, found);
     routing(canary, &path, found);
+    progress_threshold(canary, &path, found);
     for (index, step) in canary.steps.iter().enumerate() {
         if found.is_full() {
             return;
@@ -53,7 +55,11 @@ fn surge(canary: &CanaryStrategy, path: &FieldPath, found: &mut Found) {
             let percent = text
                 .strip_suffix('%')
                 .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()));
-            percent.unwrap_or(text).parse::<i64>().unwrap_or(0) == 0
+            // what is no number is told as such
+            percent
+                .unwrap_or(text)
+                .parse::<i64>()
+                .is_ok_and(|share| share == 0)
         }
         Some(number) => number.int_value() == 0,
     };
@@ -107,6 +113,23 @@ fn services(canary: &CanaryStrategy, path: &FieldPath, found: &mut Found) {
                 );
             }
         }
+    }
+}
+
+/// What it does not know would count as something that nobody meant.
+fn progress_threshold(canary: &CanaryStrategy, path: &FieldPath, found: &mut Found) {
+    use ReplicaProgressThresholdType::{Percent, Pods};
+
+    let threshold = canary.replica_progress_threshold.as_ref();
+    if let Some(threshold) = threshold.filter(|t| !matches!(t.type_, Percent | Pods)) {
+        found.add(
+            Violation::unsupported(
+                path.child("replicaProgressThreshold.type"),
+                threshold.type_.as_str(),
+                "supported values: \"Percent\", \"Pods\"",
+            )
+            .fix("set type to Percent or Pods"),
+        );
     }
 }
 
@@ -229,6 +252,9 @@ fn routing(canary: &CanaryStrategy, path: &FieldPath, found: &mut Found) {
             .fix("keep one of dynamicStableScale and scaleDownDelaySeconds"),
         );
     }
+    if let Some(nginx) = &routing.nginx {
+        nginx_annotations(nginx, &path.child("trafficRouting.nginx"), found);
+    }
     if let Some(most) = routing.max_traffic_weight {
         let path = path.child("trafficRouting.maxTrafficWeight");
         if routing.nginx.is_none() && routing.plugins.is_empty() {
@@ -247,6 +273,41 @@ fn routing(canary: &CanaryStrategy, path: &FieldPath, found: &mut Found) {
                 Violation::invalid(path, most, "must be greater than 0")
                     .fix("set maxTrafficWeight to 100 or more, or remove it"),
             );
+        }
+    }
+}
+
+/// Keys of annotations that the API server would not take, and with them no canary Ingress. Upstream finds that out when it
+/// writes the Ingress.
+fn nginx_annotations(nginx: &NginxTrafficRouting, path: &FieldPath, found: &mut Found) {
+    let prefix = nginx
+        .annotation_prefix
+        .as_deref()
+        .filter(|prefix| !prefix.is_empty());
+    // Case does not matter in the key of an annotation.
+    let problem = |key: &str| names::qualified_name(&key.to_lowercase());
+    if let Some(prefix) = prefix
+        && let Some(problem) = problem(&format!("{prefix}/canary"))
+    {
+        found.add(
+            Violation::invalid(path.child("annotationPrefix"), prefix, problem)
+                .fix("use the name of a domain, such as nginx.ingress.kubernetes.io"),
+        );
+        return;
+    }
+    let full = |key: &str| tidegate_traffic::nginx::prefixed(prefix, key);
+    let additional = nginx.additional_ingress_annotations.keys();
+    let additional = additional.map(|key| ("additionalIngressAnnotations", key, full(key)));
+    let verbatim = nginx.canary_ingress_annotations.keys();
+    let verbatim = verbatim.map(|key| ("canaryIngressAnnotations", key, key.clone()));
+    for (field, key, full) in additional.chain(verbatim) {
+        if let Some(problem) = problem(&full) {
+            let fix = if *key == full {
+                "correct the key".to_owned()
+            } else {
+                format!("it becomes {full}: leave its prefix out, or move it to canaryIngressAnnotations")
+            };
+            found.add(Violation::invalid(path.child(field), key.as_str(), problem).fix(fix));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What upstream acts on and this controller does not, yet: named, never ignored.
 
-use tidegate_crds::{CanaryStrategy, MetricProvider, Rollout, RolloutTrafficRouting};
+use tidegate_crds::{CanaryStrategy, IntOrString, MetricProvider, Rollout, RolloutTrafficRouting};
 
 use super::{FieldPath, Found, Violation};
 
@@ -13,6 +13,8 @@ pub(super) fn check(rollout: &Rollout, found: &mut Found) {
     if let Some(canary) = &strategy.canary {
         let path = FieldPath::of("spec.strategy.canary");
         steps(canary, &path, found);
+        allowance(&path, "maxSurge", canary.max_surge.as_ref(), found);
+        allowance(&path, "maxUnavailable", canary.max_unavailable.as_ref(), found);
         if canary.ping_pong.is_some() {
             found.add(
                 Violation::unsupported(
@@ -28,6 +30,44 @@ pub(super) fn check(rollout: &Rollout, found: &mut Found) {
         if let Some(routing) = &canary.traffic_routing {
             self::routing(routing, &path.child("trafficRouting"), found);
         }
+    }
+    if let Some(blue_green) = &strategy.blue_green {
+        let path = FieldPath::of("spec.strategy.blueGreen");
+        allowance(
+            &path,
+            "maxUnavailable",
+            blue_green.max_unavailable.as_ref(),
+            found,
+        );
+    }
+}
+
+/// Pods that may be there or be missing, as a Deployment takes them. Upstream reads `"3"` as three percent, which nobody means,
+/// and the default for `"-3"` and `"three"`.
+fn allowance(path: &FieldPath, field: &str, value: Option<&IntOrString>, found: &mut Found) {
+    let path = path.child(field);
+    match value {
+        Some(IntOrString::Int(count)) if *count < 0 => found.add(
+            Violation::invalid(path, *count, "must be greater than or equal to 0")
+                .fix(format!("set {field} to 0 or more")),
+        ),
+        Some(IntOrString::String(text)) => {
+            let percent = text.strip_suffix('%');
+            if percent.is_some_and(|digits| {
+                !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit())
+            }) {
+                return;
+            }
+            let fix = match text.trim().parse::<u32>() {
+                Ok(count) => {
+                    format!("write {count} without quotes for pods, or \"{count}%\" for a share of them")
+                }
+                Err(_) => format!("set {field} to a number of pods, or to a percentage such as \"25%\""),
+            };
+            let message = "a valid percent string must be a numeric string followed by an ending '%'";
+            found.add(Violation::invalid(path, text.as_str(), message).fix(fix));
+        }
+        _ => {}
     }
 }
 

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::{Rollout, labels, template::template_digest};
-use tidegate_engine::observed::{ReplicaSetView, ServiceView};
-use tidegate_engine::{Change, Observed, Plan, Settings, plan};
+use tidegate_engine::observed::{PodView, ReplicaSetView, ServiceView};
+use tidegate_engine::{Change, Observed, Plan, Refusal, Settings, plan, refusal};
 
 fn now() -> Timestamp {
     "2026-11-21T12:00:00Z".parse().unwrap()
@@ -56,6 +56,14 @@ fn service(name: &str, hash: &str) -> ServiceView {
 pub(crate) struct Mini {
     pub(crate) seen: Observed,
     pub(crate) now: Timestamp,
+    /// Most available pods of ReplicaSets, by their place; as many as they want where none is given.
+    pub(crate) serving: std::collections::BTreeMap<usize, i32>,
+    /// Pods of a ReplicaSet that become available between two looks.
+    pub(crate) ready_at_once: i32,
+    /// Pods that a plan asked for, by hash.
+    pub(crate) pods: std::collections::BTreeMap<String, Vec<PodView>>,
+    /// Writes whose key begins with one of these are refused.
+    pub(crate) refuses: Vec<String>,
     version: u64,
 }
 
@@ -87,6 +95,10 @@ impl Mini {
         Self {
             seen,
             now: now(),
+            serving: std::collections::BTreeMap::new(),
+            ready_at_once: i32::MAX,
+            pods: std::collections::BTreeMap::new(),
+            refuses: Vec::new(),
             version: 10,
         }
     }
@@ -104,21 +116,85 @@ impl Mini {
             .unwrap();
     }
 
-    /// One look: plan, do all of it, and let pods become available.
+    /// One look: plan, do all of it, and let pods become available. What is refused is known to the next plan of the look.
     pub(crate) fn look(&mut self) -> Plan {
-        let plan = plan(&self.seen, self.now, &Settings::default());
-        for action in &plan.actions {
-            self.version += 1;
-            self.apply(&action.change);
+        self.look_and(|_, _, _| {})
+    }
+
+    /// One look, with something to say after each of its actions: the change, what was before, what is now.
+    pub(crate) fn look_and(&mut self, mut after: impl FnMut(&Change, &Observed, &Self)) -> Plan {
+        loop {
+            let plan = self.plan();
+            if self.carry_out(&plan, &mut after) {
+                self.seen.rollout.status = plan.status.clone();
+                self.let_pods_come();
+                return plan;
+            }
         }
-        self.seen.rollout.status = plan.status.clone();
-        plan
+    }
+
+    /// False at the first write that is refused.
+    fn carry_out(&mut self, plan: &Plan, after: &mut impl FnMut(&Change, &Observed, &Self)) -> bool {
+        for action in &plan.actions {
+            let key = refusal::key(&action.change);
+            if self.refuses.iter().any(|refused| key.starts_with(refused)) {
+                let refused = self.seen.refused.entry(key).or_insert(Refusal {
+                    words: "no room".to_owned(),
+                    times: 0,
+                    at: self.now,
+                });
+                refused.times += 1;
+                refused.at = self.now;
+                return false;
+            }
+            self.version += 1;
+            let before = self.seen.clone();
+            self.apply(&action.change);
+            after(&action.change, &before, self);
+        }
+        true
+    }
+
+    /// Pods become available, or are lost, as [`Mini::serving`] has it.
+    pub(crate) fn let_pods_come(&mut self) {
+        for (i, rs) in self.seen.replica_sets.iter_mut().enumerate() {
+            let most = self.serving.get(&i).copied().unwrap_or(i32::MAX);
+            let next = rs.available.saturating_add(self.ready_at_once);
+            rs.available = rs.spec_replicas.min(most).min(next);
+            rs.ready = rs.available;
+        }
+    }
+
+    /// What is planned now, with the pods that it takes to know.
+    pub(crate) fn plan(&mut self) -> Plan {
+        self.seen.pods.clear();
+        loop {
+            let plan = plan(&self.seen, self.now, &Settings::default());
+            let missing = plan.needs_pods.iter().find(|h| !self.seen.pods.contains_key(*h));
+            let Some(hash) = missing else {
+                self.seen.progress.clone_from(&plan.progress);
+                return plan;
+            };
+            let rs = self.seen.replica_sets.iter().find(|rs| rs.hash == *hash).unwrap();
+            let pods = self.pods.entry(hash.clone()).or_default();
+            let there = pods.iter().filter(|pod| !pod.deleting).count();
+            for _ in there..usize::try_from(rs.spec_replicas).unwrap() {
+                self.version += 1;
+                pods.push(PodView {
+                    name: format!("pod-{}", self.version),
+                    created: rs.created,
+                    ready: true,
+                    ..PodView::default()
+                });
+            }
+            self.seen.pods.insert(hash.clone(), pods.clone());
+        }
     }
 
     pub(crate) fn settle(&mut self) -> Vec<String> {
         let mut told = Vec::new();
         for _ in 0..30 {
-            let before = self.seen.rollout.status.clone();
+            let before = (self.seen.rollout.status.clone(), self.seen.replica_sets.clone());
             let plan = self.look();
             for action in &plan.actions {
                 told.extend(
@@ -129,7 +205,8 @@ impl Mini {
                 );
             }
             told.extend(plan.events.iter().map(|e| format!("{}: {}", e.reason, e.message)));
-            if plan.actions.is_empty() && before == self.seen.rollout.status {
+            let same = before.0 == self.seen.rollout.status && before.1 == self.seen.replica_sets;
+            if plan.actions.is_empty() && same {
                 return told;
             }
         }
@@ -141,7 +218,10 @@ impl Mini {
         match change {
             Change::CreateReplicaSet { name, body } => {
                 let replicas = i32::try_from(body["spec"]["replicas"].as_i64().unwrap()).unwrap();
-                let annotations = serde_json::from_value(body["metadata"]["annotations"].clone()).unwrap();
+                let annotations: std::collections::BTreeMap<String, String> =
+                    serde_json::from_value(body["metadata"]["annotations"].clone()).unwrap();
+                let injected = annotations.get(labels::EPHEMERAL_METADATA_ANNOTATION);
+                let injected = injected.map(|text| serde_json::from_str(text).unwrap());
                 self.seen.replica_sets.push(ReplicaSetView {
                     name: name.clone(),
                     uid: format!("rs-{name}"),
@@ -154,11 +234,9 @@ impl Mini {
                         .unwrap()
                         .to_owned(),
                     annotations,
-                    digest: template_digest(&body["spec"]["template"], None),
+                    digest: template_digest(&body["spec"]["template"], injected.as_ref()),
                     spec_replicas: replicas,
                     replicas,
-                    ready: replicas,
-                    available: replicas,
                     ..ReplicaSetView::default()
                 });
             }
@@ -176,8 +254,10 @@ impl Mini {
                     .unwrap();
                 if let Some(scale) = scale {
                     assert_eq!(rs.spec_replicas, scale.from);
-                    (rs.spec_replicas, rs.replicas, rs.ready, rs.available) =
-                        (scale.to, scale.to, scale.to, scale.to);
+                    (rs.spec_replicas, rs.replicas) = (scale.to, scale.to);
+                    // Those that are not available go first.
+                    rs.available = rs.available.min(scale.to);
+                    rs.ready = rs.available;
                 }
                 for (key, value) in annotations {
                     match value {
@@ -212,6 +292,13 @@ impl Mini {
                         object["metadata"]["uid"] = json!("canary-ingress");
                     }
                     tidegate_traffic::RouteOp::Patch { patch, .. } => merge(&mut object, patch),
+                    tidegate_traffic::RouteOp::SetWeight {
+                        annotation, from, to, ..
+                    } => {
+                        let weight = &mut object["metadata"]["annotations"][annotation];
+                        assert_eq!(*weight, from.to_string());
+                        *weight = json!(to.to_string());
+                    }
                     tidegate_traffic::RouteOp::Delete { .. } => {
                         self.seen.ingresses.remove(&write.name);
                         return;
@@ -228,8 +315,45 @@ impl Mini {
                 merge(&mut object, patch);
                 self.seen.rollout = serde_json::from_value(object).unwrap();
             }
-            Change::CreateAnalysisRun(run) => self.seen.analysis_runs.push(Arc::new(*run.clone())),
-            Change::TerminateAnalysisRun { .. } => {}
+            Change::CreateAnalysisRun(run) => {
+                let mut run = *run.clone();
+                run.metadata.creation_timestamp = Some(self.now.into());
+                self.seen.analysis_runs.push(Arc::new(run));
+            }
+            Change::TerminateAnalysisRun { name, .. } => {
+                let run = self
+                    .seen
+                    .analysis_runs
+                    .iter_mut()
+                    .find(|run| run.metadata.name == *name);
+                Arc::make_mut(run.unwrap()).spec.terminate = Some(true);
+            }
+            Change::PatchPod { name, patch, .. } => {
+                let pod = self
+                    .pods
+                    .values_mut()
+                    .flatten()
+                    .find(|pod| pod.name == *name)
+                    .unwrap();
+                for (key, value) in patch["metadata"]["labels"].as_object().into_iter().flatten() {
+                    match value.as_str() {
+                        Some(value) => pod.labels.insert(key.clone(), value.to_owned()),
+                        None => pod.labels.remove(key),
+                    };
+                }
+            }
+            Change::EvictPod { name, .. } => {
+                let pod = self
+                    .pods
+                    .values_mut()
+                    .flatten()
+                    .find(|pod| pod.name == *name)
+                    .unwrap();
+                pod.deleting = true;
+            }
+            Change::DeleteAnalysisRun { name, .. } => {
+                self.seen.analysis_runs.retain(|run| run.metadata.name != *name);
+            }
             other => panic!("not in these tables: {other:?}"),
         }
     }
@@ -266,6 +390,19 @@ impl Mini {
             .iter()
             .position(|rs| Some(&rs.hash) == *hash);
         index.map_or("-".to_owned(), |i| format!("v{}", i + 1))
+    }
+
+    pub(crate) fn scale(&mut self, replicas: i32) {
+        self.seen.rollout.spec.replicas = Some(replicas);
+        let generation = self.seen.rollout.metadata.generation.unwrap_or(0) + 1;
+        self.seen.rollout.metadata.generation = Some(generation);
+    }
+
+    /// The run that was made last ends.
+    pub(crate) fn end_run(&mut self, phase: tidegate_crds::AnalysisPhase) {
+        let run = Arc::make_mut(self.seen.analysis_runs.last_mut().unwrap());
+        run.status.phase = phase;
+        run.status.message = Some("it says so".to_owned());
     }
 
     pub(crate) fn promote(&mut self) {

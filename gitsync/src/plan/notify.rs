@@ -1,4 +1,4 @@
-//! What chats are told of each commit: the outbox (git-sync 4.6).
+//! What chats are told of each commit: the outbox (contract 5.4).
 //!
 //! A chat cannot be asked what it has, so what was sent is recorded afterwards: everything is sent at least once, and twice
 //! only if the process ends between sending and recording. Bodies for `Webhook` have an `id` to tell.

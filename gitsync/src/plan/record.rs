@@ -1,5 +1,5 @@
 //! Records the last good and the last rejected commit in the repository, and starts from there where there is no history: a
-//! cluster that is made anew never runs what was rejected (git-sync 4.10 (4)).
+//! cluster that is made anew never runs what was rejected (G4).
 
 use tidegate_crds::{LedgerEntry, RejectedReason, VerdictState};
 

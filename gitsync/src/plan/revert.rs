@@ -1,4 +1,4 @@
-//! Taking a rejected commit back in Git (git-sync 4.5): never by force, never for somebody's newer work, once.
+//! Taking a rejected commit back in Git (contract 5.3): never by force, never for somebody's newer work, once.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What the forge is told of each commit: a status when its state changes, in coarse words (git-sync 4.6).
+//! What the forge is told of each commit: a status when its state changes, in coarse words (contract 5.4).
 
 use tidegate_crds::{LedgerEntry, RejectedReason, VerdictState};
 

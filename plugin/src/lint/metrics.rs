@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_analysis::args;
 use tidegate_analysis::expr::{Kind, Program};
-use tidegate_analysis::validate::validate_metrics;
+use tidegate_analysis::jsonpath;
+use tidegate_analysis::validate::{remarks, validate_metrics};
 use tidegate_crds::{Argument, Metric};
 use tidegate_manifests::PathPart;
 
@@ -30,13 +31,8 @@ pub(super) fn problems(metrics: &[Metric], args: &[Argument]) -> Vec<Problem> {
                 message: format!("duplicate name '{}'", metric.name),
             });
         }
-        if let Ok(filled) = args::fill_metric(metric, &known)
-            && let Some(problem) = validate_metrics(&[filled])
-        {
-            found.push(Problem {
-                path: vec![index.into()],
-                message: problem.trim_start_matches("metrics[0]: ").to_owned(),
-            });
+        if let Ok(filled) = args::fill_metric(metric, &known) {
+            found.extend(of_filled(index, &filled));
         }
         for (field, condition) in [
             ("successCondition", &metric.success_condition),
@@ -57,4 +53,50 @@ pub(super) fn problems(metrics: &[Metric], args: &[Argument]) -> Vec<Problem> {
         }
     }
     found
+}
+
+/// What is wrong with a metric whose arguments are filled in.
+fn of_filled(index: usize, metric: &Metric) -> Vec<Problem> {
+    let at = |path: &[&str], message: String| Problem {
+        path: std::iter::once(index.into())
+            .chain(path.iter().map(|part| PathPart::from(*part)))
+            .collect(),
+        message,
+    };
+    let mut found = Vec::new();
+    if let Some(problem) = validate_metrics(std::slice::from_ref(metric)) {
+        found.push(at(&[], problem.trim_start_matches("metrics[0]: ").to_owned()));
+    } else {
+        found.extend(
+            remarks(metric)
+                .into_iter()
+                .map(|(field, message)| at(&[field], message)),
+        );
+    }
+    let path = metric
+        .provider
+        .web
+        .as_ref()
+        .and_then(|web| web.json_path.as_deref());
+    if let Some(path) = path.filter(|path| !path.is_empty())
+        && let Err(error) = jsonpath::Path::parse(path)
+    {
+        found.push(at(&["provider", "web", "jsonPath"], error.to_string()));
+    }
+    found
+}
+
+/// Arguments of a template or a run that say where their value is, in a way that only those of a Rollout can.
+pub(super) fn arguments(args: &[Argument]) -> Vec<Problem> {
+    args.iter()
+        .enumerate()
+        .filter_map(|(index, arg)| {
+            let from = arg.value_from.as_ref()?;
+            from.field_ref.as_ref()?;
+            Some(Problem {
+                path: vec![index.into(), "valueFrom".into(), "fieldRef".into()],
+                message: "is looked at in the arguments of a Rollout only: give the argument there, or a value here".to_owned(),
+            })
+        })
+        .collect()
 }

@@ -1,4 +1,4 @@
-//! F110, and 3.6 of the reliability notes: NaN, nothing, timeouts and faults are told apart.
+//! F110: NaN, nothing, timeouts and faults are told apart.
 
 use std::time::Duration;
 

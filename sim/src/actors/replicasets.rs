@@ -19,7 +19,7 @@ pub struct ReplicaSets {
     dirty: Dirty,
     /// When a pod of it becomes available by the passing of `minReadySeconds`.
     waiting: BTreeMap<Key, Timestamp>,
-    /// How many pods a namespace may have, where that is limited (fault class F11).
+    /// How many pods a namespace may have, where that is limited (fault 11).
     pub quota: Option<usize>,
 }
 

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{Actor, Cx, kind_of, object_of, text};
-use crate::api::{Api, kinds};
+use crate::api::kinds;
 use crate::store::Commit;
 
 /// What somebody does to a Rollout, or around it.
@@ -196,7 +196,7 @@ impl Actor for User {
             self.due = None;
             self.last = cx.now;
             self.acts.pop_front();
-            if let Err(refused) = perform(&mut cx.api, &self.namespace, &self.rollout, &next.op) {
+            if let Err(refused) = perform(cx, &self.namespace, &self.rollout, &next.op) {
                 self.refused.push(format!("{:?}: {}", next.op, refused.message));
             }
         }
@@ -204,14 +204,14 @@ impl Actor for User {
 }
 
 /// Does it, with the payloads of upstream's plugin.
-pub fn perform(api: &mut Api<'_>, namespace: &str, name: &str, op: &Op) -> Result<(), crate::store::Status> {
+pub fn perform(cx: &mut Cx<'_>, namespace: &str, name: &str, op: &Op) -> Result<(), crate::store::Status> {
     let rollouts = &kinds::ROLLOUTS;
     let image = "/spec/template/spec/containers/0/image";
     let version = "/spec/template/spec/containers/0/env/0/value";
     match op {
         Op::Create(objects) => {
             for object in objects {
-                let registry = api.store().registry();
+                let registry = cx.api.store().registry();
                 let found = registry
                     .by_kind(text(&object["apiVersion"]), text(&object["kind"]))
                     .cloned();
@@ -221,7 +221,7 @@ pub fn perform(api: &mut Api<'_>, namespace: &str, name: &str, op: &Op) -> Resul
                         object["kind"]
                     )));
                 };
-                api.send(crate::store::Request::create(
+                cx.api.send(crate::store::Request::create(
                     &resource,
                     namespace,
                     object.clone(),
@@ -231,75 +231,88 @@ pub fn perform(api: &mut Api<'_>, namespace: &str, name: &str, op: &Op) -> Resul
         }
         Op::SetImage(to) => {
             let ops = json!([{"op": "replace", "path": image, "value": to}]);
-            api.json_patch(rollouts, namespace, name, ops).map(drop)
+            cx.api.json_patch(rollouts, namespace, name, ops).map(drop)
         }
         Op::SetVersion(to) => {
             let ops = json!([{"op": "replace", "path": version, "value": to}]);
-            api.json_patch(rollouts, namespace, name, ops).map(drop)
+            cx.api.json_patch(rollouts, namespace, name, ops).map(drop)
         }
-        Op::Scale(to) => api
+        Op::Scale(to) => cx
+            .api
             .merge(rollouts, namespace, name, json!({"spec": {"replicas": to}}))
             .map(drop),
-        Op::ScaleThrough(to) => api.set_scale(rollouts, namespace, name, *to),
-        Op::Promote => promote(api, namespace, name),
+        Op::ScaleThrough(to) => cx.api.set_scale(rollouts, namespace, name, *to),
+        Op::Promote => promote(cx, namespace, name),
         Op::PromoteFull => {
-            unpause(api, namespace, name)?;
-            let live = api.get(rollouts, namespace, name).unwrap_or_default();
+            unpause(cx, namespace, name)?;
+            let live = cx.api.get(rollouts, namespace, name).unwrap_or_default();
             if live["status"]["currentPodHash"] == live["status"]["stableRS"] {
                 return Ok(());
             }
-            api.merge_status(
-                rollouts,
-                namespace,
-                name,
-                json!({"status": {"promoteFull": true}}),
-            )
-            .map(drop)
-        }
-        Op::SkipStep => {
-            let live = api.get(rollouts, namespace, name).unwrap_or_default();
-            let patch = json!({"status": {"pauseConditions": null, "currentStepIndex": next_step(&live)}});
-            api.merge_status(rollouts, namespace, name, patch).map(drop)
-        }
-        Op::Abort => api
-            .merge_status(rollouts, namespace, name, json!({"status": {"abort": true}}))
-            .map(drop),
-        Op::Retry => api
-            .merge_status(rollouts, namespace, name, json!({"status": {"abort": false}}))
-            .map(drop),
-        Op::Pause => api
-            .merge(rollouts, namespace, name, json!({"spec": {"paused": true}}))
-            .map(drop),
-        Op::Unpause => unpause(api, namespace, name),
-        Op::Restart => {
-            let at = super::stamp(api.now());
-            api.merge(rollouts, namespace, name, json!({"spec": {"restartAt": at}}))
+            cx.api
+                .merge_status(
+                    rollouts,
+                    namespace,
+                    name,
+                    json!({"status": {"promoteFull": true}}),
+                )
                 .map(drop)
         }
-        Op::Merge(patch) => api.merge(rollouts, namespace, name, patch.clone()).map(drop),
-        Op::JsonPatch(ops) => api.json_patch(rollouts, namespace, name, ops.clone()).map(drop),
-        Op::MergeStatus(patch) => api
+        Op::SkipStep => {
+            let live = cx.api.get(rollouts, namespace, name).unwrap_or_default();
+            let patch = json!({"status": {"pauseConditions": null, "currentStepIndex": next_step(&live)}});
+            cx.api.merge_status(rollouts, namespace, name, patch).map(drop)
+        }
+        Op::Abort => cx
+            .api
+            .merge_status(rollouts, namespace, name, json!({"status": {"abort": true}}))
+            .map(drop),
+        Op::Retry => cx
+            .api
+            .merge_status(rollouts, namespace, name, json!({"status": {"abort": false}}))
+            .map(drop),
+        Op::Pause => cx
+            .api
+            .merge(rollouts, namespace, name, json!({"spec": {"paused": true}}))
+            .map(drop),
+        Op::Unpause => unpause(cx, namespace, name),
+        Op::Restart => {
+            let at = super::stamp(cx.now);
+            cx.api
+                .merge(rollouts, namespace, name, json!({"spec": {"restartAt": at}}))
+                .map(drop)
+        }
+        Op::Merge(patch) => cx.api.merge(rollouts, namespace, name, patch.clone()).map(drop),
+        Op::JsonPatch(ops) => cx
+            .api
+            .json_patch(rollouts, namespace, name, ops.clone())
+            .map(drop),
+        Op::MergeStatus(patch) => cx
+            .api
             .merge_status(rollouts, namespace, name, patch.clone())
             .map(drop),
-        Op::MergeOther(kind, other, patch) => api.merge(kind, namespace, other, patch.clone()).map(drop),
-        Op::JsonPatchOther(kind, other, ops) => api.json_patch(kind, namespace, other, ops.clone()).map(drop),
-        Op::DeleteOther(kind, other) => api.delete(kind, namespace, other),
-        Op::Delete => api.delete(rollouts, namespace, name),
+        Op::MergeOther(kind, other, patch) => cx.api.merge(kind, namespace, other, patch.clone()).map(drop),
+        Op::JsonPatchOther(kind, other, ops) => {
+            cx.api.json_patch(kind, namespace, other, ops.clone()).map(drop)
+        }
+        Op::DeleteOther(kind, other) => cx.api.delete(kind, namespace, other),
+        Op::Delete => cx.api.delete(rollouts, namespace, name),
     }
 }
 
-fn unpause(api: &mut Api<'_>, namespace: &str, name: &str) -> Result<(), crate::store::Status> {
-    let live = api.get(&kinds::ROLLOUTS, namespace, name).unwrap_or_default();
+fn unpause(cx: &mut Cx<'_>, namespace: &str, name: &str) -> Result<(), crate::store::Status> {
+    let live = cx.api.get(&kinds::ROLLOUTS, namespace, name).unwrap_or_default();
     if live["spec"]["paused"] != true {
         return Ok(());
     }
-    api.merge(
-        &kinds::ROLLOUTS,
-        namespace,
-        name,
-        json!({"spec": {"paused": false}}),
-    )
-    .map(drop)
+    cx.api
+        .merge(
+            &kinds::ROLLOUTS,
+            namespace,
+            name,
+            json!({"spec": {"paused": false}}),
+        )
+        .map(drop)
 }
 
 fn next_step(rollout: &Value) -> i64 {
@@ -310,9 +323,9 @@ fn next_step(rollout: &Value) -> i64 {
     (index + 1).min(steps)
 }
 
-fn promote(api: &mut Api<'_>, namespace: &str, name: &str) -> Result<(), crate::store::Status> {
-    unpause(api, namespace, name)?;
-    let live = api.get(&kinds::ROLLOUTS, namespace, name).unwrap_or_default();
+fn promote(cx: &mut Cx<'_>, namespace: &str, name: &str) -> Result<(), crate::store::Status> {
+    unpause(cx, namespace, name)?;
+    let live = cx.api.get(&kinds::ROLLOUTS, namespace, name).unwrap_or_default();
     let status = &live["status"];
     let paused = status["pauseConditions"]
         .as_array()
@@ -330,6 +343,7 @@ fn promote(api: &mut Api<'_>, namespace: &str, name: &str) -> Result<(), crate::
     } else {
         return Ok(());
     };
-    api.merge_status(&kinds::ROLLOUTS, namespace, name, json!({"status": patch}))
+    cx.api
+        .merge_status(&kinds::ROLLOUTS, namespace, name, json!({"status": patch}))
         .map(drop)
 }

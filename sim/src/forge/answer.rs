@@ -13,27 +13,23 @@ use super::{Commit, Forge, HOST, PullRequest, Push, Repository, Status};
 
 /// What a question is about, for logs, and whether it may change something.
 pub(crate) fn describe(question: &Outside) -> (String, bool) {
-    match question {
+    let words = match question {
         Outside::Git(request) => match &**request {
-            GitRequest::Heads { remote, .. } => (format!("heads of {}", remote.url), false),
-            GitRequest::Render { commit, .. } => (format!("render {}", commit.short()), false),
+            GitRequest::Heads { remote, .. } => format!("heads of {}", remote.url),
+            GitRequest::Render { commit, .. } => format!("render {}", commit.short()),
             GitRequest::Point {
                 reference, commit, ..
-            } => (format!("point {reference} to {}", commit.short()), true),
-            GitRequest::Restore(order) => (
-                format!("restore {} to {}", order.good.short(), order.push_to),
-                true,
-            ),
+            } => format!("point {reference} to {}", commit.short()),
+            GitRequest::Restore(order) => format!("restore {} to {}", order.good.short(), order.push_to),
         },
         Outside::Forge(request) => match &request.1 {
-            ForgeRequest::Status { commit, state, .. } => {
-                (format!("status {} {state:?}", commit.short()), true)
-            }
-            ForgeRequest::PullRequest { head, .. } => (format!("pull request {head}"), true),
-            ForgeRequest::Comment { commit, .. } => (format!("comment {}", commit.short()), true),
+            ForgeRequest::Status { commit, state, .. } => format!("status {} {state:?}", commit.short()),
+            ForgeRequest::PullRequest { head, .. } => format!("pull request {head}"),
+            ForgeRequest::Comment { commit, .. } => format!("comment {}", commit.short()),
         },
-        Outside::Chat(post) => (format!("tell {:?}", post.kind), true),
-    }
+        Outside::Chat(post) => format!("tell {:?}", post.kind),
+    };
+    (words, question.writes())
 }
 
 /// The answer of a server that cannot be reached.

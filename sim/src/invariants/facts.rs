@@ -13,66 +13,80 @@ use crate::store::Commit;
 pub const HASH: &str = "rollouts-pod-template-hash";
 
 /// Kind, namespace, name.
-pub type Id = (String, String, String);
-
-pub(super) fn id_of(commit: &Commit) -> Id {
-    (
-        kind_of(commit).to_owned(),
-        commit.namespace.clone(),
-        commit.name.clone(),
-    )
+#[derive(Clone, Debug)]
+pub(super) struct Id {
+    kind: &'static str,
+    namespace: Arc<str>,
+    name: Arc<str>,
 }
 
-/// Whether the invariants depend on objects of this kind.
-pub(super) fn matters(commit: &Commit) -> bool {
-    matches!(
-        kind_of(commit),
-        "Rollout" | "ReplicaSet" | "Pod" | "Service" | "Ingress" | "AnalysisRun" | "Deployment" | "Job"
-    )
+/// Kinds of objects that the invariants depend on.
+const KINDS: [&str; 9] = [
+    "Rollout",
+    "ReplicaSet",
+    "Pod",
+    "Service",
+    "Ingress",
+    "AnalysisRun",
+    "AnalysisTemplate",
+    "Deployment",
+    "Job",
+];
+
+/// The object of a commit; `None` if the invariants do not depend on objects of its kind.
+pub(super) fn id_of(commit: &Commit) -> Option<Id> {
+    let kind = KINDS.into_iter().find(|kind| *kind == kind_of(commit))?;
+    Some(Id {
+        kind,
+        namespace: commit.namespace.as_str().into(),
+        name: commit.name.as_str().into(),
+    })
 }
 
-/// All objects that matter.
+/// All objects that matter, by kind, namespace and name. A copy shares what is not changed in it: the search for who is
+/// guilty makes many.
 #[derive(Clone, Debug, Default)]
 pub struct Picture {
-    objects: BTreeMap<Id, Arc<Value>>,
+    objects: BTreeMap<&'static str, BTreeMap<Arc<str>, Arc<Objects>>>,
 }
 
+type Objects = BTreeMap<Arc<str>, Arc<Value>>;
+
 impl Picture {
-    pub(super) fn set(&mut self, id: Id, object: Option<Arc<Value>>) {
+    /// Puts an object in its place, or takes it away; answers what was there.
+    pub(super) fn set(&mut self, id: &Id, object: Option<Arc<Value>>) -> Option<Arc<Value>> {
+        let namespaces = self.objects.entry(id.kind).or_default();
+        let objects = Arc::make_mut(namespaces.entry(id.namespace.clone()).or_default());
         match object {
-            Some(object) => self.objects.insert(id, object),
-            None => self.objects.remove(&id),
-        };
+            Some(object) => objects.insert(id.name.clone(), object),
+            None => objects.remove(&id.name),
+        }
     }
 
-    /// Puts a commit on top of another state: of a ReplicaSet only what clients write, because its counters are the
-    /// other state's.
-    pub(super) fn apply(&mut self, id: &Id, commit: &Commit) {
+    /// Puts a commit on top of another state, and answers what was there: of a ReplicaSet only what clients write, because
+    /// its counters are the other state's.
+    pub(super) fn apply(&mut self, id: &Id, commit: &Commit) -> Option<Arc<Value>> {
         let mut object = commit.after.clone();
-        if id.0 == "ReplicaSet"
+        if id.kind == "ReplicaSet"
             && commit.before.is_some()
-            && let (Some(object), Some(here)) = (&mut object, self.objects.get(id))
+            && let (Some(object), Some(here)) = (&mut object, self.get(id.kind, &id.namespace, &id.name))
         {
             let mut mixed = (**object).clone();
             mixed["status"] = here["status"].clone();
             *object = Arc::new(mixed);
         }
-        self.set(id.clone(), object);
+        self.set(id, object)
     }
 
     /// One object.
     pub fn get(&self, kind: &str, namespace: &str, name: &str) -> Option<&Arc<Value>> {
-        self.objects
-            .get(&(kind.to_owned(), namespace.to_owned(), name.to_owned()))
+        self.objects.get(kind)?.get(namespace)?.get(name)
     }
 
     /// All objects of a kind in a namespace.
-    pub fn all<'a>(&'a self, kind: &'a str, namespace: &'a str) -> impl Iterator<Item = &'a Arc<Value>> {
-        let from = (kind.to_owned(), namespace.to_owned(), String::new());
-        self.objects
-            .range(from..)
-            .take_while(move |((k, n, _), _)| k == kind && n == namespace)
-            .map(|(_, object)| object)
+    pub fn all(&self, kind: &str, namespace: &str) -> impl Iterator<Item = &Arc<Value>> + use<'_> {
+        let objects = self.objects.get(kind).and_then(|kind| kind.get(namespace));
+        objects.into_iter().flat_map(|objects| objects.values())
     }
 
     /// Names of the Rollouts of a namespace.
@@ -134,6 +148,8 @@ pub struct Facts {
     pub weight: i64,
     /// What weights add up to.
     pub total: i64,
+    /// A route leads requests with some header to the canary, whatever the weight.
+    pub matched: bool,
 }
 
 impl Facts {
@@ -169,6 +185,7 @@ impl Facts {
                 .as_i64()
                 .filter(|t| *t > 0)
                 .unwrap_or(100),
+            matched: false,
             rollout,
         };
         facts.compose(picture);
@@ -195,8 +212,11 @@ impl Facts {
                 let share = self.weight as f64 / self.total as f64;
                 self.send(picture, stable_service, 1.0 - least as f64 / self.total as f64);
                 self.select(picture, stable_service);
+                self.matched = routes.iter().any(|name| self.matches(picture, name));
                 if share > 0.0 {
                     self.send(picture, canary_service, share);
+                }
+                if share > 0.0 || self.matched {
                     self.select(picture, canary_service);
                 }
             }
@@ -234,6 +254,18 @@ impl Facts {
             return 0;
         }
         get("canary-weight").and_then(|w| w.parse().ok()).unwrap_or(0)
+    }
+
+    fn matches(&self, picture: &Picture, ingress: &str) -> bool {
+        let name = format!("{}-{ingress}-canary", self.name);
+        picture
+            .get("Ingress", &self.namespace, &name)
+            .is_some_and(|canary| {
+                let annotations = &canary["metadata"]["annotations"];
+                ["header", "cookie"]
+                    .iter()
+                    .any(|by| annotations[format!("nginx.ingress.kubernetes.io/canary-by-{by}")].is_string())
+            })
     }
 
     fn send(&mut self, picture: &Picture, service: &str, share: f64) {
@@ -291,6 +323,15 @@ impl Facts {
     /// Index of the current step.
     pub fn step(&self) -> Option<i64> {
         self.status()["currentStepIndex"].as_i64()
+    }
+
+    /// Whether a `setCanaryScale` says how large the canary is, whatever its weight.
+    pub fn has_own_scale(&self) -> bool {
+        let index = self.step().and_then(|i| usize::try_from(i).ok()).unwrap_or(0);
+        let running = index < self.steps().len() && !self.aborted();
+        let mut so_far = self.steps().iter().take(index + 1).rev();
+        let last = so_far.find(|step| step["setCanaryScale"].is_object());
+        running && last.is_some_and(|step| step["setCanaryScale"]["matchTrafficWeight"] != true)
     }
 
     /// The largest weight that the steps finished so far allow.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use tidegate_crds::labels::INSTANCE_ID_LABEL;
 
 use super::facts::{Facts, HASH};
 use super::{Judge, Scene, is_free, named};
@@ -55,6 +56,31 @@ impl Judge {
         }
     }
 
+    /// S19: what a Rollout of another instance owns or manages is left alone.
+    pub(super) fn objects_of_others(&mut self, commit: &Commit) {
+        let Some(instance) = self.instances.get(&commit.user) else {
+            return;
+        };
+        let before = commit.before.as_deref().unwrap_or_else(|| object_of(commit));
+        let annotations = &before["metadata"]["annotations"];
+        let manager = &annotations["argo-rollouts.argoproj.io/managed-by-rollouts"];
+        let owner = controller_of(before);
+        let is_theirs = |rollout: &Value| {
+            let is_of = owner.is_some_and(|owner| owner["uid"] == *uid_of(rollout))
+                || is_kind(commit, "Service") && rollout["metadata"]["name"] == *manager
+                || is_kind(commit, "Rollout") && rollout["metadata"]["name"] == *commit.name;
+            is_of && rollout["metadata"]["labels"][INSTANCE_ID_LABEL].as_str() != instance.as_deref()
+        };
+        let theirs = self
+            .picture
+            .all("Rollout", &commit.namespace)
+            .any(|rollout| is_theirs(rollout));
+        if theirs {
+            let what = format!("{} is another instance's", named(commit));
+            self.violated("S19", commit, what);
+        }
+    }
+
     fn is_of_a_rollout(&self, commit: &Commit, object: &Value) -> bool {
         let rollouts: Vec<_> = self.picture.all("Rollout", &commit.namespace).collect();
         let owned = controller_of(object).is_some_and(|owner| {
@@ -68,17 +94,12 @@ impl Judge {
                 let managed = |o: &Value| {
                     o["metadata"]["annotations"]["argo-rollouts.argoproj.io/managed-by-rollouts"].is_string()
                 };
-                let named = rollouts.iter().any(|r| {
-                    let strategy = &r["spec"]["strategy"];
-                    let names = [
-                        &strategy["canary"]["stableService"],
-                        &strategy["canary"]["canaryService"],
-                        &strategy["blueGreen"]["activeService"],
-                        &strategy["blueGreen"]["previewService"],
-                    ];
-                    names.iter().any(|n| **n == *name)
-                });
-                named || commit.before.as_deref().is_some_and(managed)
+                let named = rollouts
+                    .iter()
+                    .any(|r| named_services(r).any(|named| named == name));
+                // news of another strategy may be on its way
+                let was_named = self.services.contains(name);
+                named || was_named || commit.before.as_deref().is_some_and(managed)
             }
             "Deployment" => rollouts.iter().any(|r| r["spec"]["workloadRef"]["name"] == *name),
             _ => owned,
@@ -220,6 +241,15 @@ impl Judge {
             for (_, version) in others.iter().filter(|(_, v)| v.wanted > 0) {
                 left.push(format!("{} still wants {} pods", version.name, version.wanted));
             }
+            let stable = facts.versions.get(facts.stable());
+            if facts.status()["phase"] == "Healthy"
+                && let Some(stable) = stable.filter(|v| v.wanted != facts.replicas)
+            {
+                left.push(format!(
+                    "{} wants {} pods, the Rollout {}",
+                    stable.name, stable.wanted, facts.replicas
+                ));
+            }
             if others.len() as i64 > limit {
                 left.push(format!("{} old ReplicaSets, {limit} may be kept", others.len()));
             }
@@ -239,4 +269,19 @@ impl Judge {
         }
         left
     }
+}
+
+/// Names of the Services in a Rollout's spec.
+pub(super) fn named_services(rollout: &Value) -> impl Iterator<Item = String> {
+    let strategy = &rollout["spec"]["strategy"];
+    let names = [
+        &strategy["canary"]["stableService"],
+        &strategy["canary"]["canaryService"],
+        &strategy["blueGreen"]["activeService"],
+        &strategy["blueGreen"]["previewService"],
+    ];
+    names
+        .map(|name| text(name).to_owned())
+        .into_iter()
+        .filter(|name| !name.is_empty())
 }

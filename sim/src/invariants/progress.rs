@@ -15,6 +15,8 @@ pub(super) struct Memory {
     ended: BTreeSet<(String, i64)>,
     /// Whether somebody else wrote the Rollout since the controller did.
     touched: bool,
+    /// Whether the strategy changed while there was a pause: it may know of none any more.
+    other_strategy: bool,
 }
 
 fn pause(facts: &Facts) -> Option<(&str, Timestamp)> {
@@ -64,13 +66,16 @@ impl Judge {
         if !scene.ours {
             let changed =
                 before.status() != after.status() || before.rollout["spec"] != after.rollout["spec"];
+            memory.other_strategy |= before.rollout["spec"]["strategy"] != after.rollout["spec"]["strategy"];
             if changed {
                 memory.touched = true;
                 memory.ended.clear();
             }
             return;
         }
-        let touched = std::mem::take(&mut memory.touched);
+        let mut touched = std::mem::take(&mut memory.touched);
+        touched |= memory.other_strategy;
+        memory.other_strategy &= pause(after).is_some();
         let same_update = before.current() == after.current();
         if let Some((reason, start)) = pause(before)
             && matches!(reason, "CanaryPauseStep" | "BlueGreenPause")

@@ -11,8 +11,8 @@ use crate::dataplane::{DataPlane, Route};
 
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// When a version last had requests.
-    last_traffic: BTreeMap<String, Timestamp>,
+    /// When a version last had requests, and how the Rollout updated then; an intermediate version is promised nothing.
+    last_traffic: BTreeMap<String, (Timestamp, Strategy, bool)>,
     /// Versions that have been stable.
     was_stable: BTreeSet<String>,
 }
@@ -83,8 +83,13 @@ impl Judge {
             after,
             ..
         } = scene;
-        for hash in before.shares.keys() {
-            memory.last_traffic.insert(hash.clone(), commit.at);
+        // A Service that selects no version sends to all of them: that is no promise to any.
+        let selected = |hash: &str| before.selected.values().any(|selected| selected == hash);
+        for hash in before.shares.keys().filter(|hash| selected(hash)) {
+            memory.last_traffic.insert(
+                hash.clone(),
+                (commit.at, before.strategy, hash == before.stable()),
+            );
         }
         if !after.stable().is_empty() {
             memory.was_stable.insert(after.stable().to_owned());
@@ -103,7 +108,10 @@ impl Judge {
         self.active("S1");
         self.convict("S1", scene, |facts| {
             let mut failing = Failing::new();
-            if facts.replicas == 0 {
+            let nobody = facts.versions.values().all(|v| v.available.min(v.wanted) == 0);
+            // Without a pod to spare the old version has to go first.
+            let spares = facts.strategy != Strategy::Canary || facts.limits().1 > 0;
+            if facts.replicas == 0 || nobody || !spares {
                 return failing;
             }
             let selected = facts.selected.values().chain(facts.shares.keys());
@@ -126,21 +134,18 @@ impl Judge {
         if scene.after.strategy == Strategy::Canary {
             return;
         }
-        let own_scale = scene
-            .after
-            .steps()
-            .iter()
-            .any(|step| step["setCanaryScale"].is_object());
-        if own_scale && hash == scene.after.current() {
-            return;
-        }
         self.active("S2");
-        let routed = scene.routed.get(&hash).copied().unwrap_or(0.0);
+        // With a clock that jumps nobody knows how long ago a route was changed.
+        let steady = self.clock_is_steady;
+        let routed = scene.routed.get(&hash).copied().filter(|_| steady).unwrap_or(0.0);
         self.convict("S2", scene, |facts| {
             let mut failing = Failing::new();
             let Some(version) = facts.versions.get(&hash) else {
                 return failing;
             };
+            if facts.has_own_scale() && hash == facts.current() {
+                return failing;
+            }
             let share = facts.shares.get(&hash).copied().unwrap_or(0.0).max(routed);
             let mut needed = (facts.replicas as f64 * share - 1e-9).ceil() as i64;
             let dynamic = facts.rollout["spec"]["strategy"]["canary"]["dynamicStableScale"] == true;
@@ -313,6 +318,10 @@ impl Judge {
             return;
         }
         let aborted = after.aborted() && hash == after.current();
+        if hash == after.current() && !aborted {
+            // It is released again, from its first step on.
+            return;
+        }
         let (field, default) = if aborted {
             ("abortScaleDownDelaySeconds", 30)
         } else {
@@ -324,7 +333,12 @@ impl Judge {
         {
             return;
         }
-        let Some(last) = memory.last_traffic.get(&hash) else {
+        // The delay is that of the strategy that took the requests away.
+        let Some((last, ..)) = memory
+            .last_traffic
+            .get(&hash)
+            .filter(|(_, strategy, stable)| *strategy == after.strategy && (*stable || aborted))
+        else {
             return;
         };
         let delay = SignedDuration::from_secs(spec[field].as_i64().unwrap_or(default));

@@ -2,7 +2,8 @@
 
 use super::lex::{Token, lex, syntax};
 use super::{
-    Aggregation, Expr, Function, Grouping, MAX_DEPTH, MAX_QUERY, Match, NAME, Operator, PromqlError, Selector,
+    Aggregation, Expr, Function, Grouping, MAX_DEPTH, MAX_OPERATORS, MAX_QUERY, Match, NAME, Operator,
+    PromqlError, Selector,
 };
 
 /// Parses a query.
@@ -16,6 +17,7 @@ pub fn parse(text: &str) -> Result<Expr, PromqlError> {
         at: 0,
         end: text.len(),
         depth: 0,
+        operators: 0,
     };
     let expr = parser.binary(0)?;
     match parser.peek() {
@@ -29,6 +31,7 @@ struct Parser {
     at: usize,
     end: usize,
     depth: usize,
+    operators: usize,
 }
 
 impl Parser {
@@ -114,6 +117,11 @@ impl Parser {
                 break;
             }
             self.at += 1;
+            // each of them is one level more of what is walked and dropped later
+            self.operators += 1;
+            if self.operators > MAX_OPERATORS {
+                return Err(self.unexpected("the query has too many operators"));
+            }
             let bool_result = self.take_word("bool");
             if bool_result && !op.is_comparison() {
                 return Err(self.unexpected("bool belongs to comparisons only"));

@@ -5,6 +5,9 @@
     reason = "a json! literal reads best as a value"
 )]
 
+mod commands;
+mod traffic;
+
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -15,6 +18,9 @@ use crate::api::kinds;
 use crate::dataplane::Load;
 use crate::faults::SourceTrouble;
 use crate::metrics::SourceFault;
+
+mod instances;
+mod refusals;
 
 const HEALTHY: When = When::Phase("Healthy");
 
@@ -49,11 +55,13 @@ fn scenario(name: &str, objects: Vec<Value>, acts: Vec<Act>, goal: Goal) -> Scen
         name: name.to_owned(),
         bug: None,
         objects,
+        further: Vec::new(),
         acts,
         git: None,
         loads: Vec::new(),
         metrics: false,
         source: Vec::new(),
+        refusals: Vec::new(),
         goal,
         lossless: true,
         limit: SignedDuration::from_mins(15),
@@ -153,6 +161,10 @@ pub fn all() -> Vec<Scenario> {
     blue_greens(&mut all);
     analyses(&mut all);
     others(&mut all);
+    traffic::scenarios(&mut all);
+    commands::all(&mut all);
+    instances::add(&mut all);
+    refusals::add(&mut all);
     all
 }
 

@@ -22,7 +22,7 @@ impl Store {
     }
 
     pub(crate) fn object(&self, resource: &Resource, key: &Key) -> Option<&Arc<Value>> {
-        self.tables.get(&resource.table())?.get(key)
+        self.tables.get(&*resource.table())?.get(key)
     }
 
     /// The objects of a kind as they are now, by namespace and name; of all namespaces if `namespace` is empty.
@@ -40,7 +40,7 @@ impl Store {
         namespace: &'a str,
         start: Key,
     ) -> impl Iterator<Item = Arc<Value>> + use<'a> {
-        let table = self.tables.get(&resource.table());
+        let table = self.tables.get(&*resource.table());
         let mine = table
             .into_iter()
             .flat_map(move |table| table.range(start.clone()..));
@@ -254,15 +254,14 @@ fn expired_page(status: &Status) -> Status {
 
 /// An object in the version that was asked for.
 pub(crate) fn present(resource: &Resource, object: &Arc<Value>) -> Arc<Value> {
-    let wanted = resource.api_version();
-    if value::text(object, &["apiVersion"]) == wanted {
+    if resource.is_api_version(value::text(object, &["apiVersion"])) {
         return object.clone();
     }
     let mut object = (**object).clone();
     if resource.is_new_event() {
         event::from_core(&mut object);
     } else {
-        value::object(&mut object).insert("apiVersion".to_owned(), json!(wanted));
+        value::object(&mut object).insert("apiVersion".to_owned(), json!(resource.api_version()));
     }
     Arc::new(object)
 }

@@ -1,6 +1,7 @@
 //! What kinds of objects there are, and by which rules each is kept.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     sync::{Arc, LazyLock},
 };
@@ -121,6 +122,12 @@ impl Resource {
         }
     }
 
+    /// Whether this is its `apiVersion`.
+    pub(crate) fn is_api_version(&self, text: &str) -> bool {
+        let (group, version) = text.split_once('/').unwrap_or(("", text));
+        group == self.group && version == self.version
+    }
+
     /// `rollouts.argoproj.io`, or `pods` for the core: as the server's messages have it.
     pub fn group_resource(&self) -> String {
         if self.group.is_empty() {
@@ -140,11 +147,13 @@ impl Resource {
     }
 
     /// Name of the table that holds the objects: all versions of a kind share one, and so do both groups of events.
-    pub(crate) fn table(&self) -> String {
+    pub(crate) fn table(&self) -> Cow<'_, str> {
         if self.is_new_event() {
-            "events".to_owned()
+            Cow::Borrowed("events")
+        } else if self.group.is_empty() {
+            Cow::Borrowed(&self.plural)
         } else {
-            self.group_resource()
+            Cow::Owned(self.group_resource())
         }
     }
 

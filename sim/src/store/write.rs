@@ -1,6 +1,6 @@
 //! Writing: every change goes through here and ends in one commit.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -328,7 +328,12 @@ impl Store {
         let Some(old) = self.object(&writing.stored, &key).cloned() else {
             return Err(Status::not_found(&writing.stored, &request.name));
         };
-        let mut object = value::own(present(writing.resource(), &old));
+        let mut object = if request.subresource == "status" && request.patch == PatchKind::Merge {
+            // what else the patch says is not written: the rest of the object need not be copied for it
+            without_the_rest(&present(writing.resource(), &old))
+        } else {
+            value::own(present(writing.resource(), &old))
+        };
         change(request, writing.resource(), &mut object, body)?;
         let object = decode(writing, object)?;
         self.replace(writing, &key, &old, object, Owners::Changed)
@@ -655,10 +660,14 @@ impl Store {
         };
         let (after, last) = (after.map(numbered), last.map(numbered));
         let table_name = writing.stored.table();
-        let table = self.tables.entry(table_name.clone()).or_default();
-        match &after {
-            Some(object) => drop(table.insert(key.clone(), object.clone())),
-            None => drop(table.remove(key)),
+        if !self.tables.contains_key(&*table_name) {
+            self.tables.insert(table_name.to_string(), BTreeMap::new());
+        }
+        if let Some(table) = self.tables.get_mut(&*table_name) {
+            match &after {
+                Some(object) => drop(table.insert(key.clone(), object.clone())),
+                None => drop(table.remove(key)),
+            }
         }
         self.garbage
             .note(&table_name, key, before.as_deref(), after.as_deref());
@@ -718,7 +727,7 @@ impl Store {
         if let Some(kind) = self.registry.by_group(group, plural).cloned() {
             let gone: Vec<(Key, Arc<Value>)> = self
                 .tables
-                .get(&kind.table())
+                .get(&*kind.table())
                 .map(|t| t.iter().map(|(k, v)| (k.clone(), v.clone())).collect())
                 .unwrap_or_default();
             let inner = Writing {
@@ -801,6 +810,15 @@ fn decode(writing: &mut Writing<'_>, mut object: Value) -> Result<Value, Status>
     Ok(object)
 }
 
+/// What a write of the status may look at or change.
+fn without_the_rest(object: &Value) -> Value {
+    ["apiVersion", "kind", "metadata", "status"]
+        .into_iter()
+        .filter_map(|key| Some((key.to_owned(), object.get(key)?.clone())))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
 /// Applies a patch body to an object.
 fn change(request: &Request, resource: &Resource, object: &mut Value, body: Value) -> Result<(), Status> {
     match request.patch {
@@ -816,6 +834,16 @@ fn change(request: &Request, resource: &Resource, object: &mut Value, body: Valu
     }
 }
 
+/// A copy of an object but for one field, which may be large.
+fn copy_but(object: &Value, left_out: &str) -> Value {
+    let fields = object.as_object().into_iter().flatten();
+    fields
+        .filter(|(key, _)| *key != left_out)
+        .map(|(key, inner)| (key.clone(), inner.clone()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
 /// Carries over what a write of this (sub)resource may not change.
 fn keep_what_is_not_written(resource: &Resource, subresource: &str, old: &Value, new: &mut Value) {
     match subresource {
@@ -823,7 +851,7 @@ fn keep_what_is_not_written(resource: &Resource, subresource: &str, old: &Value,
             let status = value::object(new).remove("status");
             let managed = new.pointer("/metadata/managedFields").cloned();
             let metadata = value::object(new).remove("metadata");
-            *new = old.clone();
+            *new = copy_but(old, "status");
             value::set(new, &["status"], status);
             match metadata {
                 // custom resources keep all of their metadata but the field owners

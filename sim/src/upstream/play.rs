@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::{Error, Rest, Story, Turn, objects, rest};
-use crate::actors::user::{Op, perform};
+use crate::actors::user::Op;
 use crate::api::kinds;
 use crate::scenario::{NAMESPACE, ROLLOUT};
 use crate::world::{Setup, World};
@@ -87,10 +87,12 @@ fn act(world: &mut World, story: &Story, turn: &Turn) -> Result<(), Error> {
         _ => return Err(Error::Act(turn.says())),
     };
     for op in ops {
-        perform(&mut world.api(USER), NAMESPACE, ROLLOUT, &op).map_err(|status| Error::Refused {
-            act: turn.says(),
-            answer: status.message,
-        })?;
+        world
+            .perform(NAMESPACE, ROLLOUT, &op)
+            .map_err(|status| Error::Refused {
+                act: turn.says(),
+                answer: status.message,
+            })?;
     }
     Ok(())
 }

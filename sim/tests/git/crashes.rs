@@ -1,4 +1,4 @@
-//! Everything that a rejection does goes wrong at each place where it can: it ends as it does without (git-sync 4.10, 2).
+//! Everything that a rejection does goes wrong at each place where it can: it ends as it does without (G2).
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -312,7 +312,7 @@ fn the_newest_commit_ends_the_hook_of_the_one_before() {
     );
 }
 
-/// git-sync 4.4: the schema of a database does not go back.
+/// Contract 5.2: the schema of a database does not go back.
 #[test]
 fn a_commit_that_cannot_go_back_is_held_and_git_is_left_alone() {
     let mut story = Story::new(&json!({}), &none());

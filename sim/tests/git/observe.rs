@@ -1,4 +1,4 @@
-//! Another syncer applies, and Tidegate judges what it applied: nothing in the cluster is written for Git (git-sync 4.8).
+//! Another syncer applies, and Tidegate judges what it applied: nothing in the cluster is written for Git (contract 5.5).
 
 use serde_json::{Value, json};
 use tidegate_crds::{RejectedReason, TargetReason, VerdictState};

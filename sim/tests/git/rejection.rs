@@ -1,4 +1,4 @@
-//! A commit whose analysis fails (git-sync 4.10, 1).
+//! A commit whose analysis fails (G1).
 
 use serde_json::json;
 use tidegate_crds::{RejectedReason, TargetReason, VerdictState};
@@ -86,7 +86,7 @@ fn a_bad_commit_is_taken_back_by_a_commit() {
     assert_eq!(story.repository().pull_requests(), []);
 }
 
-/// git-sync 4.10, 10: what is in a base that others use as well is proposed to people, whatever the action says.
+/// G10: what is in a base that others use as well is proposed to people, whatever the action says.
 #[test]
 fn a_shared_base_is_taken_back_by_a_pull_request_that_names_its_files() {
     for action in ["RevertPR", "RevertCommit"] {

@@ -17,7 +17,7 @@ fn none() -> FaultPlan {
     FaultPlan::default()
 }
 
-/// git-sync 4.10, 3.
+/// G3.
 #[test]
 fn the_same_pods_are_not_released_again_and_a_fix_is_at_once() {
     let mut story = Story::new(&on_rejected("Pin"), &none());
@@ -141,7 +141,7 @@ fn what_the_api_server_refuses_is_applied_not_even_in_part() {
     story.end();
 }
 
-/// git-sync 4.10, 5.
+/// G5.
 #[test]
 fn the_pin_does_not_wait_for_the_git_server() {
     let mut story = Story::new(&json!({}), &none());
@@ -167,7 +167,7 @@ fn the_pin_does_not_wait_for_the_git_server() {
     assert_eq!(story.repository().pushes().len(), 1);
 }
 
-/// git-sync 4.10, 6.
+/// G6.
 #[test]
 fn trouble_of_the_metrics_source_pins_and_writes_nothing_to_git() {
     let faults = FaultPlan {
@@ -269,7 +269,7 @@ fn what_is_changed_by_hand_is_put_back() {
     assert_eq!(story.repository().pushes(), []);
 }
 
-/// git-sync 4.10, 9.
+/// G9.
 #[test]
 fn the_commit_of_a_person_during_the_revert_is_kept_and_released() {
     let mut story = Story::new(&on_rejected("RevertCommit"), &none());
@@ -353,7 +353,7 @@ fn what_belongs_to_somebody_else_is_not_touched() {
     story.end();
 }
 
-/// git-sync 4.10, 4: Git says N again, so a new cluster never runs N+1.
+/// G4: Git says N again, so a new cluster never runs N+1.
 #[test]
 fn a_new_cluster_runs_what_git_was_taken_back_to() {
     let mut story = Story::new(&on_rejected("RevertCommit"), &none());
@@ -371,7 +371,7 @@ fn a_new_cluster_runs_what_git_was_taken_back_to() {
     assert_eq!(images, [json!("shop:v2")]);
 }
 
-/// git-sync 4.10, 7, by our own syncer and again and again.
+/// G7, by our own syncer and again and again.
 #[test]
 fn a_paused_blue_green_keeps_its_active_service_however_often_it_is_synced() {
     let strategy = json!({"blueGreen": {"activeService": "stable", "previewService": "canary", "autoPromotionEnabled": false}});

@@ -4,7 +4,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use tidegate_sim::actors::user::{Op, perform};
+use tidegate_sim::actors::user::Op;
 use tidegate_sim::api::kinds;
 use tidegate_sim::scenario::{NAMESPACE, ROLLOUT, build};
 use tidegate_sim::world::{Setup, World};
@@ -128,7 +128,7 @@ impl Bench {
     // ------------------------------------------------------------------------------------------------- what is done
 
     pub(crate) fn act(&mut self, op: &Op) -> Outcome {
-        let done = perform(&mut self.world.api(USER), NAMESPACE, ROLLOUT, op);
+        let done = self.world.perform(NAMESPACE, ROLLOUT, op);
         done.map_err(|status| format!("{op:?} was refused: {}", status.message))
     }
 

@@ -12,7 +12,7 @@ const MAX_VISITS: usize = 500_000;
 
 /// Why a path gives no value. The words are client-go's where it has the case.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum PathError {
+pub enum PathError {
     /// The path cannot be read.
     #[error("jsonPath {path:?}: {problem}")]
     Syntax {
@@ -42,7 +42,7 @@ pub(crate) enum PathError {
 
 /// A path that can be followed.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Path(Vec<Step>);
+pub struct Path(Vec<Step>);
 
 #[derive(Debug, PartialEq)]
 enum Step {
@@ -52,13 +52,15 @@ enum Step {
     Wildcard,
     /// The value itself and all within it.
     Recursive,
-    Indexes(Vec<i64>),
+    Index(i64),
     Slice {
         start: Option<i64>,
         end: Option<i64>,
         step: usize,
     },
     Filter(Box<Filter>),
+    /// Several indexes or slices.
+    Union(Vec<Step>),
 }
 
 #[derive(Debug, PartialEq)]
@@ -86,7 +88,10 @@ enum Comparison {
 
 impl Path {
     /// Reads a path, with or without its braces.
-    pub(crate) fn parse(path: &str) -> Result<Self, PathError> {
+    ///
+    /// # Errors
+    /// When the text is no path, or a longer one than is taken.
+    pub fn parse(path: &str) -> Result<Self, PathError> {
         let syntax = |problem: String| PathError::Syntax {
             path: path.chars().take(80).collect(),
             problem,
@@ -117,7 +122,10 @@ impl Path {
     }
 
     /// The first value that the path selects; `None` if it selects none.
-    pub(crate) fn first<'a>(&self, document: &'a Value) -> Result<Option<&'a Value>, PathError> {
+    ///
+    /// # Errors
+    /// When the path leads nowhere or looks at too much.
+    pub fn first<'a>(&self, document: &'a Value) -> Result<Option<&'a Value>, PathError> {
         let mut visits = 0;
         Ok(self.follow(document, document, &mut visits)?.into_iter().next())
     }
@@ -136,8 +144,12 @@ impl Path {
                 Step::Recursive => {
                     let mut open: Vec<&Value> = current.into_iter().rev().collect();
                     while let Some(value) = open.pop() {
-                        add(&mut next, value, visits)?;
-                        open.extend(children(value).into_iter().rev());
+                        let within = children(value);
+                        // as upstream: what has nothing in it is not selected, so `..[0]` does not fail at a number
+                        if !within.is_empty() || value.as_str().is_some_and(|text| !text.is_empty()) {
+                            add(&mut next, value, visits)?;
+                        }
+                        open.extend(within.into_iter().rev());
                     }
                 }
                 _ => {
@@ -156,11 +168,16 @@ impl Path {
 }
 
 fn add<'a>(found: &mut Vec<&'a Value>, value: &'a Value, visits: &mut usize) -> Result<(), PathError> {
-    *visits += 1;
+    visit(visits, 1)?;
+    found.push(value);
+    Ok(())
+}
+
+fn visit(visits: &mut usize, count: usize) -> Result<(), PathError> {
+    *visits = visits.saturating_add(count);
     if *visits > MAX_VISITS {
         return Err(PathError::TooMuch);
     }
-    found.push(value);
     Ok(())
 }
 
@@ -182,23 +199,27 @@ impl Step {
     ) -> Result<(), PathError> {
         match self {
             Self::Root | Self::Recursive => Ok(()),
-            Self::Fields(names) => names
-                .iter()
-                .filter_map(|name| value.as_object()?.get(name))
-                .try_for_each(|value| add(found, value, visits)),
+            Self::Fields(names) => {
+                // a look that finds nothing costs as well
+                visit(visits, names.len())?;
+                let object = value.as_object();
+                found.extend(names.iter().filter_map(|name| object?.get(name)));
+                Ok(())
+            }
             Self::Wildcard => children(value)
                 .into_iter()
                 .try_for_each(|value| add(found, value, visits)),
-            Self::Indexes(indexes) => {
+            Self::Union(parts) => parts
+                .iter()
+                .try_for_each(|part| part.select(root, value, found, visits)),
+            Self::Index(index) => {
                 let Some(items) = array(value)? else { return Ok(()) };
-                indexes.iter().try_for_each(|index| {
-                    let item = from_end(*index, items.len()).and_then(|at| items.get(at));
-                    let item = item.ok_or(PathError::OutOfBounds {
-                        index: *index,
-                        length: items.len(),
-                    })?;
-                    add(found, item, visits)
-                })
+                let item = from_end(*index, items.len()).and_then(|at| items.get(at));
+                let item = item.ok_or(PathError::OutOfBounds {
+                    index: *index,
+                    length: items.len(),
+                })?;
+                add(found, item, visits)
             }
             Self::Slice { start, end, step } => {
                 let Some(items) = array(value)? else { return Ok(()) };
@@ -212,7 +233,7 @@ impl Step {
             }
             Self::Filter(filter) => {
                 for child in array(value)?.unwrap_or_default() {
-                    *visits += 1;
+                    visit(visits, 1)?;
                     if filter.holds(root, child, visits)? {
                         add(found, child, visits)?;
                     }
@@ -229,13 +250,33 @@ fn array(value: &Value) -> Result<Option<&[Value]>, PathError> {
         Value::Array(items) => Ok(Some(items)),
         Value::Null => Ok(None),
         other => {
-            let mut text = other.to_string();
-            if text.len() > 100 {
-                text.truncate(text.floor_char_boundary(100));
+            let mut start = Start(Vec::new());
+            // what is left when it is full is cut off, not written: a filter comes here for each item
+            let whole = serde_json::to_writer(&mut start, other).is_ok();
+            let mut text = String::from_utf8_lossy(&start.0)
+                .trim_end_matches('\u{fffd}')
+                .to_owned();
+            if !whole {
                 text.push('…');
             }
             Err(PathError::NoArray(text))
         }
+    }
+}
+
+/// Takes the first bytes of a text and fails at what is too much.
+struct Start(Vec<u8>);
+
+impl std::io::Write for Start {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let taken = bytes.len().min(100 - self.0.len());
+        self.0.extend_from_slice(bytes.get(..taken).unwrap_or_default());
+        // nothing taken of something is an error for those who write all
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -257,9 +298,13 @@ impl Filter {
         let Some((comparison, right)) = &self.test else {
             return Ok(true);
         };
-        Ok(right
-            .value(root, item, visits)?
-            .is_some_and(|right| comparison.holds(left, right)))
+        let Some(right) = right.value(root, item, visits)? else {
+            return Ok(false);
+        };
+        if let (Value::String(left), Value::String(right)) = (left, right) {
+            visit(visits, left.len().min(right.len()) / 64)?;
+        }
+        Ok(comparison.holds(left, right))
     }
 }
 
@@ -290,7 +335,9 @@ impl Comparison {
                 left.as_f64().and_then(|left| left.partial_cmp(&right.as_f64()?))
             }
             (Value::String(left), Value::String(right)) => Some(left.cmp(right)),
-            _ => (left == right).then_some(Equal),
+            (Value::Bool(_), Value::Bool(_)) | (Value::Null, Value::Null) => (left == right).then_some(Equal),
+            // as upstream, which has no order of lists and objects: comparing them would cost as much as they are large
+            _ => None,
         };
         match self {
             Self::Equal => order == Some(Equal),
@@ -329,53 +376,61 @@ impl<'a> Parser<'a> {
         Ok(before)
     }
 
-    /// A path up to the end, or up to one of the marks in a filter.
+    /// A path as far as it goes; whoever asked for it decides whether what is left is an error. Every turn of the loop takes
+    /// something from the text, or is the last.
     fn path(&mut self, marks: &str) -> Result<Path, String> {
         let mut steps = Vec::new();
         if self.take("$") {
             steps.push(Step::Root);
-        } else {
-            self.take("@");
+        } else if !self.take("@") && self.rest.starts_with(|c: char| c.is_alphanumeric() || c == '_') {
+            // the first field may come without a dot; upstream has only its keywords here
+            for keyword in ["range", "end"] {
+                if self.rest.trim_end() == keyword || self.rest.starts_with(&format!("{keyword} ")) {
+                    return Err(format!("{keyword} is not supported"));
+                }
+            }
+            steps.extend(self.name(marks)?);
         }
         loop {
-            if self.rest.is_empty() || self.rest.starts_with(|c| marks.contains(c)) {
-                return Ok(Path(steps));
+            // as upstream, which passes over these wherever a step may begin
+            let next = self.rest.trim_start_matches([' ', '@', '$']);
+            if next.starts_with(['.', '[']) {
+                self.rest = next;
             }
             if self.take("[") {
                 steps.push(self.brackets()?);
             } else if self.take("..") {
-                steps.push(Step::Recursive);
-                if !self.rest.starts_with('[') {
-                    steps.extend(self.name(marks)?);
+                if steps.last() == Some(&Step::Recursive) {
+                    return Err("invalid multiple recursive descent".to_owned());
                 }
-            } else if self.take(".") || steps.is_empty() {
-                // `.` alone is the document.
+                steps.push(Step::Recursive);
+                steps.extend(self.name(marks)?);
+            } else if self.take(".") {
+                // `.` alone is the document
                 steps.extend(self.name(marks)?);
             } else {
-                return Err(format!("unexpected {:?}", self.rest));
+                return Ok(Path(steps));
             }
         }
     }
 
-    /// A field after a dot, in which `\` takes the meaning from the next character.
+    /// A field up to what ends it; none when nothing comes before that.
     fn name(&mut self, marks: &str) -> Result<Option<Step>, String> {
-        let mut name = String::new();
-        let mut characters = self.rest.char_indices();
-        self.rest = loop {
-            match characters.next() {
-                None => break "",
-                Some((_, '\\')) => name.push(characters.next().ok_or("nothing follows \\")?.1),
-                Some((at, c)) if ".[]() ".contains(c) || marks.contains(c) => {
-                    break self.rest.get(at..).unwrap_or_default();
-                }
-                Some((_, c)) => name.push(c),
-            }
-        };
-        Ok(match name.as_str() {
+        let mut escaped = false;
+        let end = self.rest.find(|c| {
+            let ends = !escaped && (".,[]{}@$ \t\r\n".contains(c) || marks.contains(c));
+            escaped = c == '\\' && !escaped;
+            ends
+        });
+        if end.is_none() && escaped {
+            return Err("nothing follows \\".to_owned());
+        }
+        let (name, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
+        self.rest = rest;
+        Ok(match name {
             "" => None,
             "*" => Some(Step::Wildcard),
-            "range" | "end" => return Err(format!("{name} is not supported")),
-            _ => Some(Step::Fields(vec![name])),
+            _ => Some(Step::Fields(vec![plain(name)])),
         })
     }
 
@@ -388,41 +443,21 @@ impl<'a> Parser<'a> {
             return self.quoted_fields();
         }
         let inside = self.until("]")?;
-        if inside == "*" {
-            return Ok(Step::Wildcard);
-        }
-        let number = |text: &str| {
-            text.trim()
-                .parse::<i64>()
-                .map_err(|_| format!("invalid array index {inside}"))
-        };
-        if !inside.contains(':') {
-            return inside
-                .split(',')
-                .map(number)
-                .collect::<Result<_, _>>()
-                .map(Step::Indexes);
-        }
-        let mut parts = inside.split(':').map(|part| match part.trim() {
-            "" => Ok(None),
-            part => number(part).map(Some),
-        });
-        let mut part = || parts.next().transpose().map(Option::flatten);
-        let (start, end, step) = (part()?, part()?, part()?);
-        if parts.next().is_some() {
-            return Err(format!("invalid array index {inside}"));
-        }
-        let step = usize::try_from(step.unwrap_or(1))
-            .ok()
-            .filter(|step| *step > 0)
-            .ok_or("step must be > 0")?;
-        Ok(Step::Slice { start, end, step })
+        let mut parts = inside
+            .split(',')
+            .map(|part| item(part.trim()))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(if parts.len() == 1 {
+            parts.remove(0)
+        } else {
+            Step::Union(parts)
+        })
     }
 
     fn quoted_fields(&mut self) -> Result<Step, String> {
         let mut names = Vec::new();
         loop {
-            names.push(self.quoted()?);
+            names.push(plain(self.quoted()?));
             self.rest = self.rest.trim_start();
             if self.take("]") {
                 return Ok(Step::Fields(names));
@@ -434,12 +469,12 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn quoted(&mut self) -> Result<String, String> {
+    fn quoted(&mut self) -> Result<&'a str, String> {
         let quote = if self.take("\"") { "\"" } else { "'" };
         if quote == "'" && !self.take("'") {
             return Err(format!("unexpected {:?}", self.rest));
         }
-        self.until(quote).map(str::to_owned)
+        self.until(quote)
     }
 
     fn filter(&mut self) -> Result<Step, String> {
@@ -468,9 +503,9 @@ impl<'a> Parser<'a> {
     fn operand(&mut self) -> Result<Operand, String> {
         self.rest = self.rest.trim_start();
         let operand = if self.rest.starts_with(['\'', '"']) {
-            Operand::Literal(Value::String(self.quoted()?))
+            Operand::Literal(Value::from(self.quoted()?))
         } else if self.rest.starts_with(['@', '$', '.']) {
-            Operand::Path(self.path(" =!<>)")?)
+            Operand::Path(self.path("=!<>)")?)
         } else {
             let end = self
                 .rest
@@ -501,6 +536,38 @@ impl<'a> Parser<'a> {
     }
 }
 
+/// An index, or a slice as `start:end:step`.
+fn item(text: &str) -> Result<Step, String> {
+    let invalid = || format!("invalid array index {text}");
+    if text == "*" {
+        return Ok(Step::Wildcard);
+    }
+    let numbers = text
+        .split(':')
+        .map(|part| match part.trim() {
+            "" => Ok(None),
+            part => part.parse::<i64>().map(Some).map_err(|_| invalid()),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let (start, end, step) = match numbers.as_slice() {
+        // nothing is the first one, as upstream has it
+        [index] => return Ok(Step::Index(index.unwrap_or(0))),
+        [start, end] => (*start, *end, 1),
+        [start, end, step] => (*start, *end, step.unwrap_or(1)),
+        _ => return Err(invalid()),
+    };
+    let step = usize::try_from(step)
+        .ok()
+        .filter(|step| *step > 0)
+        .ok_or("step must be > 0")?;
+    Ok(Step::Slice { start, end, step })
+}
+
+/// A name as it is meant: `\` only takes the meaning from the character after it.
+fn plain(name: &str) -> String {
+    name.replace('\\', "")
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -519,10 +586,11 @@ mod tests {
     #[test]
     fn paths_of_the_kubernetes_dialect() {
         let document = json!({
-            "data": {"ok": true, "a.b": 1, "x y": 2, "empty": null},
+            "data": {"ok": true, "a.b": 1, "x y": 2, "f(x)": 3, "empty": null},
             "items": [{"n": 1, "name": "a"}, {"n": 2, "name": "b", "extra": 5}, {"n": 3, "name": "c"}],
             "list": [10, 20, 30, 40],
-            "limit": 2
+            "limit": 2,
+            "range": 4
         });
         let cases = [
             ("{$}", Ok(document.clone())),
@@ -534,12 +602,23 @@ mod tests {
             (" { $.data.ok } ", Ok(json!(true))),
             ("{$.data.a\\.b}", Ok(json!(1))),
             ("{$.data['a.b']}", Ok(json!(1))),
+            ("{$.data['a\\.b']}", Ok(json!(1))),
+            ("{@.data.ok}", Ok(json!(true))),
+            ("{@ .data.ok}", Ok(json!(true))),
+            ("{$ .data .ok}", Ok(json!(true))),
+            ("{@ ['data'] ['ok']}", Ok(json!(true))),
+            ("{.data$.ok}", Ok(json!(true))),
+            ("{.data.f(x)}", Ok(json!(3))),
+            ("{.range}", Ok(json!(4))),
+            ("{@ [?(@.n>\"1\")][?(@.n==1)]}", Err("{\"data\":")),
             ("{$.data[\"x y\"]}", Ok(json!(2))),
             ("{$['data']['ok', 'a.b']}", Ok(json!(true))),
             ("{$.data.empty}", Ok(json!(null))),
             ("{$.list[0]}", Ok(json!(10))),
             ("{$.list[-1]}", Ok(json!(40))),
             ("{$.list[2,0]}", Ok(json!(30))),
+            ("{$.list[]}", Ok(json!(10))),
+            ("{$.list[2:,0]}", Ok(json!(30))),
             ("{$.list[1:3]}", Ok(json!(20))),
             ("{$.list[-2:]}", Ok(json!(30))),
             ("{$.list[1::2]}", Ok(json!(20))),
@@ -551,6 +630,7 @@ mod tests {
             ("{$..[1]}", Err("{\"data\":")),
             ("{$.items[?(@.n>1)].name}", Ok(json!("b"))),
             ("{$.items[?(@.n == 3)].name}", Ok(json!("c"))),
+            ("{$.items[?(@ .n == 3)].name}", Ok(json!("c"))),
             ("{$.items[?(@.name=='b')].n}", Ok(json!(2))),
             ("{$.items[?(@.name!=\"a\")].n}", Ok(json!(2))),
             ("{$.items[?(@.extra)].n}", Ok(json!(2))),
@@ -595,7 +675,17 @@ mod tests {
             ("{$.a[?(@.b == 1]}", "\")]\" is missing before \"]\""),
             ("{$a}", "unexpected \"a\""),
             ("{$.a b}", "unexpected \" b\""),
-            ("{.range}", "range is not supported"),
+            ("{range .items[*]}", "range is not supported"),
+            ("{end}", "end is not supported"),
+            // each of these once went on for ever
+            ("{(.a)}", "unexpected \"(.a)\""),
+            ("{]}", "unexpected \"]\""),
+            (")", "unexpected \")\""),
+            ("{@]}", "unexpected \"]\""),
+            ("{][::-1]}", "unexpected \"][::-1]\""),
+            ("[?(@.a]", "unrecognized filter operator \"]\""),
+            ("(..[0]", "unexpected \"(..[0]\""),
+            ("{....a}", "invalid multiple recursive descent"),
         ];
         for (path, want) in cases {
             let error = Path::parse(path).unwrap_err().to_string();
@@ -623,5 +713,22 @@ mod tests {
                 Err(PathError::TooMuch.to_string())
             );
         }
+    }
+
+    /// A filter asks once for each item; whatever one question costs, all of them together stay within the limit.
+    #[test]
+    fn filters_over_large_answers_cost_little() {
+        let items = vec![json!(0); 50_000];
+        let document = json!({"items": items, "text": "x".repeat(1 << 20)});
+        for (path, answer) in [
+            ("{.items[?($==$)]}", Err("no value".to_owned())),
+            ("{.items[?($.items==$.items)]}", Err("no value".to_owned())),
+            ("{.items[?($.text==$.text)]}", Err(PathError::TooMuch.to_string())),
+            ("{.items[?($[0])]}", Err("no value".to_owned())),
+        ] {
+            assert_eq!(select(path, &document), answer, "{path}");
+        }
+        let fields = format!("{{.items[?(@[{}])]}}", vec!["'a'"; 900].join(","));
+        assert_eq!(select(&fields, &document), Err(PathError::TooMuch.to_string()));
     }
 }

@@ -1,0 +1,359 @@
+//! How many pods canary, stable and older versions shall have, and when they get or lose them (contract 3.3, 3.4).
+
+use tidegate_crds::{ReplicaProgressThresholdType, SetCanaryScale, labels};
+
+use super::Canary;
+use crate::context::Annotated;
+use crate::draft::Draft;
+use crate::observed::ReplicaSetView;
+use crate::replicas::{Limits, Side, ceil_share, nearest_counts, rolling};
+use crate::why::Reason;
+use crate::{routing, services};
+
+impl<'a> Canary<'_, 'a> {
+    /// Pods that canary and stable shall have at this weight and step.
+    pub(crate) fn wanted(&self) -> (i32, i32) {
+        let (cx, size) = (self.cx, self.cx.size);
+        if cx.stable.is_none() || cx.fully_promoted() {
+            return (size, 0);
+        }
+        let (weight, total) = (self.scale_weight(), cx.total_weight());
+        if !self.routed() {
+            return nearest_counts(size, weight, total, Limits::of_canary(self.spec, size).surge);
+        }
+        let mut canary = self
+            .pods_asked_for()
+            .unwrap_or_else(|| self.at_least(ceil_share(size, weight, total)));
+        let mut stable = size;
+        if self.dynamic() {
+            let live = cx.live.at_most();
+            let goal = if self.hands_over() { 0 } else { weight };
+            stable = self.at_least(ceil_share(size, total - goal, total).max(ceil_share(
+                size,
+                total - live,
+                total,
+            )));
+            if self.aborting {
+                canary = canary.max(self.at_least(ceil_share(size, live, total)));
+            }
+        }
+        (canary, stable)
+    }
+
+    /// `minPodsPerReplicaSet` holds for every version that has any.
+    fn at_least(&self, count: i32) -> i32 {
+        match self.spec.min_pods_per_replica_set {
+            Some(pods) if count > 0 => count.max(pods.min(self.cx.size)),
+            _ => count,
+        }
+    }
+
+    /// Pods that the `setCanaryScale` in force asks for, whatever the weight.
+    pub(crate) fn pods_asked_for(&self) -> Option<i32> {
+        let set = self.set_canary_scale()?;
+        let by_weight = |weight| self.at_least(ceil_share(self.cx.size, weight, self.cx.total_weight()));
+        set.replicas.or(set.weight.map(by_weight)).map(|pods| pods.max(0))
+    }
+
+    /// The `setCanaryScale` in force: the nearest at or before the current step; not after the steps, and not while aborting
+    /// unless the canary is to be kept for ever (contract 3.4).
+    fn set_canary_scale(&self) -> Option<&'a SetCanaryScale> {
+        if self.finished()
+            || self.full
+            || (self.aborting && self.spec.abort_scale_down_delay_seconds != Some(0))
+        {
+            return None;
+        }
+        let set = self
+            .spec
+            .steps
+            .iter()
+            .take(self.index? + 1)
+            .rev()
+            .find_map(|s| s.set_canary_scale.as_ref())?;
+        (set.match_traffic_weight != Some(true)).then_some(set)
+    }
+
+    pub(super) fn size_at_birth(&self) -> i32 {
+        let (canary, stable) = self.wanted();
+        // Where no version is stable yet there may be others all the same: the record of the first was lost in a crash.
+        if self.routed() || self.cx.stable.is_none() && self.cx.older.is_empty() {
+            return canary;
+        }
+        let cx = self.cx;
+        let side = |rs: Option<&ReplicaSetView>, desired| Side {
+            spec: rs.map_or(0, |rs| rs.spec_replicas),
+            available: rs.map_or(0, |rs| rs.available),
+            desired,
+        };
+        let older = cx
+            .older
+            .iter()
+            .map(|rs| rs.spec_replicas)
+            .fold(0, i32::saturating_add);
+        rolling(
+            cx.size,
+            Limits::of_canary(self.spec, cx.size),
+            side(None, canary),
+            side(cx.stable, stable),
+            older,
+        )
+        .0
+    }
+
+    /// Enough of a version is available for what it is wanted for: all of it, or as much as the threshold says (contract F45).
+    pub(super) fn meets(&self, available: i32, wanted: i32) -> bool {
+        use ReplicaProgressThresholdType::{Percent, Pods};
+
+        let threshold = self.spec.replica_progress_threshold.as_ref();
+        let met = threshold.filter(|t| t.value >= 0).is_some_and(|t| match t.type_ {
+            Percent => i64::from(available) * 100 >= i64::from(t.value) * i64::from(wanted),
+            Pods => available >= t.value,
+            // Validation refuses what it does not know.
+            _ => false,
+        });
+        met || available >= wanted
+    }
+
+    /// Sizes are as the current step wants them (contract 3.3, last point).
+    pub(crate) fn at_wanted(&self) -> bool {
+        let (canary, stable) = self.wanted();
+        let new = self.cx.new;
+        let new_ok = new.map_or(canary == 0, |rs| {
+            rs.observed_generation >= rs.generation
+                && rs.spec_replicas == canary
+                && self.meets(rs.available, canary)
+        });
+        let stable_ok = self.cx.fully_promoted()
+            || self.cx.stable.is_none_or(|rs| {
+                // A dynamic stable version follows the weight, so it is larger than wanted once the weight is set. And the last pod of
+                // one that a Service selects goes after the promotion.
+                let kept = if self.routed() {
+                    0
+                } else {
+                    self.kept_for_services(rs)
+                };
+                let right =
+                    |pods| pods == stable || pods == stable.max(kept) || self.dynamic() && pods > stable;
+                rs.observed_generation >= rs.generation && right(rs.spec_replicas) && right(rs.replicas)
+            });
+        // With a router they get no requests, and may have to wait for a Service that selects them.
+        let gone = |rs: &ReplicaSetView| rs.available == 0 || rs.scale_down_deadline().is_some();
+        let drained = self.routed() || self.cx.older.iter().copied().all(gone);
+        new_ok && stable_ok && drained
+    }
+
+    /// More pods than the Rollout may have: its size became smaller, and not all of them could go at once.
+    pub(super) fn oversized(&self) -> bool {
+        let cx = self.cx;
+        if self.routed() {
+            let mut roles = cx.new.into_iter().chain(cx.stable);
+            return roles.any(|rs| rs.spec_replicas > cx.size);
+        }
+        let all = cx.owned().map(|rs| rs.spec_replicas).fold(0, i32::saturating_add);
+        all > cx
+            .size
+            .saturating_add(Limits::of_canary(self.spec, cx.size).surge)
+    }
+
+    pub(super) fn scale(&self, draft: &mut Draft) {
+        self.scale_up(draft);
+        self.scale_down(draft);
+    }
+
+    fn sides(&self) -> (Side, Side) {
+        let (canary, stable) = self.wanted();
+        let side = |rs: Option<&ReplicaSetView>, desired| Side {
+            spec: rs.map_or(0, |rs| rs.spec_replicas),
+            available: rs.map_or(0, |rs| rs.available),
+            desired,
+        };
+        (
+            side(self.cx.new, canary),
+            side(self.cx.stable.filter(|s| !self.cx.is_new(s)), stable),
+        )
+    }
+
+    /// The next sizes of canary and stable.
+    fn next_sizes(&self) -> (i32, i32) {
+        let (canary, stable) = self.sides();
+        if self.routed() {
+            return (canary.desired, stable.desired);
+        }
+        let older = self
+            .cx
+            .older
+            .iter()
+            .map(|rs| rs.spec_replicas)
+            .fold(0, i32::saturating_add);
+        rolling(
+            self.cx.size,
+            Limits::of_canary(self.spec, self.cx.size),
+            canary,
+            stable,
+            older,
+        )
+    }
+
+    pub(super) fn scale_up(&self, draft: &mut Draft) {
+        let cx = self.cx;
+        let (canary, stable) = self.next_sizes();
+        if let Some(rs) = cx.stable.filter(|rs| !cx.is_new(rs)) {
+            if stable > 0 {
+                draft.annotate(rs, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
+            }
+            if stable > rs.spec_replicas {
+                draft.scale(cx, rs, stable);
+            }
+        }
+        if let Some(rs) = cx.new {
+            if !self.aborting {
+                draft.annotate(rs, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
+            }
+            // S5: an abort is one way, so that an autoscaler cannot bring the rejected version back.
+            if canary > rs.spec_replicas && (!self.aborting || cx.fully_promoted()) {
+                draft.scale(cx, rs, canary);
+            }
+        }
+    }
+
+    pub(super) fn scale_down(&self, draft: &mut Draft) {
+        let cx = self.cx;
+        let (canary, stable) = self.next_sizes();
+        if let Some(rs) = cx.stable.filter(|rs| !cx.is_new(rs))
+            && stable < rs.spec_replicas
+        {
+            self.lower(rs, stable, draft);
+        }
+        if let Some(rs) = cx.new
+            && canary < rs.spec_replicas
+        {
+            if self.aborting && self.routed() {
+                self.lower_rejected(rs, canary, draft);
+            } else {
+                self.lower(rs, canary, draft);
+            }
+        }
+        self.lower_older(draft);
+    }
+
+    /// Without a router a Service follows a promotion: until then its requests need a pod (S1).
+    fn kept_for_services(&self, rs: &ReplicaSetView) -> i32 {
+        // Where no pod may be added the old ones have to go first.
+        let adds = Limits::of_canary(self.spec, self.cx.size).surge > 0;
+        let old = !self.cx.is_new(rs);
+        i32::from(old && adds && self.cx.size > 0 && services::selects(self.cx, &rs.hash))
+    }
+
+    /// The Rollout has Services that select its versions.
+    fn is_named(&self) -> bool {
+        !self.cx.seen.services.is_empty()
+    }
+
+    /// Makes a ReplicaSet smaller, never below what its traffic needs, and not before the data plane knows (S2).
+    fn lower(&self, rs: &ReplicaSetView, to: i32, draft: &mut Draft) {
+        let needed = if self.routed() {
+            routing::needed(self, rs)
+        } else {
+            self.kept_for_services(rs)
+        };
+        let to = to.max(needed.min(rs.spec_replicas));
+        if to < rs.spec_replicas && (!self.routed() || draft.settled(self.cx)) {
+            draft.scale(self.cx, rs, to);
+        }
+    }
+
+    /// The rejected version goes once stable is whole again and the abort delay has passed (contract 3.4).
+    fn lower_rejected(&self, rs: &ReplicaSetView, to: i32, draft: &mut Draft) {
+        let cx = self.cx;
+        if self.dynamic() && self.spec.abort_scale_down_delay_seconds.is_none() {
+            self.lower(rs, to, draft);
+            return;
+        }
+        let Some(delay) = cx.abort_delay() else {
+            // Kept for ever, but not beyond the size of the Rollout.
+            self.lower(rs, rs.spec_replicas.min(cx.size), draft);
+            return;
+        };
+        let stable_whole = cx.stable.is_some_and(|stable| stable.available >= cx.size);
+        if !stable_whole || cx.live.at_most() > 0 {
+            return;
+        }
+        match rs.scale_down_deadline() {
+            None => draft.deadline(cx, rs, delay),
+            Some(deadline) if draft.due(cx, deadline) => self.lower(rs, to, draft),
+            Some(until) => draft.because(Reason::ScaleDownDelayed {
+                replica_set: rs.name.clone(),
+                until,
+            }),
+        }
+    }
+
+    /// ReplicaSets that are neither new nor stable (contract 3.3, 3.4).
+    fn lower_older(&self, draft: &mut Draft) {
+        let cx = self.cx;
+        let limits = Limits::of_canary(self.spec, cx.size);
+        let mut older: Vec<&ReplicaSetView> = cx
+            .older
+            .iter()
+            .filter(|rs| rs.spec_replicas > 0)
+            .copied()
+            .collect();
+        older.sort_by_key(|rs| std::cmp::Reverse(rs.revision()));
+        if self.routed() {
+            let mut waiting = 0;
+            for rs in older {
+                // At size 0 its Service has nowhere else to go.
+                if routing::needed(self, rs) > 0 || cx.size > 0 && services::selects(cx, &rs.hash) {
+                    continue;
+                }
+                // What was stable before had requests until the promotion: a newer version that came at once does not shorten that.
+                let was_stable = cx.stable.is_some_and(|stable| rs.revision() < stable.revision());
+                let delayed = cx.fully_promoted() || was_stable || rs.scale_down_deadline().is_some();
+                let over = cx
+                    .scale_down_revision_limit()
+                    .is_some_and(|limit| waiting >= limit);
+                if delayed && !over {
+                    waiting += 1;
+                    self.lower_delayed(rs, draft);
+                } else if draft.drained(cx, rs, cx.scale_down_delay()) {
+                    draft.scale(cx, rs, 0);
+                }
+            }
+            return;
+        }
+        // Unhealthy pods first: they serve nobody and would hold the budget. Then within maxUnavailable. Counters do not know yet of
+        // pods that are on their way out.
+        let serving = |rs: &ReplicaSetView| rs.available.min(rs.spec_replicas);
+        let all = cx.owned().map(serving).fold(0, i32::saturating_add);
+        let mut budget = all.saturating_sub(cx.size - limits.unavailable);
+        for rs in &older {
+            let unhealthy = rs.spec_replicas - serving(rs);
+            let spare = unhealthy.saturating_add(budget.max(0).min(serving(rs)));
+            let to = (rs.spec_replicas - spare.min(rs.spec_replicas)).max(self.kept_for_services(rs));
+            budget -= (serving(rs) - to).max(0);
+            if to == 0 && rs.spec_replicas > 0 && self.is_named() && !draft.settled(cx) {
+                continue;
+            }
+            draft.scale(cx, rs, to);
+        }
+    }
+
+    fn lower_delayed(&self, rs: &ReplicaSetView, draft: &mut Draft) {
+        let cx = self.cx;
+        let delay = cx.scale_down_delay();
+        match rs.scale_down_deadline() {
+            deadline if delay.is_zero() || deadline.is_some_and(|deadline| draft.due(cx, deadline)) => {
+                if draft.settled(cx) {
+                    draft.annotate(rs, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
+                    draft.scale(cx, rs, 0);
+                }
+            }
+            None => draft.deadline(cx, rs, delay),
+            Some(until) => draft.because(Reason::ScaleDownDelayed {
+                replica_set: rs.name.clone(),
+                until,
+            }),
+        }
+    }
+}

@@ -1,0 +1,781 @@
+//! What people ask for in the middle of things, and what a status tells of it.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
+#[path = "plan/mini.rs"]
+mod mini;
+
+use serde_json::{Value, json};
+use tidegate_crds::{AnalysisPhase, CompletionStatus, ConditionStatus, RolloutConditionType, Time};
+use tidegate_engine::{Change, Plan, Urgency};
+
+use self::mini::{Mini, nginx};
+
+fn templates() -> Value {
+    json!({ "templates": [{ "templateName": "rate" }] })
+}
+
+fn blue_green(more: &Value) -> Mini {
+    let mut strategy = json!({ "activeService": "active", "previewService": "preview" });
+    for (key, value) in more.as_object().unwrap() {
+        strategy[key] = value.clone();
+    }
+    Mini::new(&json!({ "blueGreen": strategy }))
+}
+
+fn pausing() -> Mini {
+    Mini::new(&nginx(&json!([{ "setWeight": 20 }, { "pause": {} }])))
+}
+
+/// An update to v2, as far as it goes by itself.
+fn updated(mut world: Mini) -> Mini {
+    world.settle();
+    world.release("v2");
+    world.pass(1);
+    world.settle();
+    world
+}
+
+fn abort(world: &mut Mini) {
+    world.seen.rollout.status.abort = Some(true);
+}
+
+fn retry(world: &mut Mini) {
+    world.seen.rollout.status.abort = Some(false);
+}
+
+fn promote_full(world: &mut Mini) {
+    world.seen.rollout.status.promote_full = Some(true);
+}
+
+fn condition(world: &Mini, type_: &RolloutConditionType) -> (ConditionStatus, String) {
+    let conditions = &world.seen.rollout.status.conditions;
+    let found = conditions.iter().find(|c| c.type_ == *type_).unwrap();
+    (found.status.clone(), found.reason.clone())
+}
+
+fn analysed() -> Vec<(&'static str, Mini)> {
+    vec![
+        (
+            "step",
+            Mini::new(&nginx(&json!([{ "setWeight": 20 }, { "analysis": templates() }]))),
+        ),
+        (
+            "background",
+            Mini::new(&json!({ "canary": {
+                "analysis": templates(), "steps": [{ "setWeight": 20 }, { "pause": {} }],
+            } })),
+        ),
+        (
+            "before",
+            blue_green(&json!({ "prePromotionAnalysis": templates() })),
+        ),
+        (
+            "after",
+            blue_green(&json!({ "postPromotionAnalysis": templates() })),
+        ),
+    ]
+}
+
+#[test]
+fn a_retry_measures_anew_whenever_it_comes() {
+    for seconds in [0, 1] {
+        for looks in [1, 2, 5] {
+            for (kind, world) in analysed() {
+                let case = format!("{kind}, {looks} looks, {seconds} s");
+                let mut world = updated(world);
+                assert_eq!(world.seen.analysis_runs.len(), 1, "{case}");
+                world.end_run(AnalysisPhase::Failed);
+                world.pass(seconds);
+                for _ in 0..looks {
+                    world.look();
+                }
+                assert_eq!(world.seen.rollout.status.abort, Some(true), "{case}");
+                world.pass(seconds);
+                retry(&mut world);
+                world.settle();
+                assert_eq!(world.seen.analysis_runs.len(), 2, "{case}");
+                assert_eq!(world.seen.rollout.status.abort, Some(false), "{case}");
+                world.end_run(AnalysisPhase::Failed);
+                world.settle();
+                assert_eq!(
+                    world.seen.rollout.status.abort,
+                    Some(true),
+                    "{case}: the new one counts"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_promotion_after_an_abort_takes_it_away() {
+    for (kind, world) in analysed() {
+        let mut world = updated(world);
+        world.end_run(AnalysisPhase::Failed);
+        world.look();
+        promote_full(&mut world);
+        world.settle();
+        let status = &world.seen.rollout.status;
+        assert_eq!(
+            (status.abort, status.aborted_at, status.promote_full),
+            (None, None, None),
+            "{kind}"
+        );
+        assert_eq!(
+            world.selector(if world.seen.rollout.status.blue_green.is_some() {
+                "active"
+            } else {
+                "stable"
+            }),
+            if kind == "background" { "-" } else { "v2" },
+            "{kind}"
+        );
+        assert_eq!(world.phase(), "Healthy", "{kind}");
+    }
+    let mut world = updated(pausing());
+    abort(&mut world);
+    world.settle();
+    promote_full(&mut world);
+    world.settle();
+    assert_eq!(
+        (world.phase().as_str(), world.selector("stable").as_str()),
+        ("Healthy", "v2")
+    );
+}
+
+#[test]
+fn a_full_promotion_does_not_wait_for_an_analysis_that_cannot_decide() {
+    for (kind, world) in analysed() {
+        let mut world = updated(world);
+        world.end_run(AnalysisPhase::Inconclusive);
+        world.settle();
+        let paused = &world.seen.rollout.status.pause_conditions;
+        assert!(
+            paused
+                .iter()
+                .any(|p| p.reason.to_string() == "InconclusiveAnalysisRun"),
+            "{kind}"
+        );
+        promote_full(&mut world);
+        world.settle();
+        assert_eq!(world.phase(), "Healthy", "{kind}");
+    }
+}
+
+#[test]
+fn an_abort_ends_a_full_promotion_for_good() {
+    for world in [pausing(), blue_green(&json!({ "autoPromotionEnabled": false }))] {
+        let mut world = updated(world);
+        // No pod comes, so that the promotion is on its way when the abort comes.
+        let mut plan = None;
+        promote_full(&mut world);
+        world.serving.insert(1, 0);
+        world.let_pods_come();
+        for _ in 0..3 {
+            plan = Some(world.look());
+        }
+        assert_eq!(plan.unwrap().status.promote_full, Some(true));
+        abort(&mut world);
+        world.settle();
+        assert_eq!(world.seen.rollout.status.promote_full, None);
+        assert!(
+            world.phase().starts_with("Degraded RolloutAborted"),
+            "{}",
+            world.phase()
+        );
+        world.serving.clear();
+        retry(&mut world);
+        world.settle();
+        // What the promotion had made larger becomes smaller once the data plane knows.
+        world.pass(2);
+        world.settle();
+        assert!(world.phase().starts_with("Paused"), "{}", world.phase());
+    }
+}
+
+#[test]
+fn a_retry_past_the_checkpoint_begins_with_the_preview() {
+    for looks in [1, 8] {
+        let mut world = updated(blue_green(
+            &json!({ "previewReplicaCount": 1, "autoPromotionSeconds": 5 }),
+        ));
+        assert_eq!(
+            (world.phase().as_str(), world.sizes()),
+            ("Paused BlueGreenPause", vec![10, 1])
+        );
+        world.pass(5);
+        let checked = |world: &Mini| {
+            let bg = world.seen.rollout.status.blue_green.as_ref();
+            bg.and_then(|bg| bg.scale_up_preview_check_point) == Some(true)
+        };
+        while !checked(&world) || world.sizes() != [10, 10] {
+            world.look();
+        }
+        abort(&mut world);
+        for _ in 0..looks {
+            world.look();
+        }
+        world.pass(1);
+        retry(&mut world);
+        world.settle();
+        world.pass(3);
+        world.settle();
+        assert_eq!(
+            (
+                world.phase().as_str(),
+                world.sizes(),
+                world.selector("active").as_str()
+            ),
+            ("Paused BlueGreenPause", vec![10, 1], "v1")
+        );
+        world.pass(5);
+        world.settle();
+        assert_eq!(
+            (world.phase().as_str(), world.selector("active").as_str()),
+            ("Healthy", "v2")
+        );
+    }
+}
+
+fn restart(world: &mut Mini) {
+    world.pass(1);
+    world.seen.rollout.spec.restart_at = Some(Time::from(world.now));
+    world.pass(1);
+}
+
+#[test]
+fn a_new_update_cancels_a_restart() {
+    for world in [pausing(), blue_green(&json!({}))] {
+        let mut world = world;
+        world.settle();
+        restart(&mut world);
+        let at = world.seen.rollout.spec.restart_at;
+        world.release("v2");
+        let plan = world.look();
+        assert!(
+            !plan
+                .actions
+                .iter()
+                .any(|a| matches!(a.change, Change::EvictPod { .. }))
+        );
+        assert_eq!(plan.status.restarted_at, at);
+        world.settle();
+        assert!(!world.phase().contains("restarting"));
+    }
+}
+
+fn evicts(plan: &Plan) -> bool {
+    plan.actions
+        .iter()
+        .any(|a| matches!(a.change, Change::EvictPod { .. }))
+}
+
+fn shrinks(plan: &Plan) -> bool {
+    plan.actions.iter().any(
+        |a| matches!(&a.change, Change::PatchReplicaSet { scale: Some(scale), .. } if scale.to < scale.from),
+    )
+}
+
+#[test]
+fn nothing_becomes_smaller_by_counters_that_do_not_know_of_an_eviction() {
+    let canary = json!({ "canary": { "steps": [{ "setWeight": 50 }, { "pause": {} }] } });
+    for (strategy, resized) in [(&canary, false), (&canary, true)] {
+        let mut world = Mini::new(strategy);
+        world.settle();
+        world.release("v2");
+        world.look();
+        if resized {
+            world.seen.rollout.spec.replicas = Some(8);
+        }
+        restart(&mut world);
+        let plan = world.look();
+        assert!(evicts(&plan) && !shrinks(&plan), "{:#?}", plan.actions);
+        // The counters are as before: the pods are only being deleted.
+        let plan = world.look();
+        assert!(!shrinks(&plan), "{:#?}", plan.actions);
+        for rs in &mut world.seen.replica_sets {
+            if let Some(pods) = world.pods.get_mut(&rs.hash) {
+                pods.retain(|pod| !pod.deleting);
+            }
+            let left = world.pods.get(&rs.hash).map_or(0, Vec::len);
+            rs.available = i32::try_from(left).unwrap();
+        }
+        assert!(!world.phase().contains("Healthy"));
+    }
+}
+
+#[test]
+fn a_restart_that_is_to_come_is_told_and_waits() {
+    let mut world = pausing();
+    world.settle();
+    world.seen.rollout.spec.restart_at = Some(Time::from(world.now + jiff::SignedDuration::from_secs(60)));
+    let plan = world.look();
+    assert!(!evicts(&plan));
+    assert_eq!(world.phase(), "Progressing rollout is restarting");
+    world.pass(60);
+    assert!(evicts(&world.look()));
+}
+
+/// The shell: counters alone are written six seconds late.
+struct Late {
+    world: Mini,
+    since: Option<jiff::Timestamp>,
+}
+
+impl Late {
+    fn look(&mut self) -> Plan {
+        let plan = self.world.plan();
+        let delay = jiff::SignedDuration::from_secs(6);
+        if plan.status == self.world.seen.rollout.status {
+            self.since = None;
+        } else if plan.urgency == Urgency::Now
+            || *self.since.get_or_insert(self.world.now) + delay <= self.world.now
+        {
+            self.since = None;
+            self.world.seen.rollout.status = plan.status.clone();
+        }
+        plan
+    }
+
+    fn stuck(&self) -> bool {
+        self.world.phase().contains("ProgressDeadlineExceeded")
+    }
+}
+
+#[test]
+fn the_deadline_follows_what_got_better() {
+    // When a pod becomes ready, when one is lost (its replacement comes a second later), and when the update is stuck.
+    for (deadline, ready, lost, stuck) in [
+        (20, vec![], vec![], 20),
+        (6, vec![3], vec![], 9),
+        (6, vec![1, 4, 9], vec![], 15),
+        (20, vec![1], vec![5, 10, 15, 20], 21),
+        (20, vec![1, 9], vec![12, 25], 29),
+        (600, vec![100], vec![300, 301, 302], 700),
+    ] {
+        for strategy in [
+            nginx(&json!([{ "setWeight": 50 }])),
+            json!({ "canary": { "maxSurge": 10, "maxUnavailable": 0 } }),
+        ] {
+            let mut world = Mini::new(&strategy);
+            world.seen.rollout.spec.progress_deadline_seconds = Some(deadline);
+            world.settle();
+            world.release("v2");
+            world.pass(1);
+            world.look();
+            let new = world.seen.replica_sets.len() - 1;
+            let made = world.seen.replica_sets[new].spec_replicas;
+            let rs = &mut world.seen.replica_sets[new];
+            (rs.replicas, rs.ready, rs.available) = (made, 0, 0);
+            let mut late = Late { world, since: None };
+            late.look();
+            let mut fired = None;
+            for second in 1..=720 {
+                late.world.pass(1);
+                let rs = &mut late.world.seen.replica_sets[new];
+                if ready.contains(&second) {
+                    (rs.ready, rs.available) = (rs.ready + 1, rs.available + 1);
+                }
+                if lost.contains(&second) {
+                    (rs.replicas, rs.ready, rs.available) =
+                        (made - 1, (rs.ready - 1).max(0), (rs.available - 1).max(0));
+                } else if lost.contains(&(second - 1)) {
+                    let there = i32::try_from(ready.iter().filter(|r| **r < second).count()).unwrap();
+                    (rs.replicas, rs.ready, rs.available) = (made, there, there);
+                }
+                late.look();
+                if late.stuck() {
+                    fired = Some(second);
+                    break;
+                }
+            }
+            assert_eq!(fired, Some(stuck), "{deadline} s, ready {ready:?}, lost {lost:?}");
+        }
+    }
+}
+
+#[test]
+fn what_was_stuck_goes_on_when_it_gets_better() {
+    let mut world = Mini::new(&nginx(&json!([{ "setWeight": 50 }])));
+    world.seen.rollout.spec.progress_deadline_seconds = Some(5);
+    world.settle();
+    world.release("v2");
+    world.serving.insert(1, 0);
+    world.look();
+    world.look();
+    world.pass(5);
+    world.look();
+    assert!(
+        world.phase().contains("ProgressDeadlineExceeded"),
+        "{}",
+        world.phase()
+    );
+    for forgets in [false, true] {
+        if forgets {
+            world.seen.progress = None;
+        }
+        world.look();
+        assert!(
+            world.phase().contains("ProgressDeadlineExceeded"),
+            "{}",
+            world.phase()
+        );
+    }
+    // In the same second.
+    world.serving.insert(1, 1);
+    world.let_pods_come();
+    world.look();
+    assert!(world.phase().starts_with("Progressing"), "{}", world.phase());
+    world.pass(4);
+    world.look();
+    assert!(world.phase().starts_with("Progressing"), "{}", world.phase());
+}
+
+#[test]
+fn a_pause_of_what_is_complete_leaves_its_progress() {
+    let mut world = pausing();
+    world.settle();
+    let before = condition(&world, &RolloutConditionType::Progressing);
+    world.seen.rollout.spec.paused = Some(true);
+    world.settle();
+    assert_eq!(condition(&world, &RolloutConditionType::Progressing), before);
+    assert_eq!(
+        condition(&world, &RolloutConditionType::Healthy).0,
+        ConditionStatus::False
+    );
+    assert_eq!(
+        condition(&world, &RolloutConditionType::Paused).0,
+        ConditionStatus::True
+    );
+    assert_eq!(world.phase(), "Paused manually paused");
+    world.seen.rollout.spec.paused = None;
+    world.settle();
+    assert_eq!(
+        condition(&world, &RolloutConditionType::Healthy).0,
+        ConditionStatus::True
+    );
+    assert_eq!(world.phase(), "Healthy");
+}
+
+#[test]
+fn back_within_the_delay_asks_no_analysis() {
+    for (analysis, seconds) in [
+        ("postPromotionAnalysis", 0),
+        ("prePromotionAnalysis", 0),
+        ("postPromotionAnalysis", 20),
+    ] {
+        let mut world = blue_green(&json!({ analysis: templates(), "autoPromotionEnabled": false }));
+        world.settle();
+        world.release("v2");
+        world.pass(1);
+        for _ in 0..2 {
+            world.settle();
+            if !world.seen.analysis_runs.is_empty() {
+                world.end_run(AnalysisPhase::Successful);
+                world.settle();
+            }
+            world.promote();
+            world.settle();
+        }
+        world.end_run(AnalysisPhase::Successful);
+        world.settle();
+        assert_eq!(
+            (world.phase().as_str(), world.selector("active").as_str()),
+            ("Healthy", "v2"),
+            "{analysis}"
+        );
+        let runs = world.seen.analysis_runs.len();
+        world.pass(seconds);
+        world.release("v1");
+        world.settle();
+        assert_eq!(
+            (world.phase().as_str(), world.selector("active").as_str()),
+            ("Healthy", "v1"),
+            "{analysis}"
+        );
+        assert_eq!(world.seen.analysis_runs.len(), runs, "{analysis}");
+    }
+}
+
+#[test]
+fn a_client_is_not_told_to_resume_what_runs_its_last_analysis() {
+    let mut world = updated(blue_green(
+        &json!({ "postPromotionAnalysis": templates(), "autoPromotionEnabled": false }),
+    ));
+    world.promote();
+    world.settle();
+    assert_eq!(world.phase(), "Progressing waiting for analysis to complete");
+    assert_eq!(world.seen.rollout.status.controller_pause, None);
+}
+
+#[test]
+fn healthy_pods_have_the_metadata_of_their_role() {
+    let role = |name: &str| json!({ "labels": { "role": name } });
+    let canary = json!({ "canary": { "canaryMetadata": role("canary"), "stableMetadata": role("stable"), "steps": [{ "pause": {} }] } });
+    let blue_green = json!({ "blueGreen": { "activeService": "active", "previewMetadata": role("preview"), "activeMetadata": role("stable") } });
+    for strategy in [canary, blue_green] {
+        let mut world = Mini::new(&strategy);
+        world.settle();
+        world.release("v2");
+        world.pass(1);
+        let mut healthy = 0;
+        for _ in 0..30 {
+            world.look();
+            world.promote();
+            let promoted = world.seen.rollout.status.stable_rs == world.seen.rollout.status.current_pod_hash;
+            if world.phase() == "Healthy" || promoted {
+                healthy += 1;
+                let pods = &world.pods[&world.seen.replica_sets[1].hash];
+                assert!(
+                    pods.iter()
+                        .all(|pod| pod.labels.get("role").is_some_and(|role| role == "stable")),
+                    "{pods:#?}"
+                );
+            }
+        }
+        assert!(healthy > 0, "{}", world.phase());
+    }
+}
+
+#[test]
+fn what_is_beyond_the_revision_limit_goes_unless_requests_may_still_come() {
+    let strategy = json!({ "scaleDownDelaySeconds": 86_400, "scaleDownDelayRevisionLimit": 2 });
+    let mut world = blue_green(&strategy);
+    world.settle();
+    for (version, seconds) in [("v2", 2), ("v3", 2), ("v4", 1)] {
+        world.pass(seconds);
+        world.release(version);
+        world.settle();
+    }
+    assert_eq!(
+        (world.phase().as_str(), world.sizes()),
+        ("Healthy", vec![0, 10, 10, 10])
+    );
+
+    // All of them within a second: the data plane may not know yet, and that is told.
+    let mut world = blue_green(&strategy);
+    world.settle();
+    for version in ["v2", "v3", "v4"] {
+        world.release(version);
+        world.settle();
+    }
+    let plan = world.look();
+    assert_eq!(world.sizes(), [10; 4]);
+    assert!(
+        plan.why
+            .iter()
+            .any(|why| why.to_string().contains("since requests may still come to it")),
+        "{:?}",
+        plan.why
+    );
+    assert_eq!(plan.wake, Some(world.now + jiff::SignedDuration::from_secs(2)));
+    world.pass(2);
+    world.settle();
+    assert_eq!(world.sizes(), [0, 10, 10, 10]);
+}
+
+#[test]
+fn a_window_counts_versions_in_the_order_in_which_they_were_made() {
+    // Versions that were promoted, the one in the middle, where it goes back to, whether steps are skipped; and seconds between versions.
+    for seconds in [0, 2] {
+        for (promoted, half, skips) in [(vec!["v2"], "v3", true), (vec!["v2", "v3"], "v4", false)] {
+            let steps = json!([{ "pause": {} }, { "setWeight": 50 }, { "pause": {} }]);
+            let mut world = Mini::new(&json!({ "canary": { "steps": steps } }));
+            world.seen.rollout.spec.rollback_window =
+                serde_json::from_value(json!({ "revisions": 1 })).unwrap();
+            world.settle();
+            for version in promoted {
+                world.pass(seconds);
+                world.release(version);
+                world.settle();
+                world.promote();
+                world.settle();
+                world.promote();
+                world.settle();
+                assert_eq!(world.phase(), "Healthy");
+            }
+            world.pass(seconds);
+            world.release(half);
+            world.settle();
+            world.pass(seconds);
+            world.release("v1");
+            world.settle();
+            let phase = if skips {
+                "Healthy"
+            } else {
+                "Paused CanaryPauseStep"
+            };
+            assert_eq!(world.phase(), phase, "{half}, {seconds} s");
+        }
+    }
+}
+
+/// What there is of `status.duration`: how it ended, whether it is over, whether people hold it now, and how long they did.
+fn duration(world: &Mini) -> (Option<CompletionStatus>, bool, bool, Option<i64>) {
+    let duration = world.seen.rollout.status.duration.clone().unwrap();
+    (
+        duration.completion_status,
+        duration.finished_at.is_some(),
+        duration.manual_pause_started_at.is_some(),
+        duration.total_manual_pause_duration_seconds,
+    )
+}
+
+/// Worlds whose update waits for a person.
+fn waiting() -> [Mini; 2] {
+    [
+        Mini::new(&json!({ "canary": { "steps": [{ "setWeight": 50 }, { "pause": {} }] } })),
+        blue_green(&json!({ "autoPromotionEnabled": false, "scaleDownDelaySeconds": 60 })),
+    ]
+}
+
+#[test]
+fn a_duration_is_kept_as_upstream_keeps_it() {
+    use CompletionStatus::{Aborted, FastPromoted, FastRolledBack, Promoted, RolledBack};
+
+    for mut world in waiting() {
+        world.settle();
+        assert_eq!(
+            duration(&world),
+            (Some(Promoted), true, false, None),
+            "the first version"
+        );
+        let mut world = updated(world);
+        assert_eq!(duration(&world), (None, false, true, None), "paused");
+        let began = world
+            .seen
+            .rollout
+            .status
+            .duration
+            .clone()
+            .unwrap()
+            .rollout_started_at;
+        world.promote();
+        world.settle();
+        assert_eq!(
+            duration(&world),
+            (Some(Promoted), true, false, Some(0)),
+            "promoted at once"
+        );
+
+        world.pass(1);
+        world.release("v3");
+        world.settle();
+        world.pass(2);
+        abort(&mut world);
+        world.settle();
+        assert_eq!(duration(&world), (Some(Aborted), true, false, Some(2)));
+        world.pass(1);
+        retry(&mut world);
+        world.settle();
+        assert_eq!(duration(&world), (None, false, true, None), "retried");
+        assert_ne!(
+            world
+                .seen
+                .rollout
+                .status
+                .duration
+                .clone()
+                .unwrap()
+                .rollout_started_at,
+            began
+        );
+        world.pass(3);
+        promote_full(&mut world);
+        world.settle();
+        assert_eq!(duration(&world), (Some(FastPromoted), true, false, Some(3)));
+
+        world.pass(1);
+        world.release("v4");
+        world.settle();
+        let began = world
+            .seen
+            .rollout
+            .status
+            .duration
+            .clone()
+            .unwrap()
+            .rollout_started_at;
+        world.pass(1);
+        world.release("v3");
+        world.settle();
+        assert_eq!(
+            duration(&world),
+            (Some(FastRolledBack), true, false, Some(1)),
+            "back to stable"
+        );
+        assert_eq!(
+            world
+                .seen
+                .rollout
+                .status
+                .duration
+                .clone()
+                .unwrap()
+                .rollout_started_at,
+            began
+        );
+        world.pass(1);
+        world.release("v5");
+        world.settle();
+        world.pass(1);
+        world.release("v6");
+        world.settle();
+        assert_eq!(duration(&world), (None, false, true, None), "superseded");
+        world.pass(100);
+        world.settle();
+        world.release("v1");
+        world.settle();
+        assert_eq!(duration(&world).0, Some(RolledBack));
+        world.promote();
+        world.settle();
+        assert_eq!((duration(&world).0, duration(&world).1), (Some(RolledBack), true));
+    }
+}
+
+#[test]
+fn a_duration_counts_a_pause_of_the_spec() {
+    for mut world in waiting() {
+        world.settle();
+        world.seen.rollout.spec.paused = Some(true);
+        world.settle();
+        assert_eq!(
+            duration(&world),
+            (Some(CompletionStatus::Promoted), true, false, None)
+        );
+        world.release("v2");
+        world.pass(1);
+        world.settle();
+        assert_eq!(duration(&world), (None, false, true, None));
+        world.pass(2);
+        world.seen.rollout.spec.paused = None;
+        world.look();
+        assert_eq!(duration(&world), (None, false, false, Some(2)));
+    }
+}
+
+#[test]
+fn the_generation_of_a_workload_goes_with_the_reference_to_it() {
+    let mut world = pausing();
+    world.seen.rollout.status.workload_observed_generation = Some("3".to_owned());
+    world.seen.rollout.metadata.annotations.insert(
+        tidegate_crds::labels::WORKLOAD_GENERATION_ANNOTATION.to_owned(),
+        "3".to_owned(),
+    );
+    world.settle();
+    assert_eq!(world.seen.rollout.status.workload_observed_generation, None);
+    let annotations = &world.seen.rollout.metadata.annotations;
+    assert!(!annotations.contains_key(tidegate_crds::labels::WORKLOAD_GENERATION_ANNOTATION));
+}
+
+#[test]
+fn switched_off_is_off_whatever_time_there_is() {
+    let mut world = updated(blue_green(
+        &json!({ "autoPromotionEnabled": false, "autoPromotionSeconds": 5 }),
+    ));
+    assert_eq!(world.phase(), "Paused BlueGreenPause");
+    world.pass(60);
+    world.settle();
+    assert_eq!(world.phase(), "Paused BlueGreenPause");
+}

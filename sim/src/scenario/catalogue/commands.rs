@@ -1,0 +1,113 @@
+//! What people ask for in the middle of things: the later word counts.
+
+use serde_json::{Value, json};
+
+use super::{HEALTHY, act, basic, blue_green, healthy, routed, seconds, two_pauses, update, with_analysis};
+use crate::actors::user::{Act, Op, When};
+use crate::faults::SourceTrouble;
+use crate::metrics::SourceFault;
+use crate::scenario::Scenario;
+
+const DEGRADED: When = When::Phase("Degraded");
+
+/// Nobody measures anything for two minutes.
+fn measured_later(scenario: Scenario) -> Scenario {
+    let metric = json!({"interval": "2s", "count": 2, "successCondition": "result[0] == 1", "consecutiveErrorLimit": 1});
+    let mut scenario = with_analysis(scenario, metric, "vector(1)");
+    scenario.source = vec![SourceTrouble {
+        from_ms: 0,
+        until_ms: 120_000,
+        fault: SourceFault::Down,
+    }];
+    scenario
+}
+
+fn retry_later() -> Act {
+    let mut retry = act(DEGRADED, Op::Retry);
+    retry.delay = seconds(120);
+    retry
+}
+
+fn analysis() -> Value {
+    json!({"templates": [{"templateName": "success"}]})
+}
+
+/// All of them.
+pub(super) fn all(all: &mut Vec<Scenario>) {
+    for (name, field) in [
+        ("blue-green-retry-measures-anew", "prePromotionAnalysis"),
+        ("blue-green-retry-measures-anew-after", "postPromotionAnalysis"),
+    ] {
+        all.push(measured_later(blue_green(
+            name,
+            &json!({field: analysis()}),
+            vec![update("v2"), retry_later()],
+            healthy("shop:v2"),
+        )));
+    }
+    all.push(measured_later(routed(
+        "nginx-retry-measures-anew",
+        json!([{"setWeight": 20}, {"analysis": analysis()}, {"setWeight": 60}]),
+        vec![update("v2"), retry_later()],
+        healthy("shop:v2"),
+    )));
+    all.push(routed(
+        "nginx-promote-full-after-abort",
+        two_pauses(),
+        vec![
+            update("v2"),
+            act(When::PausedAt(1), Op::Abort),
+            act(DEGRADED, Op::PromoteFull),
+        ],
+        healthy("shop:v2"),
+    ));
+    all.push(blue_green(
+        "blue-green-promote-full-after-abort",
+        &json!({"autoPromotionEnabled": false}),
+        vec![
+            update("v2"),
+            act(When::Phase("Paused"), Op::Abort),
+            act(DEGRADED, Op::PromoteFull),
+        ],
+        healthy("shop:v2"),
+    ));
+    all.push(blue_green(
+        "blue-green-retry-of-a-small-preview",
+        &json!({"autoPromotionSeconds": 5, "previewReplicaCount": 1}),
+        vec![
+            update("v2"),
+            act(When::Phase("Paused"), Op::Abort),
+            act(DEGRADED, Op::Retry),
+        ],
+        healthy("shop:v2"),
+    ));
+    all.push(with_analysis(
+        blue_green(
+            "blue-green-back-at-once-without-analysis",
+            &json!({"scaleDownDelaySeconds": 60, "postPromotionAnalysis": analysis()}),
+            vec![update("v2"), act(HEALTHY, Op::SetImage("shop:v1".into()))],
+            healthy("shop:v1"),
+        ),
+        json!({"interval": "2s", "count": 2, "successCondition": "result[0] == 1"}),
+        "vector(1)",
+    ));
+    all.push(basic(
+        "canary-restarted-and-promoted",
+        json!([{"setWeight": 40}, {"pause": {}}]),
+        vec![
+            update("v2"),
+            act(When::PausedAt(1), Op::Restart),
+            act(When::After(seconds(1)), Op::Promote),
+        ],
+        healthy("shop:v2"),
+    ));
+    all.push(basic(
+        "canary-updated-while-restarting",
+        json!([{"setWeight": 40}, {"pause": {"duration": 2}}]),
+        vec![
+            act(HEALTHY, Op::Restart),
+            act(When::After(seconds(1)), Op::SetImage("shop:v2".into())),
+        ],
+        healthy("shop:v2"),
+    ));
+}

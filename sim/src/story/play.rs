@@ -1,0 +1,410 @@
+//! Plays a story and judges it.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use tidegate_controller::look;
+use tidegate_controller::object::{Kind, ObjectKey};
+
+use super::history::{self, History};
+use super::rest::Rest;
+use super::{Act, Coverage, Deed, NAMES, Part, Story};
+use crate::actors::user::Op;
+use crate::actors::{controller_of, kind_of, text};
+use crate::api::kinds;
+use crate::clock::EPOCH;
+use crate::invariants::facts::{Facts, Strategy};
+use crate::metrics::labels;
+use crate::scenario::{NAMESPACE, create};
+use crate::world::{Setup, World};
+
+/// Nothing changes any more: longer than every delay of a story.
+const QUIET: SignedDuration = SignedDuration::from_secs(75);
+/// An act that waits for rest waits so long at most.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(5);
+/// Once people and faults are done, it has to come to rest within this.
+const LIMIT: SignedDuration = SignedDuration::from_mins(25);
+
+/// What became of a story.
+#[derive(Clone, Debug, Default)]
+pub struct Played {
+    /// Everything that is wrong.
+    pub failures: Vec<String>,
+    /// What was done, and where the Rollouts were.
+    pub coverage: Coverage,
+    /// What happened, line by line, when that is kept.
+    pub log: Vec<String>,
+}
+
+impl Played {
+    /// What sort of thing is wrong first, to tell whether a shorter story shows the same.
+    pub fn kind(&self) -> Option<String> {
+        let first = self.failures.first()?;
+        Some(
+            first
+                .split(':')
+                .next()
+                .unwrap_or_default()
+                .split(" at ")
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
+        )
+    }
+}
+
+impl Story {
+    /// Plays it; `log` keeps a line for each thing that happens.
+    pub fn play(&self, log: bool) -> Played {
+        let mut player = Player::new(self, log);
+        player.begin();
+        for act in &self.acts {
+            player.act(act);
+        }
+        player.end();
+        player.played
+    }
+}
+
+struct Player<'s> {
+    story: &'s Story,
+    world: World,
+    played: Played,
+    histories: Vec<History>,
+    /// When something last changed that is not a measurement, and how far the commits were looked at.
+    changed: Timestamp,
+    seen: u64,
+}
+
+impl<'s> Player<'s> {
+    fn new(story: &'s Story, log: bool) -> Self {
+        let mut world = World::new(Setup {
+            seed: story.seed,
+            faults: story.faults.clone(),
+            scrape: Some(SignedDuration::from_secs(10)),
+            namespace: NAMESPACE.to_owned(),
+            lag: story.lag(),
+            log,
+            most: 200_000,
+            ..Setup::default()
+        });
+        world.judge.clock_is_steady = story.faults.clock_jumps.is_empty();
+        world.judge.one_leader = story.faults.second_leaders.is_empty();
+        if story.faults.rates.as_ref().is_some_and(|rates| rates.slow > 0) {
+            world.judge.widen(SignedDuration::from_secs(10));
+        }
+        Self {
+            story,
+            world,
+            played: Played::default(),
+            histories: vec![History::default(); story.rollouts.len()],
+            changed: EPOCH,
+            seen: 0,
+        }
+    }
+
+    fn begin(&mut self) {
+        self.answer(super::Answer::Good);
+        for (shape, name) in self.story.rollouts.iter().zip(NAMES) {
+            let parts = Part::GIVEN.iter().filter_map(|part| part.object(name));
+            for object in parts.chain([shape.rollout(name)]) {
+                if let Err(refused) = create(&mut self.world, &object) {
+                    self.fail(format!("refused {} {name}: {refused}", object["kind"]));
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, what: String) {
+        self.played.failures.push(what);
+    }
+
+    fn answer(&mut self, answer: super::Answer) {
+        let (value, fault) = answer.of_source();
+        let now = self.world.now();
+        self.world.metrics.set(labels("answer", &[]), value);
+        self.world.metrics.scrape(now, []);
+        self.world.metrics.fault = fault;
+    }
+
+    fn facts(&self, on: usize) -> Option<Facts> {
+        Facts::of(self.world.judge.picture(), NAMESPACE, NAMES[on])
+    }
+
+    fn act(&mut self, act: &Act) {
+        self.world
+            .run_for(SignedDuration::from_millis(i64::from(act.after_ms)));
+        if act.what == Deed::Rest {
+            if self.run_to_rest(PATIENCE) {
+                self.judge_rest();
+            }
+            return;
+        }
+        let before = self.facts(act.on);
+        if let Some(facts) = &before {
+            self.played.coverage.count(&act.what, facts);
+        }
+        let done = self.perform(act.on, &act.what);
+        // a deed that is refused, or that finds nothing, changes nothing
+        if let (true, Some(before), Some(after)) = (done, before, self.facts(act.on)) {
+            self.histories[act.on].note(&act.what, &before, &after);
+        } else if matches!(act.what, Deed::Delete | Deed::Create) {
+            self.histories[act.on] = History::default();
+        }
+    }
+
+    fn perform(&mut self, on: usize, deed: &Deed) -> bool {
+        let name = NAMES[on];
+        let op = match deed {
+            Deed::Image(tag) => Op::SetImage(format!("shop:{tag}")),
+            Deed::Promote => Op::Promote,
+            Deed::Full => Op::PromoteFull,
+            // there are no steps to skip
+            Deed::Skip if self.facts(on).is_some_and(|f| f.strategy == Strategy::BlueGreen) => return false,
+            Deed::Skip => Op::SkipStep,
+            Deed::Abort => Op::Abort,
+            Deed::Retry => Op::Retry,
+            Deed::Pause => Op::Pause,
+            Deed::Resume => Op::Unpause,
+            Deed::Scale(to) => Op::Scale(*to),
+            Deed::ScaleThrough(to) => Op::ScaleThrough(*to),
+            Deed::Restart => Op::Restart,
+            // the strategy may be another one by now: options of both are no Rollout
+            Deed::Set(patch) if self.is_of_another_strategy(on, patch) => return false,
+            Deed::Set(patch) => Op::Merge(json!({"spec": patch})),
+            Deed::Strategy(strategy) => {
+                let replace = json!([{"op": "replace", "path": "/spec/strategy", "value": strategy}]);
+                Op::JsonPatch(replace)
+            }
+            Deed::Lose(part) => Op::DeleteOther(part.kind(), part.name(name)),
+            Deed::Make(part) => match part.object(name) {
+                Some(object) => Op::Create(vec![object]),
+                None => return false,
+            },
+            Deed::Reset(part) => reset(*part, name),
+            Deed::Weight(weight) => {
+                let key = "nginx.ingress.kubernetes.io/canary-weight";
+                let patch = json!({"metadata": {"annotations": {key: weight.to_string()}}});
+                Op::MergeOther(&kinds::INGRESSES, Part::CanaryIngress.name(name), patch)
+            }
+            Deed::LosePod | Deed::LoseVersion => match self.victim(on, deed) {
+                Some(op) => op,
+                None => return false,
+            },
+            Deed::Metrics(answer) => {
+                self.answer(*answer);
+                return true;
+            }
+            Deed::Delete => Op::Delete,
+            Deed::Create => Op::Create(vec![self.story.rollouts[on].rollout(name)]),
+            Deed::Rest => return true,
+        };
+        self.world.perform(NAMESPACE, name, &op).is_ok()
+    }
+
+    fn is_of_another_strategy(&self, on: usize, patch: &Value) -> bool {
+        let Some(facts) = self.facts(on) else { return true };
+        let live = &facts.rollout["spec"]["strategy"];
+        let mut options = patch["strategy"].as_object().into_iter().flatten();
+        options.any(|(strategy, _)| live[strategy].is_null())
+    }
+
+    fn victim(&self, on: usize, deed: &Deed) -> Option<Op> {
+        let facts = self.facts(on)?;
+        let version = facts.versions.get(facts.current())?;
+        if *deed == Deed::LoseVersion {
+            return Some(Op::DeleteOther(&kinds::REPLICA_SETS, version.name.clone()));
+        }
+        let mut pods = self.world.judge.picture().all("Pod", NAMESPACE);
+        let pod = pods.find(|pod| controller_of(pod).is_some_and(|owner| owner["name"] == *version.name))?;
+        Some(Op::DeleteOther(
+            &kinds::PODS,
+            text(&pod["metadata"]["name"]).to_owned(),
+        ))
+    }
+
+    /// Whether it came to rest: nothing was written for a while, measurements left out.
+    fn run_to_rest(&mut self, patience: SignedDuration) -> bool {
+        let limit = self.world.now() + patience;
+        loop {
+            let commits = self.world.store().commits_since(self.seen);
+            for commit in commits {
+                self.seen = commit.revision;
+                if !matches!(kind_of(commit), "AnalysisRun" | "Event" | "Lease") {
+                    self.changed = commit.at;
+                }
+            }
+            // deadlines that were written by a clock that jumped are later by that
+            let jumps = self.story.faults.clock_jumps.iter().map(|jump| jump.by_ms.abs());
+            let quiet_at = self.changed + QUIET + SignedDuration::from_millis(jumps.max().unwrap_or(0));
+            if self.world.now() >= quiet_at {
+                return true;
+            }
+            if self.world.now() >= limit || self.world.is_exhausted() {
+                return false;
+            }
+            self.world.run_to(quiet_at.min(limit));
+        }
+    }
+
+    fn end(&mut self) {
+        let faults = self.world.faults_end();
+        if self.world.now() < faults {
+            self.world.run_to(faults);
+        }
+        let rests = self.run_to_rest(LIMIT);
+        if rests {
+            self.judge_rest();
+            self.stays_at_rest();
+        } else if !self.is_restless() {
+            let last: Vec<&str> = self
+                .world
+                .stats
+                .writes
+                .iter()
+                .rev()
+                .take(4)
+                .map(|w| w.what.as_str())
+                .collect();
+            self.fail(format!(
+                "L1: it does not come to rest; last written: {}",
+                last.join(", ")
+            ));
+        }
+        let mut seen = BTreeMap::new();
+        let mut violations = Vec::new();
+        for violation in self.world.judge.violations() {
+            let times: &mut u32 = seen.entry(violation.id).or_default();
+            *times += 1;
+            if *times <= 2 {
+                violations.push(violation.to_string());
+            }
+        }
+        self.played.failures.extend(violations);
+        if self.world.stats.panics > 0 {
+            self.fail(format!(
+                "P10: the planner panicked {} times",
+                self.world.stats.panics
+            ));
+        }
+        for (on, name) in NAMES.iter().enumerate().take(self.story.rollouts.len()) {
+            let commits = self.world.store().commits_since(0).map(|commit| &**commit);
+            let late = history::late(self.story, name, commits);
+            self.played.failures.extend(
+                late.into_iter()
+                    .take(1)
+                    .map(|what| format!("D{on}: {name}: {what}")),
+            );
+        }
+        self.played.log = self.world.log().to_vec();
+    }
+
+    /// Pods that crash and start again for ever change something for ever.
+    fn is_restless(&self) -> bool {
+        let pods = self.world.judge.picture().all("Pod", NAMESPACE);
+        pods.into_iter()
+            .any(|pod| text(&pod["spec"]["containers"][0]["image"]).contains("crash"))
+    }
+
+    fn judge_rest(&mut self) {
+        let leftovers = self.world.judge.leftovers(NAMESPACE);
+        for (on, name) in NAMES.iter().enumerate().take(self.story.rollouts.len()) {
+            let Some(facts) = self.facts(on) else { continue };
+            let why = self.why(on);
+            let rest = Rest {
+                facts: &facts,
+                picture: self.world.judge.picture(),
+                why: &why,
+            };
+            let mut wrong = rest.wrong();
+            if wrong.is_empty() {
+                wrong.extend(
+                    self.histories[on]
+                        .lost(&facts)
+                        .into_iter()
+                        .map(|what| format!("R11: {what}")),
+                );
+            }
+            let at = self.world.elapsed();
+            let about = crate::scenario::state_of(&facts);
+            for what in wrong {
+                self.fail(format!("{what} ({name}, {about}, at {at:#})"));
+            }
+        }
+        for what in leftovers.iter().filter(|what| what.contains("outlived")) {
+            self.fail(format!("S11: {what}"));
+        }
+    }
+
+    /// At rest nothing is written, unless an analysis measures.
+    fn stays_at_rest(&mut self) {
+        let measuring = self
+            .world
+            .judge
+            .picture()
+            .all("AnalysisRun", NAMESPACE)
+            .any(|run| {
+                !matches!(
+                    text(&run["status"]["phase"]),
+                    "Successful" | "Failed" | "Error" | "Inconclusive"
+                )
+            });
+        if measuring {
+            return;
+        }
+        let written = self.world.stats.writes.len();
+        self.world.run_for(SignedDuration::from_mins(3));
+        let late: Vec<String> = self
+            .world
+            .stats
+            .writes
+            .iter()
+            .skip(written)
+            .take(2)
+            .map(|w| w.what.clone())
+            .collect();
+        if !late.is_empty() && !self.is_restless() {
+            self.fail(format!("S13: written at rest: {}", late.join(", ")));
+        }
+    }
+
+    /// What the controller would say now of what it waits for.
+    fn why(&self, on: usize) -> Vec<String> {
+        let key = ObjectKey::new(NAMESPACE, NAMES[on]);
+        let all = [
+            (Kind::Rollout, "Rollout"),
+            (Kind::ReplicaSet, "ReplicaSet"),
+            (Kind::Service, "Service"),
+            (Kind::Ingress, "Ingress"),
+            (Kind::AnalysisRun, "AnalysisRun"),
+            (Kind::AnalysisTemplate, "AnalysisTemplate"),
+        ];
+        let picture = self.world.judge.picture();
+        let mut objects: Vec<(Kind, Value)> = Vec::new();
+        for (kind, name) in all {
+            objects.extend(
+                picture
+                    .all(name, NAMESPACE)
+                    .map(|object| (kind, (**object).clone())),
+            );
+        }
+        let pods: Vec<Value> = picture.all("Pod", NAMESPACE).map(|pod| (**pod).clone()).collect();
+        let now = self.world.now();
+        let Some(seen) = look::observed(&objects, &pods, &key, now) else {
+            return Vec::new();
+        };
+        let plan = tidegate_engine::plan(&seen, now, &tidegate_engine::Settings::default());
+        plan.why.iter().map(ToString::to_string).collect()
+    }
+}
+
+/// What somebody does who applies the object as it was, knowing nothing of versions.
+fn reset(part: Part, name: &str) -> Op {
+    if part == Part::CanaryIngress {
+        let patch = json!({"metadata": {"annotations": {"nginx.ingress.kubernetes.io/canary": null}}});
+        return Op::MergeOther(&kinds::INGRESSES, part.name(name), patch);
+    }
+    let patch = json!({"spec": {"selector": {crate::invariants::facts::HASH: null}}});
+    Op::MergeOther(part.kind(), part.name(name), patch)
+}
