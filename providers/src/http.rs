@@ -35,6 +35,17 @@ pub(crate) struct Answered {
     pub(crate) body: Vec<u8>,
 }
 
+impl Answered {
+    pub(crate) fn new(status: u16, body: &str) -> Result<Self, Failure> {
+        let status = StatusCode::from_u16(status)
+            .map_err(|_| Failure::new(Trouble::Malformed, format!("{status} is no HTTP status")))?;
+        Ok(Self {
+            status,
+            body: body.as_bytes().to_vec(),
+        })
+    }
+}
+
 impl Http {
     pub(crate) fn new(max_body: usize) -> Result<Self, SetupError> {
         // Without one, building a client panics.

@@ -18,7 +18,11 @@ use tidegate_analysis::{Measure, Outcome, Reading, Trouble};
 use tidegate_crds::{AnalysisRun, Metric};
 
 pub use self::job::{Jobs, JobsError};
-use self::{auth::Tokens, http::Http, job::Place};
+use self::{
+    auth::Tokens,
+    http::{Answered, Http},
+    job::Place,
+};
 
 /// Environment variable with the address of Prometheus for metrics that name none.
 pub const PROMETHEUS_ADDRESS_VARIABLE: &str = "ARGO_ROLLOUTS_PROMETHEUS_ADDRESS";
@@ -161,6 +165,28 @@ pub async fn measure_job<J: Jobs>(jobs: &J, request: MeasureRequest<'_>, now: Ti
     };
     let answer = job::measure(jobs, &place, request.measure, job, now).await;
     Some(request.reading(answer, now, now))
+}
+
+/// Reads what a server answered to the question of a `prometheus` or `web` metric, for a cluster that is simulated; `None`
+/// for a metric of another provider. `answered` is the HTTP status and the body, or why there is none.
+pub fn read_answer(
+    request: MeasureRequest<'_>,
+    answered: Result<(u16, &str), (Trouble, String)>,
+    started_at: Timestamp,
+    finished_at: Timestamp,
+) -> Option<Reading> {
+    let provider = &request.metric.provider;
+    let answered = answered
+        .map_err(|(trouble, message)| Failure::new(trouble, message))
+        .and_then(|(status, body)| Answered::new(status, body));
+    let answer = if provider.prometheus.is_some() {
+        let max_values = ProviderConfig::default().max_values;
+        answered.and_then(|answered| prometheus::read(&answered, max_values))
+    } else {
+        let web = provider.web.as_ref()?;
+        web::path_of(web).and_then(|path| web::read(&answered?, &path))
+    };
+    Some(request.reading(answer, started_at, finished_at))
 }
 
 /// The metric providers.

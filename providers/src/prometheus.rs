@@ -137,17 +137,7 @@ pub(crate) async fn measure(
     if answered.status.as_u16() == 401 {
         tokens.forget(&login);
     }
-    let (answer, warnings) = read(&answered, max_values)?;
-    let warnings = warnings
-        .iter()
-        .map(|warning| format!("\"{warning}\""))
-        .collect::<Vec<_>>()
-        .join(", ");
-    let metadata = (!warnings.is_empty()).then(|| (WARNINGS_KEY.to_owned(), warnings));
-    Ok(Measured {
-        outcome: Outcome::Value(answer),
-        metadata: metadata.into_iter().collect(),
-    })
+    read(&answered, max_values)
 }
 
 fn seconds(time: Timestamp) -> String {
@@ -243,7 +233,22 @@ impl Range {
     }
 }
 
-fn read(answered: &Answered, max_values: usize) -> Result<(Answer, Vec<String>), Failure> {
+/// What an answer says.
+pub(crate) fn read(answered: &Answered, max_values: usize) -> Result<Measured, Failure> {
+    let (answer, warnings) = answer_of(answered, max_values)?;
+    let warnings = warnings
+        .iter()
+        .map(|warning| format!("\"{warning}\""))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let metadata = (!warnings.is_empty()).then(|| (WARNINGS_KEY.to_owned(), warnings));
+    Ok(Measured {
+        outcome: Outcome::Value(answer),
+        metadata: metadata.into_iter().collect(),
+    })
+}
+
+fn answer_of(answered: &Answered, max_values: usize) -> Result<(Answer, Vec<String>), Failure> {
     let code = answered.status.as_u16();
     let reply: Reply = match serde_json::from_slice(&answered.body) {
         Ok(reply) => reply,

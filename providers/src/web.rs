@@ -13,7 +13,7 @@ use tidegate_crds::{WebMetric, WebMetricMethod};
 use crate::{
     Failure, Measured,
     auth::{Login, Tokens},
-    http::{Http, address, headers},
+    http::{Answered, Http, address, headers},
 };
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,12 +42,7 @@ pub(crate) async fn measure(http: &Http, tokens: &Tokens, metric: &WebMetric) ->
             "Body/JSONBody can only be used with POST or PUT WebMetric Method types",
         ));
     }
-    let path = metric
-        .json_path
-        .as_deref()
-        .filter(|path| !path.is_empty())
-        .unwrap_or("{$}");
-    let path = Path::parse(path).map_err(|error| configuration(&error.to_string()))?;
+    let path = path_of(metric)?;
     let timeout = match metric.timeout_seconds {
         Some(seconds) if seconds > 0 => Duration::from_secs(seconds.unsigned_abs()),
         _ => DEFAULT_TIMEOUT,
@@ -75,11 +70,26 @@ pub(crate) async fn measure(http: &Http, tokens: &Tokens, metric: &WebMetric) ->
         .send(tokens.log_in(http, request, &login).await?, timeout)
         .await?;
 
+    if answered.status.as_u16() == 401 {
+        tokens.forget(&login);
+    }
+    read(&answered, &path)
+}
+
+/// Where in the answer the value is.
+pub(crate) fn path_of(metric: &WebMetric) -> Result<Path, Failure> {
+    let path = metric
+        .json_path
+        .as_deref()
+        .filter(|path| !path.is_empty())
+        .unwrap_or("{$}");
+    Path::parse(path).map_err(|error| Failure::new(Trouble::Configuration, error.to_string()))
+}
+
+/// What an answer says.
+pub(crate) fn read(answered: &Answered, path: &Path) -> Result<Measured, Failure> {
     let status = answered.status;
     if !status.is_success() {
-        if status.as_u16() == 401 {
-            tokens.forget(&login);
-        }
         let trouble = if status.is_server_error() {
             Trouble::ServerError
         } else {
@@ -90,15 +100,14 @@ pub(crate) async fn measure(http: &Http, tokens: &Tokens, metric: &WebMetric) ->
             format!("received non 2xx response code: {}", status.as_u16()),
         ));
     }
-    let answer = read(&answered.body, &path)?;
     Ok(Measured {
-        outcome: Outcome::Value(answer),
+        outcome: Outcome::Value(selected(&answered.body, path)?),
         metadata: BTreeMap::new(),
     })
 }
 
 /// What the path selects; a body that is no JSON is its text.
-fn read(body: &[u8], path: &Path) -> Result<Answer, Failure> {
+fn selected(body: &[u8], path: &Path) -> Result<Answer, Failure> {
     let document: Value = match serde_json::from_slice(body) {
         Ok(document) => document,
         Err(error) if error.to_string().starts_with("recursion limit") => {

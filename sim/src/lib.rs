@@ -20,4 +20,5 @@ pub mod rng;
 pub mod scenario;
 pub mod store;
 pub mod story;
+pub mod upstream;
 pub mod world;

@@ -112,6 +112,7 @@ const RETENTION_MS: i64 = 15 * 60 * 1000;
 pub struct Metrics {
     series: Series,
     gauges: BTreeMap<Labels, f64>,
+    pages: BTreeMap<String, (u16, String)>,
     /// The places of the data plane's counters, by their numbers.
     counters: Vec<Option<usize>>,
     /// What is wrong with it now.
@@ -175,6 +176,24 @@ impl Metrics {
     pub fn http(&mut self, path: &str, parameters: &BTreeMap<String, String>, now: Timestamp) -> Answer {
         self.queries += 1;
         let (status, body) = self.api(path, parameters, now);
+        self.answered(status, body)
+    }
+
+    /// Puts a page of any other server at an address, for web metrics.
+    pub fn set_page(&mut self, url: &str, status: u16, body: &str) {
+        self.pages.insert(url.to_owned(), (status, body.to_owned()));
+    }
+
+    /// Answers a request to an address of any other server.
+    pub fn page(&mut self, url: &str) -> Answer {
+        self.queries += 1;
+        let page = self.pages.get(url).cloned();
+        let (status, body) = page.unwrap_or_else(|| (404, "404 page not found\n".to_owned()));
+        self.answered(status, body)
+    }
+
+    /// An answer, with what is wrong with the source.
+    fn answered(&self, status: u16, body: String) -> Answer {
         let at_once = Answer {
             status: Some(status),
             body,
@@ -329,6 +348,17 @@ mod tests {
                 .1
                 .contains(r#""value":[1767225660.0,"1"]"#)
         );
+    }
+
+    #[test]
+    fn pages_are_answered_as_they_were_set() {
+        let mut metrics = Metrics::default();
+        metrics.set_page("http://metrics/half", 200, "0.5");
+        let page = metrics.page("http://metrics/half");
+        assert_eq!((page.status, page.body.as_str()), (Some(200), "0.5"));
+        assert_eq!(metrics.page("http://metrics/other").status, Some(404));
+        metrics.fault = Some(SourceFault::Down);
+        assert_eq!(metrics.page("http://metrics/half").status, None);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Answers the controller's questions to metric providers: from the simulated metrics, and with Jobs in the store.
+//! Answers the controller's questions to metric providers: from the simulated metrics and pages, and with Jobs in the
+//! store. What an answer means is read by the product's own code.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use tidegate_analysis::{Answer, Outcome, Reading, Trouble};
+use tidegate_analysis::{Reading, Trouble};
 use tidegate_controller::runs::Ask;
 use tidegate_providers::{Jobs, JobsError, MeasureRequest, RunRef};
 
@@ -15,8 +16,10 @@ use crate::metrics::Metrics;
 use crate::store::{Reason, Status, Store};
 use crate::world::CONTROLLER;
 
-/// After this long a question is given up, as upstream's Prometheus provider does (F110).
-const TIMEOUT: SignedDuration = SignedDuration::from_secs(30);
+/// After this long a question to Prometheus is given up, as upstream does (F110).
+const PROMETHEUS_TIMEOUT: SignedDuration = SignedDuration::from_secs(30);
+/// The same for a web metric (F111).
+const WEB_TIMEOUT: SignedDuration = SignedDuration::from_secs(10);
 
 /// Takes a measurement: the reading, and after how long it comes.
 pub(crate) fn measure(
@@ -30,35 +33,53 @@ pub(crate) fn measure(
     if let Some(reading) = measure_job(store, ask, now, skew) {
         return (reading, SignedDuration::ZERO);
     }
-    let Some(prometheus) = &ask.metric.provider.prometheus else {
-        let why = "only Prometheus and Jobs are simulated";
+    let provider = &ask.metric.provider;
+    let (answer, timeout) = if let Some(prometheus) = &provider.prometheus {
+        let query = prometheus.query.clone().unwrap_or_default();
+        let parameters = BTreeMap::from([("query".to_owned(), query)]);
+        (
+            metrics.http("/api/v1/query", &parameters, now),
+            PROMETHEUS_TIMEOUT,
+        )
+    } else if let Some(web) = &provider.web {
+        (metrics.page(&web.url), WEB_TIMEOUT)
+    } else {
+        let why = "only Prometheus, web and Jobs are simulated";
         return (
             ask.failed(Trouble::Configuration, why, asked),
             SignedDuration::ZERO,
         );
     };
-    let query = prometheus.query.clone().unwrap_or_default();
-    let parameters = BTreeMap::from([("query".to_owned(), query.clone())]);
-    let answer = metrics.http("/api/v1/query", &parameters, now);
-    let delay = answer.delay.min(TIMEOUT);
-    let outcome = if answer.delay > TIMEOUT {
-        Outcome::Error {
-            trouble: Trouble::Timeout,
-            message: "no answer within 30 s".to_owned(),
+    let delay = answer.delay.min(timeout);
+    let answered = match answer.status {
+        _ if answer.delay > timeout => {
+            let message = format!("no answer within {} s", timeout.as_secs());
+            Err((Trouble::Timeout, message))
         }
-    } else {
-        outcome(answer.status, &answer.body)
+        Some(status) => Ok((status, answer.body.as_str())),
+        None => Err((Trouble::Unreachable, answer.body.clone())),
     };
-    let reading = Reading {
-        metric: ask.measure.metric.clone(),
-        number: ask.measure.number,
-        started_at: asked,
-        finished_at: now + skew + delay,
-        outcome,
-        metadata: BTreeMap::new(),
-        metric_metadata: BTreeMap::from([("ResolvedPrometheusQuery".to_owned(), query)]),
-    };
-    (reading, delay)
+    let run = run_of(ask);
+    let reading = tidegate_providers::read_answer(request(ask, &run), answered, asked, now + skew + delay);
+    let failed = || ask.failed(Trouble::Configuration, "the metric has no provider", asked);
+    (reading.unwrap_or_else(failed), delay)
+}
+
+fn run_of(ask: &Ask) -> RunRef {
+    RunRef {
+        namespace: ask.run.namespace.clone(),
+        name: ask.run.name.clone(),
+        uid: ask.uid.clone(),
+    }
+}
+
+fn request<'a>(ask: &'a Ask, run: &'a RunRef) -> MeasureRequest<'a> {
+    MeasureRequest {
+        run,
+        metric: &ask.metric,
+        measure: &ask.measure,
+        secrets: &ask.secrets,
+    }
 }
 
 /// The same, of a metric that is a Job; `None` for another one.
@@ -68,23 +89,13 @@ pub(crate) fn measure_job(
     now: Timestamp,
     skew: SignedDuration,
 ) -> Option<Reading> {
-    let run = RunRef {
-        namespace: ask.run.namespace.clone(),
-        name: ask.run.name.clone(),
-        uid: ask.uid.clone(),
-    };
-    let request = MeasureRequest {
-        run: &run,
-        metric: &ask.metric,
-        measure: &ask.measure,
-        secrets: &ask.secrets,
-    };
+    let run = run_of(ask);
     let jobs = StoredJobs {
         store: Mutex::new(store),
         now,
     };
     // The store answers at once.
-    tidegate_providers::measure_job(&jobs, request, now + skew)
+    tidegate_providers::measure_job(&jobs, request(ask, &run), now + skew)
         .now_or_never()
         .flatten()
 }
@@ -128,48 +139,5 @@ impl Jobs for StoredJobs<'_> {
 
     async fn waiting_reasons(&self, _namespace: &str, _name: &str) -> Result<Vec<String>, JobsError> {
         Ok(Vec::new())
-    }
-}
-
-fn outcome(status: Option<u16>, body: &str) -> Outcome {
-    let error = |trouble, message: String| Outcome::Error { trouble, message };
-    let parsed: Value = serde_json::from_str(body).unwrap_or_default();
-    match status {
-        None => error(Trouble::Unreachable, body.to_owned()),
-        Some(200) => match numbers(&parsed["data"]) {
-            Some(answer) => Outcome::Value(answer),
-            None => error(Trouble::Malformed, "the answer cannot be read".to_owned()),
-        },
-        Some(status) => {
-            let trouble = if status >= 500 {
-                Trouble::ServerError
-            } else {
-                Trouble::Rejected
-            };
-            let message = parsed["error"]
-                .as_str()
-                .map_or_else(|| format!("HTTP {status}"), str::to_owned);
-            error(trouble, message)
-        }
-    }
-}
-
-fn numbers(data: &Value) -> Option<Answer> {
-    let number = |pair: &Value| -> Option<f64> {
-        match pair.get(1)?.as_str()? {
-            "+Inf" => Some(f64::INFINITY),
-            "-Inf" => Some(f64::NEG_INFINITY),
-            text => text.parse().ok(),
-        }
-    };
-    match data["resultType"].as_str()? {
-        "scalar" => number(&data["result"]).map(Answer::Number),
-        "vector" => data["result"]
-            .as_array()?
-            .iter()
-            .map(|row| number(&row["value"]))
-            .collect::<Option<_>>()
-            .map(Answer::Numbers),
-        _ => None,
     }
 }
