@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tidegate_crds::RolloutStatus;
+use tidegate_crds::decode::Encode as _;
 use tidegate_crds::labels::{MANAGED_BY_ANNOTATION, POD_TEMPLATE_HASH_LABEL};
 use tidegate_engine::refusal;
 use tidegate_engine::{Action, Change, Event, Observed, Plan, Scale};
@@ -128,8 +129,11 @@ fn change_of_state(old: &RolloutStatus, new: &RolloutStatus) -> Option<String> {
 
 /// The merge patch for the status of a plan; `None` when it is as observed.
 pub fn status_difference(plan: &Plan, observed: &Observed) -> Option<Value> {
-    let value = |status| serde_json::to_value(status).unwrap_or_default();
-    merge::difference(&value(&observed.rollout.status), &value(&plan.status))
+    // At rest nothing differs, and to compare is cheaper than to write it all down.
+    if observed.rollout.status == plan.status {
+        return None;
+    }
+    merge::difference(&observed.rollout.status.encode(), &plan.status.encode())
 }
 
 impl Execution {
@@ -453,7 +457,7 @@ impl Execution {
             }
             Change::Route(write) => self.route(write),
             Change::CreateAnalysisRun(run) => {
-                let mut body = serde_json::to_value(run).unwrap_or_default();
+                let mut body = run.encode();
                 if let Some(body) = body.as_object_mut() {
                     // A new run has no status: that is for whoever measures to write.
                     body.remove("status");

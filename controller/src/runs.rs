@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tidegate_analysis::args::{SecretKey, Secrets, secret_keys};
 use tidegate_analysis::plan::measured_metric;
 use tidegate_analysis::{Measure, MeasureKind, Outcome as Answered, Reading, RunObserved, RunPlan, Trouble};
+use tidegate_crds::decode::Encode as _;
 use tidegate_crds::{AnalysisRun, Metric};
 
 use crate::event::{self, Order, Subject};
@@ -232,8 +233,7 @@ impl RunJob {
             return None;
         }
         let run = &self.observed.run;
-        let value = |status| serde_json::to_value(status).unwrap_or_default();
-        let patch = merge::difference(&value(&run.status), &value(&plan.status))?;
+        let patch = merge::difference(&run.status.encode(), &plan.status.encode())?;
         let guard = json!({"uid": run.metadata.uid, "resourceVersion": run.metadata.resource_version});
         // Analysis runs have no status subresource (contract 2.1).
         let body = json!({"metadata": guard, "status": patch});

@@ -3,9 +3,14 @@
 //! A cluster stores what its CRDs allow, which may be more, or older, than these types. One bad field of one
 //! tenant must not lose the object, so it is read as if the field were absent.
 
-use serde::de::DeserializeOwned;
+use serde::Deserialize as _;
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
+
+use crate::{
+    AnalysisRun, AnalysisRunStatus, AnalysisTemplate, ClusterAnalysisTemplate, Delivery, DeliveryStatus,
+    Experiment, Rollout, RolloutStatus,
+};
 
 /// Bad fields that are dropped one by one. In an object with more of them, what else is bad goes by the whole
 /// `spec`, `status` or field of `metadata`.
@@ -23,15 +28,75 @@ pub struct Dropped {
     pub message: String,
 }
 
+/// What [`tolerant`] reads. All code for it is compiled here, once, and not again in each crate that uses it.
+pub trait Decode: Default {
+    /// Reads it; `None` if a field is bad.
+    fn decode(value: &Value) -> Option<Self>;
+    /// Reads it, or says which field is bad.
+    ///
+    /// # Errors
+    /// The first field that cannot be read, and why.
+    fn decode_and_locate(value: &Value) -> Result<Self, serde_path_to_error::Error<serde_json::Error>>;
+}
+
+/// What is written as JSON, with the code for it compiled here, too.
+pub trait Encode {
+    /// As JSON.
+    fn encode(&self) -> Value;
+}
+
+macro_rules! decoded {
+    ($($kind:ty),*) => {$(
+        impl Decode for $kind {
+            #[inline(never)]
+            fn decode(value: &Value) -> Option<Self> {
+                Self::deserialize(value).ok()
+            }
+
+            #[inline(never)]
+            fn decode_and_locate(
+                value: &Value,
+            ) -> Result<Self, serde_path_to_error::Error<serde_json::Error>> {
+                serde_path_to_error::deserialize(value)
+            }
+        }
+    )*};
+}
+
+macro_rules! encoded {
+    ($($kind:ty),*) => {$(
+        impl Encode for $kind {
+            #[inline(never)]
+            fn encode(&self) -> Value {
+                serde_json::to_value(self).unwrap_or_default()
+            }
+        }
+    )*};
+}
+
+decoded!(
+    Rollout,
+    AnalysisRun,
+    AnalysisTemplate,
+    ClusterAnalysisTemplate,
+    Experiment,
+    Delivery
+);
+encoded!(AnalysisRun, RolloutStatus, AnalysisRunStatus, DeliveryStatus);
+
 /// Reads an object without its bad fields, and says which ones those are.
 ///
 /// The innermost field is dropped, and only that; a list goes as a whole when one of its elements cannot be read
 /// at all, for a list without an element would mean something else. `null` is read as absent without further
 /// words, as Go does. What is no object at all is read as an empty one.
-pub fn tolerant<T: DeserializeOwned + Default>(mut value: Value) -> (T, Vec<Dropped>) {
+pub fn tolerant<T: Decode>(mut value: Value) -> (T, Vec<Dropped>) {
     let mut dropped = Vec::new();
+    // Most objects are well, and to know where one is not costs time.
+    if let Some(object) = T::decode(&value) {
+        return (object, dropped);
+    }
     for round in 0.. {
-        let error = match serde_path_to_error::deserialize::<_, T>(&value) {
+        let error = match T::decode_and_locate(&value) {
             Ok(object) => return (object, dropped),
             Err(error) => error,
         };
@@ -93,7 +158,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{AnalysisTemplate, CanaryStep, Rollout};
+    use crate::CanaryStep;
 
     /// A Rollout of 3 pods with two steps, and the given changes at JSON pointers.
     fn rollout(changes: &[(&str, Value)]) -> Value {

@@ -16,7 +16,8 @@ use tidegate_crds::labels::MANAGED_BY_ANNOTATION;
 use tidegate_crds::template::drop_malformed_fields;
 use tidegate_crds::{
     API_VERSION, AnalysisRun, AnalysisTemplate, AnalysisTemplateSpec, Argument, ClusterAnalysisTemplate,
-    Experiment, Metric, Rollout, decode::tolerant,
+    Experiment, Metric, Rollout,
+    decode::{Decode, tolerant},
 };
 use tidegate_engine::observed::ServiceView;
 use tidegate_engine::validate::{
@@ -334,7 +335,7 @@ impl Object<'_> {
     }
 
     /// Reads the object, and says which fields nobody knows and which cannot be read. Answers those, too.
-    fn read<T: DeserializeOwned + Default>(&self, findings: &mut Vec<Finding>) -> (T, Vec<Vec<PathPart>>) {
+    fn read<T: Decode + DeserializeOwned>(&self, findings: &mut Vec<Finding>) -> (T, Vec<Vec<PathPart>>) {
         let (object, dropped) = tolerant::<T>(self.value.clone());
         // What cannot be read, and a null, would end the search for what nobody reads.
         let mut readable = self.value.clone();

@@ -3,15 +3,15 @@
 use std::{
     fs,
     path::PathBuf,
-    process::{Command, Stdio},
+    process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
-use serde::Deserialize;
 
 use crate::{
+    build,
     cluster::{
         self, Running,
         images::{self, Images},
@@ -53,7 +53,7 @@ pub(crate) struct E2e {
 
 /// Runs the tests; a test that failed is an error.
 pub(crate) fn run(arguments: &E2e) -> Result<()> {
-    let programs = test_programs(&arguments.test)?;
+    let programs = in_order(build::end_to_end_tests(&arguments.test)?);
     let kubeconfig = arguments
         .kubeconfig
         .as_ref()
@@ -92,6 +92,19 @@ pub(crate) fn run(arguments: &E2e) -> Result<()> {
     let result = running.fill(&images).and_then(|()| test_in(&running));
     running.down()?;
     result
+}
+
+/// The one that looks back at all others comes last.
+fn in_order(mut programs: Vec<PathBuf>) -> Vec<PathBuf> {
+    programs.sort_by_key(|program| {
+        let name = program
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        (name.starts_with(LAST), name)
+    });
+    programs
 }
 
 /// Whether one of the test programs needs a forge: it takes minutes to build, once.
@@ -147,61 +160,6 @@ fn test(programs: &[PathBuf], arguments: &E2e, command: impl Fn(&str) -> Command
     Ok(())
 }
 
-/// The part of cargo's messages that tells where a test program is.
-#[derive(Deserialize)]
-struct Message {
-    target: Option<Target>,
-    executable: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    kind: Vec<String>,
-}
-
-/// Builds the test programs, outside: a box has no way to fetch anything.
-fn test_programs(only: &[String]) -> Result<Vec<PathBuf>> {
-    println!("building the tests");
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(process::workspace()).stderr(Stdio::inherit());
-    command.args([
-        "test",
-        "--quiet",
-        "--package",
-        "tidegate-e2e",
-        "--no-run",
-        "--message-format=json-render-diagnostics",
-    ]);
-    let all = ["*".to_owned()];
-    for name in if only.is_empty() { &all } else { only } {
-        command.args(["--test", name]);
-    }
-    executables(&process::output(&mut command)?)
-}
-
-fn executables(messages: &str) -> Result<Vec<PathBuf>> {
-    let mut programs = Vec::new();
-    for line in messages.lines() {
-        let message: Message = serde_json::from_str(line)?;
-        if let (Some(target), Some(executable)) = (message.target, message.executable)
-            && target.kind.iter().any(|kind| kind == "test")
-        {
-            programs.push(executable);
-        }
-    }
-    // the one that looks back at all others comes last
-    programs.sort_by_key(|program| {
-        let name = program
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        (name.starts_with(LAST), name)
-    });
-    ensure!(!programs.is_empty(), "cargo has built no test");
-    Ok(programs)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,17 +173,11 @@ mod tests {
     }
 
     #[test]
-    fn test_programs_are_in_cargos_messages() {
-        let messages = r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"a"},"executable":null}
-{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"app"},"executable":"/t/app"}
-{"reason":"compiler-artifact","target":{"kind":["test"],"name":"rights"},"executable":"/t/rights-1"}
-{"reason":"compiler-artifact","target":{"kind":["test"],"name":"writes"},"executable":"/t/writes-2"}
-{"reason":"compiler-artifact","target":{"kind":["test"],"name":"box"},"executable":"/t/box-3"}
-{"reason":"build-finished","success":true}"#;
+    fn the_one_that_looks_back_comes_last() {
+        let programs = ["/t/writes-2", "/t/rights-1", "/t/box-3"].map(PathBuf::from);
         assert_eq!(
-            executables(messages).unwrap(),
+            in_order(programs.to_vec()),
             ["/t/box-3", "/t/writes-2", "/t/rights-1"].map(PathBuf::from)
         );
-        assert!(executables("").is_err());
     }
 }

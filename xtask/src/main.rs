@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program")]
 
 mod bench;
+mod build;
 mod citations;
 mod cluster;
 mod crds;
@@ -39,6 +40,8 @@ enum Chore {
     E2e(e2e::E2e),
     /// Builds the Helm of the tests, once, and prints where it is: for the variable TIDEGATE_HELM.
     Helm,
+    /// Builds what the box needs beside this workspace, once: `e2e` does it as well, later.
+    Tools,
     /// Measures time, memory and size, for docs/performance.md.
     Bench(bench::Bench),
     /// Plays random stories on the simulated cluster, as many as there is time for.
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Chore::Cluster(arguments) => cluster::run(arguments),
         Chore::E2e(arguments) => e2e::run(&arguments),
         Chore::Helm => cluster::tools::helm().map(|program| println!("{}", program.display())),
+        Chore::Tools => cluster::tools::all(),
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Stories(arguments) => stories::run(&arguments),
         Chore::Mutants(arguments) => mutants::run(&arguments),

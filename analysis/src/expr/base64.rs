@@ -1,26 +1,13 @@
-//! Base64 with padding, as in `encoding/base64`'s `StdEncoding`.
+//! Base64 with padding, as in `encoding/base64`'s `StdEncoding`. Decoding is our own: line ends are skipped, and errors name the
+//! place, as Go's do.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 pub(super) fn encode(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group = chunk
-            .iter()
-            .chain(&[0, 0])
-            .take(3)
-            .fold(0u32, |group, byte| group << 8 | u32::from(*byte));
-        for position in 0..4 {
-            let sextet = (group >> (18 - 6 * position)) & 63;
-            let letter = ALPHABET.get(sextet as usize).copied().unwrap_or_default();
-            text.push(if position > chunk.len() {
-                '='
-            } else {
-                char::from(letter)
-            });
-        }
-    }
-    text
+    STANDARD.encode(bytes)
 }
 
 /// The bytes, or the index of the first byte that is not Base64. Line ends are skipped.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tidegate_crds::decode::Encode as _;
 use tidegate_crds::labels::POD_TEMPLATE_HASH_LABEL;
 use tidegate_crds::{DELIVERY_API_VERSION, Delivery, DeliveryStatus};
 use tidegate_gitsync::bundle::{BUNDLE_KEY, BUNDLE_TYPE, unpack};
@@ -393,9 +394,8 @@ impl DeliveryJob {
     }
 
     fn status_patch(&self, plan: &Plan) -> Option<Request> {
-        let value = |status| serde_json::to_value(status).unwrap_or_default();
         let delivery = &self.observed.delivery;
-        let patch = merge::difference(&value(&delivery.status), &value(&plan.status))?;
+        let patch = merge::difference(&delivery.status.encode(), &plan.status.encode())?;
         let guard =
             json!({"uid": delivery.metadata.uid, "resourceVersion": delivery.metadata.resource_version});
         let body = json!({"metadata": guard, "status": patch});

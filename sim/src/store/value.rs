@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -100,21 +102,7 @@ pub(crate) fn size(value: &Value) -> usize {
     }
 }
 
-/// RFC 4648, with padding; here because two uses are no reason for a crate.
+/// RFC 4648, with padding.
 pub(crate) fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group = chunk
-            .iter()
-            .fold(0_u32, |group, &byte| group << 8 | u32::from(byte))
-            << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let letter = LETTERS
-                .get((group >> (18 - 6 * place) & 63) as usize)
-                .map_or('=', |&l| char::from(l));
-            out.push(if place > chunk.len() { '=' } else { letter });
-        }
-    }
-    out
+    STANDARD.encode(bytes)
 }

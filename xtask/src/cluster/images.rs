@@ -1,9 +1,10 @@
-//! Container images without a registry: one static program in an empty image, and beside the controller's what it runs.
+//! Container images without a registry: one program in an empty image, with the shared libraries that it needs, and beside the
+//! controller's what it runs.
 
 use std::{
     io::Write,
-    path::PathBuf,
-    process::{Command, Stdio},
+    path::{Path, PathBuf},
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -11,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
 use super::{Running, tools};
-use crate::process;
+use crate::{build, process};
 use archive::Entry;
 
 mod archive;
@@ -69,31 +70,15 @@ impl Images {
     /// Builds what is missing.
     pub(crate) fn build(names: &[Name]) -> Result<Self> {
         let has = |name: Name| names.contains(&name);
-        let mut ours = Vec::new();
-        if has(Name::App) {
-            ours.push(("tidegate-e2e", "demo-app"));
-        }
-        if has(Name::Tidegate) {
-            ours.push(("tidegate-controller", "tidegate"));
-        }
-        let programs = static_programs(&ours)?;
         let mut images = Vec::new();
-        for ((_, name), program) in ours.into_iter().zip(programs) {
-            if name == "tidegate" {
-                images.push(Image {
-                    user: "65532:65532",
-                    others: machine::git()?.into_iter().chain([helm()?]).collect(),
-                    ..Image::new(&["tidegate/tidegate:dev"], "tidegate", program)
-                });
-                continue;
+        if has(Name::App) || has(Name::Tidegate) {
+            let ours = build::for_images()?;
+            if has(Name::App) {
+                images.extend(demo_app(&ours.demo_app)?);
             }
-            // what the recordings' pods run: a shell that is our web server
-            images.push(Image::new(&["nginx:1.19-alpine"], "bin/sh", program.clone()));
-            let tags = &["tidegate/demo-app:dev", "tidegate.test/pause:1"];
-            images.push(Image {
-                arguments: &["pause"],
-                ..Image::new(tags, "demo-app", program)
-            });
+            if has(Name::Tidegate) {
+                images.push(tidegate(ours.tidegate)?);
+            }
         }
         // where the programs are, and how the images are called, is as in the images that other clusters pull
         if has(Name::Traefik) {
@@ -140,45 +125,38 @@ impl Images {
     }
 }
 
+/// The demo app under the names that it goes by.
+fn demo_app(program: &Path) -> Result<[Image; 2]> {
+    let app = |tags, path| -> Result<Image> {
+        Ok(Image {
+            others: machine::libraries_of(program)?,
+            ..Image::new(tags, path, program.to_owned())
+        })
+    };
+    Ok([
+        // what the recordings' pods run: a shell that is our web server
+        app(&["nginx:1.19-alpine"], "bin/sh")?,
+        Image {
+            arguments: &["pause"],
+            ..app(&["tidegate/demo-app:dev", "tidegate.test/pause:1"], "demo-app")?
+        },
+    ])
+}
+
+/// The controller.
+fn tidegate(program: PathBuf) -> Result<Image> {
+    let mut others = machine::git(&program)?;
+    others.push(helm()?);
+    Ok(Image {
+        user: "65532:65532",
+        others,
+        ..Image::new(&["tidegate/tidegate:dev"], "tidegate", program)
+    })
+}
+
 /// What renders charts, where `docs/git/helm.md` puts it.
 fn helm() -> Result<Entry> {
     Ok(Entry::copy("usr/local/bin/helm", 0o755, tools::helm()?))
-}
-
-/// Builds programs of this workspace without any shared library, so that they run in an empty image.
-fn static_programs(programs: &[(&str, &str)]) -> Result<Vec<PathBuf>> {
-    if programs.is_empty() {
-        return Ok(Vec::new());
-    }
-    let host = process::output(Command::new("rustc").args(["--version", "--verbose"]))?;
-    let target = host
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .context("rustc names no host")?;
-    let folder = process::workspace().join("target/static");
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command
-        .current_dir(process::workspace())
-        .args(["build", "--quiet", "--release"]);
-    // with a named target the flags are not for build scripts and macros, which cannot be static
-    command.args(["--target", target, "--target-dir"]).arg(&folder);
-    command.env("RUSTFLAGS", "-Ctarget-feature=+crt-static -Cstrip=symbols");
-    for (package, program) in programs {
-        command.args(["--package", package, "--bin", program]);
-    }
-    let what = programs
-        .iter()
-        .map(|(_, program)| *program)
-        .collect::<Vec<_>>()
-        .join(", ");
-    println!("building {what} for the images");
-    let start = Instant::now();
-    process::run(&mut command, Duration::from_mins(30))?;
-    println!("  built in {} s", start.elapsed().as_secs());
-    Ok(programs
-        .iter()
-        .map(|(_, program)| folder.join(target).join("release").join(program))
-        .collect())
 }
 
 /// Bytes in lower-case hexadecimal.

@@ -101,6 +101,16 @@ pub(crate) fn for_box(profile: Profile) -> Result<Vec<PathBuf>> {
     Ok([build(&ETCD, &["etcd"])?, build(&KUBERNETES, kubernetes)?].concat())
 }
 
+/// Everything that is built or fetched for the box and for the tests in it.
+pub(crate) fn all() -> Result<()> {
+    for_box(Profile::Full)?;
+    gitea()?;
+    prometheus()?;
+    helm()?;
+    traefik()?;
+    Ok(())
+}
+
 /// Prometheus, for its image.
 pub(crate) fn prometheus() -> Result<PathBuf> {
     build(&PROMETHEUS, &["prometheus"])?

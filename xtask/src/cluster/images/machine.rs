@@ -14,9 +14,15 @@ use crate::process;
 /// Where a program of Debian's looks for the authorities of the web's certificates.
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
+/// The shared libraries of a program.
+pub(super) fn libraries_of(program: &Path) -> Result<Vec<Entry>> {
+    let found = listed_for(program)?;
+    found.iter().map(|library| copy(library, 0o755)).collect()
+}
+
 /// What the controller runs to talk to repositories, as the image of `deploy/Containerfile` has it: git and ssh, a shell,
-/// the user that they run as, and folders to write in.
-pub(super) fn git() -> Result<Vec<Entry>> {
+/// the user that they run as, and folders to write in; and the shared libraries of all of them and of the controller.
+pub(super) fn git(controller: &Path) -> Result<Vec<Entry>> {
     let git = find("git")?;
     let core = process::output(Command::new(&git).arg("--exec-path"))?;
     let http = Path::new(core.trim()).join("git-remote-http");
@@ -27,9 +33,9 @@ pub(super) fn git() -> Result<Vec<Entry>> {
         find("ssh-keygen")?,
         PathBuf::from("/bin/sh"),
     ];
-    let mut libraries = BTreeSet::new();
+    let mut libraries = BTreeSet::from_iter(listed_for(controller)?);
     for program in &programs {
-        libraries.extend(libraries_of(program)?);
+        libraries.extend(listed_for(program)?);
     }
     let authorities = PathBuf::from(AUTHORITIES);
     let mut entries = vec![copy(&authorities, 0o644)?];
@@ -73,7 +79,7 @@ fn inside(file: &Path) -> Result<String> {
     Ok(path.to_owned())
 }
 
-fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
+fn listed_for(program: &Path) -> Result<Vec<PathBuf>> {
     libraries(&process::output(Command::new("ldd").arg(program))?)
         .with_context(|| format!("the shared libraries of {}", program.display()))
 }
