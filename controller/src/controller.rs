@@ -273,6 +273,8 @@ pub struct Controller {
     identities: BTreeMap<ObjectKey, (Generations, Arc<Identity>)>,
     /// Writes that the API server refused. Of no use for another spec: then they are tried at once.
     refusals: BTreeMap<ObjectKey, (Generations, BTreeMap<String, Refusal>)>,
+    /// What the next look at a Rollout reads first: a write to it lost a race or had no answer, so that the cache may be behind.
+    unsure: BTreeMap<ObjectKey, Vec<Request>>,
     /// What is remembered of analysis runs between two looks.
     memory: BTreeMap<ObjectKey, RunMemory>,
     /// The server asked us to wait.
@@ -296,6 +298,7 @@ impl Controller {
             progress: BTreeMap::new(),
             identities: BTreeMap::new(),
             refusals: BTreeMap::new(),
+            unsure: BTreeMap::new(),
             memory: BTreeMap::new(),
             hold_until: None,
         }
@@ -461,8 +464,9 @@ impl Controller {
                 let unread = self.cache.unread(rollout).into_iter();
                 let get =
                     |(kind, key): (Kind, ObjectKey)| Request::get(kind.resource(), &key.namespace, &key.name);
+                let unsure = self.unsure.remove(rollout).unwrap_or_default();
                 Stage::Reading(Reads {
-                    requests: unread.map(get).collect(),
+                    requests: unread.map(get).chain(unsure).collect(),
                     ..Reads::default()
                 })
             }
@@ -715,6 +719,7 @@ impl Controller {
             self.progress.remove(key);
             self.identities.remove(key);
             self.refusals.remove(key);
+            self.unsure.remove(key);
             return Stage::Over(Outcome::Done);
         };
         let generations = Generations::of(&observed);
@@ -856,7 +861,10 @@ impl Controller {
         let request = job.waiting.take();
         match (&request, &answer) {
             (Some(request), Ok(object)) => self.learn(request, object, now),
-            (Some(request), Err(failure)) => self.notice(request, failure, now),
+            (Some(request), Err(failure)) => {
+                self.notice(request, failure, now);
+                self.doubt(job, request, failure);
+            }
             (None, _) => {}
         }
         match &mut job.stage {
@@ -938,6 +946,34 @@ impl Controller {
                 .min(MAX_HOLD);
             let until = now.saturating_add(wait).unwrap_or(now);
             self.hold_until = Some(self.hold_until.map_or(until, |held| held.max(until)));
+        }
+    }
+
+    /// Has the next look read an object whose state nobody here knows: somebody else wrote it, or nobody said whether we did. Watches
+    /// may be late, and a plan made from what was there before would repeat a write, or count without it.
+    fn doubt(&mut self, job: &Job, request: &Request, failure: &Failure) {
+        let Key::Rollout(rollout) = &job.key else { return };
+        let known = failure.is_not_found() || failure.already_exists() || failure.is_refusal();
+        let cached = Kind::of(request.resource).is_some() && !request.name.is_empty();
+        if known || !cached || request.verb == Verb::List {
+            return;
+        }
+        let read = Request::get(request.resource, &request.namespace, &request.name);
+        let reads = self.unsure.entry(rollout.clone()).or_default();
+        // what this look did not come to read
+        let rest = match &job.stage {
+            Stage::Reading(reading) => reading
+                .requests
+                .iter()
+                .filter(|r| r.verb == Verb::Get)
+                .cloned()
+                .collect(),
+            _ => Vec::new(),
+        };
+        for read in std::iter::once(read).chain(rest) {
+            if !reads.contains(&read) {
+                reads.push(read);
+            }
         }
     }
 

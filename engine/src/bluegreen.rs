@@ -175,7 +175,12 @@ impl<'a> BlueGreen<'_, 'a> {
             .as_ref()
             .and_then(|b| b.active_selector.as_deref())
             .unwrap_or_default();
-        if recorded.is_empty() && (cx.fully_promoted() || cx.stable.is_none_or(|rs| rs.available == 0)) {
+        // Somebody may have deleted the stable version: then the newest of the others, rather than one that was not promoted.
+        let others = cx.older.iter().filter(|rs| rs.available > 0);
+        let stable = cx
+            .stable
+            .or_else(|| others.max_by_key(|rs| rs.revision()).copied());
+        if recorded.is_empty() && (cx.fully_promoted() || stable.is_none_or(|rs| rs.available == 0)) {
             // First deployment: the Service waits for all of its pods. With another version beside it, it would send requests to
             // both, so then it is enough that anybody of the stable one can answer.
             return false;
@@ -183,7 +188,7 @@ impl<'a> BlueGreen<'_, 'a> {
         let known = cx
             .owned()
             .find(|rs| rs.hash == recorded && rs.available > 0)
-            .or(cx.stable);
+            .or(stable);
         let (Some(service), Some(rs)) = (self.active, known) else {
             return false;
         };

@@ -223,7 +223,7 @@ impl<'a> Canary<'_, 'a> {
             return;
         }
         if verdict.inconclusive(&self.wanted_runs()) {
-            status::pause(cx, &mut draft.status, PauseReason::InconclusiveAnalysisRun);
+            self.hold(draft);
             return;
         }
         draft
@@ -236,9 +236,31 @@ impl<'a> Canary<'_, 'a> {
         if cx.spec_paused() || cx.fully_promoted() {
             return;
         }
-        let Some(index) = self.index.filter(|i| *i < self.spec.steps.len()) else {
-            return;
-        };
+        if let Some(index) = self.index.filter(|i| *i < self.spec.steps.len()) {
+            self.step_on(index, verdict, draft);
+        }
+    }
+
+    /// An analysis that cannot decide holds the update. A pause that has begun ends in its time; what comes after it waits for
+    /// somebody who looks at the analysis.
+    fn hold(&self, draft: &mut Draft) {
+        let cx = self.cx;
+        status::pause(cx, &mut draft.status, PauseReason::InconclusiveAnalysisRun);
+        let pause = self.step().and_then(|step| step.pause.as_ref());
+        if let Some(pause) = pause.filter(|_| cx.has_pause(&PauseReason::CanaryPauseStep))
+            && self.pause_done(pause, draft)
+        {
+            draft
+                .status
+                .pause_conditions
+                .retain(|p| p.reason != PauseReason::CanaryPauseStep);
+        }
+    }
+
+    /// Goes on to the next step when this one is over.
+    fn step_on(&self, index: usize, verdict: &Verdict<'_>, draft: &mut Draft) {
+        let cx = self.cx;
+        let end = self.spec.steps.len();
         let mut current = index;
         if self.step_done(index, verdict, draft) {
             current += 1;

@@ -10,6 +10,7 @@ use tidegate_crds::{
 };
 use tidegate_traffic::WeightState;
 
+use crate::draft::selected;
 use crate::observed::{Identity, Observed, ReplicaSetView, ServiceView, Settings};
 use crate::routing;
 
@@ -230,6 +231,16 @@ impl<'a> Context<'a> {
             0 => None,
             seconds => Some(SignedDuration::from_secs(i64::from(seconds))),
         }
+    }
+
+    /// Whether a Service of the Rollout selects no version, and so sends requests to all of them.
+    pub(crate) fn sends_to_all(&self) -> bool {
+        let names = match self.strategy {
+            Strategy::BlueGreen(bg) => [Some(bg.active_service.as_str()), bg.preview_service.as_deref()],
+            Strategy::Canary(c) => [c.stable_service.as_deref(), c.canary_service.as_deref()],
+        };
+        let services = names.into_iter().filter_map(|name| self.service(name));
+        services.into_iter().any(|service| selected(service).is_empty())
     }
 
     /// Available pods of all versions.

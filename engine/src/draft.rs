@@ -215,9 +215,7 @@ impl Draft {
 
     /// Whether routing has been as it is for long enough that every data plane knows it; wakes when it has.
     pub(crate) fn settled(&mut self, cx: &Context<'_>) -> bool {
-        // What this plan itself changes was not observed yet: sizes by the weight before would be wrong.
-        let routes = |a: &Action| matches!(a.change, Change::Route(_) | Change::SetServiceSelector { .. });
-        if self.actions.iter().any(routes) {
+        if self.routes() {
             return false;
         }
         match cx.unsettled_until() {
@@ -229,12 +227,30 @@ impl Draft {
         }
     }
 
+    /// Whether this plan changes where requests go. What it changes was not observed yet: sizes by what was before would be wrong.
+    fn routes(&self) -> bool {
+        let routes = |a: &Action| matches!(a.change, Change::Route(_) | Change::SetServiceSelector { .. });
+        self.actions.iter().any(routes)
+    }
+
+    /// Whether this plan points a Service at another version; one that was refused is not tried.
+    pub(crate) fn switches(&self) -> bool {
+        self.actions
+            .iter()
+            .filter(|action| matches!(action.change, Change::SetServiceSelector { .. }))
+            .any(|action| !self.stands_refused(&action.change))
+    }
+
     /// Whether no request can come to a version any more. It may have lost its traffic long before routing last changed: the deadline
-    /// of one that waits for `delay` tells when.
+    /// of one that waits for `delay` tells when, unless a Service sends requests to every version.
     pub(crate) fn drained(&mut self, cx: &Context<'_>, rs: &ReplicaSetView, delay: SignedDuration) -> bool {
         let lost = rs
             .scale_down_deadline()
+            .filter(|_| !cx.sends_to_all())
             .and_then(|deadline| deadline.checked_sub(delay).ok());
+        if lost.is_none() && self.routes() {
+            return false;
+        }
         // Deadlines are cut to whole seconds.
         let reach = cx
             .settings

@@ -779,3 +779,29 @@ fn switched_off_is_off_whatever_time_there_is() {
     world.settle();
     assert_eq!(world.phase(), "Paused BlueGreenPause");
 }
+
+/// The analysis holds the release, not the time of a pause that has begun: who resumes it does not wait for that again.
+#[test]
+fn a_pause_ends_in_its_time_beside_an_analysis_that_cannot_decide() {
+    let mut strategy = nginx(
+        &json!([{ "setWeight": 20 }, { "pause": { "duration": 10 } }, { "setWeight": 60 }, { "pause": {} }]),
+    );
+    strategy["canary"]["analysis"] = templates();
+    let mut world = updated(Mini::new(&strategy));
+    world.end_run(AnalysisPhase::Inconclusive);
+    world.settle();
+    assert_eq!(world.phase(), "Paused CanaryPauseStep");
+    world.pass(10);
+    world.settle();
+    assert_eq!(
+        (
+            world.phase().as_str(),
+            world.weight().as_str(),
+            world.seen.rollout.status.current_step_index
+        ),
+        ("Paused InconclusiveAnalysisRun", "20", Some(1))
+    );
+    world.promote();
+    world.settle();
+    assert_eq!(world.weight(), "60");
+}

@@ -83,6 +83,7 @@ struct Scene<'a> {
 struct Memory {
     traffic: traffic::Memory,
     progress: progress::Memory,
+    runs: runs::Memory,
     status: status::Memory,
     objects: objects::Memory,
 }
@@ -230,7 +231,7 @@ impl Judge {
             let mut memory = self.memory.remove(&key).unwrap_or_default();
             self.judge_traffic(&scene, &mut memory.traffic);
             self.judge_progress(&scene, &mut memory.progress);
-            self.judge_runs(&scene);
+            self.judge_runs(&scene, &mut memory.runs);
             self.judge_status(&scene, &mut memory.status);
             self.judge_objects(&scene, &mut memory.objects);
             self.memory.insert(key.clone(), memory);
@@ -287,12 +288,16 @@ impl Judge {
         };
         for past in self.past.iter().rev().skip(1) {
             state.set(&past.id, past.before.clone());
+            let facts_of = |state: &Picture| Facts::of(state, &scene.after.namespace, &scene.after.name);
+            let alone = facts_of(&state);
             let without = state.apply(&commit_id, scene.commit);
-            let with_commit = Facts::of(&state, &scene.after.namespace, &scene.after.name);
+            let with_commit = facts_of(&state);
             state.set(&commit_id, without);
             let Some(facts) = with_commit else { break };
             let then = failing(&facts);
-            guilty.retain(|key, _| then.contains_key(key));
+            // What failed already did not fail by the commit.
+            let before = alone.map(|facts| failing(&facts)).unwrap_or_default();
+            guilty.retain(|key, _| then.contains_key(key) && !before.contains_key(key));
             if guilty.is_empty() {
                 return;
             }

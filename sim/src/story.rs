@@ -7,6 +7,8 @@
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tidegate_crds::labels::INSTANCE_ID_LABEL;
+use tidegate_engine::Settings;
 
 use crate::faults::FaultPlan;
 use crate::metrics::SourceFault;
@@ -53,7 +55,13 @@ pub struct Shape {
     /// Further fields of `spec`.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub more: Value,
+    /// Whether another instance of the controller acts on it, which has an id.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub other_instance: bool,
 }
+
+/// Id of the other instance.
+const OTHER_INSTANCE: &str = "blue";
 
 /// One thing that somebody does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -217,12 +225,33 @@ impl Shape {
         for (field, value) in self.more.as_object().into_iter().flatten() {
             spec[field] = value.clone();
         }
-        json!({
+        let mut rollout = json!({
             "apiVersion": "argoproj.io/v1alpha1",
             "kind": "Rollout",
             "metadata": {"name": name, "namespace": crate::scenario::NAMESPACE},
             "spec": spec,
-        })
+        });
+        if self.other_instance {
+            rollout["metadata"]["labels"] = json!({INSTANCE_ID_LABEL: OTHER_INSTANCE});
+        }
+        rollout
+    }
+
+    /// An object beside it as it is in the beginning; nothing for what the controller makes. Templates belong to an instance, too.
+    pub(crate) fn object(&self, part: Part, name: &str) -> Option<Value> {
+        let mut object = part.object(name)?;
+        if self.other_instance && part == Part::Template {
+            object["metadata"]["labels"] = json!({INSTANCE_ID_LABEL: OTHER_INSTANCE});
+        }
+        Some(object)
+    }
+
+    /// Settings of the controller that acts on it.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            instance_id: self.other_instance.then(|| OTHER_INSTANCE.to_owned()),
+            ..Settings::default()
+        }
     }
 }
 
@@ -261,7 +290,7 @@ impl Part {
     }
 
     /// The object in the beginning; nothing for what the controller makes.
-    pub(crate) fn object(self, rollout: &str) -> Option<Value> {
+    fn object(self, rollout: &str) -> Option<Value> {
         let (name, namespace) = (self.name(rollout), crate::scenario::NAMESPACE);
         let metadata = json!({"name": name, "namespace": namespace});
         Some(match self {

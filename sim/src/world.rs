@@ -1107,11 +1107,12 @@ impl World {
         let Some(running) = process.jobs.get_mut(&job) else {
             return;
         };
-        // The plan is made once the pods are known, from what else is known by then.
+        // The plan is made once what it needs was read, from what else is known by then.
         let pods = kind == "Pod" && answer.as_ref().is_ok_and(|answer| answer.get("items").is_some());
+        let begins = !running.job.planned();
         running.awaiting = false;
         process.controller.answer(&mut running.job, answer, at);
-        if pods {
+        if pods || begins {
             process.read_anew(job);
         }
         if let Some(down_ms) = crash_ms {

@@ -14,17 +14,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Stories of the gate in which something is still wrong, and what: found, not mended yet. One that is not wrong any more has to go.
-const OPEN: &[(u64, &str)] = &[
-    (748, "S2"),
-    (757, "S2"),
-    (827, "S15"),
-    (858, "S15"),
-    (950, "S20"),
-    (1019, "S6"),
-    (1031, "S15"),
-    (1364, "R6"),
-    (1494, "S2"),
-];
+const OPEN: &[(u64, &str)] = &[];
 
 /// So many stories are in the gate.
 const GATE: u64 = 1500;
@@ -63,7 +53,8 @@ fn stories() {
     failed.sort_by_key(|(seed, _)| *seed);
     println!("{}", coverage.into_inner().unwrap());
     println!("{played} stories, {} with something wrong", failed.len());
-    let is_open = |seed: u64, kind: &str| OPEN.contains(&(seed, kind));
+    // a seed by itself is played to see what is wrong
+    let is_open = |seed: u64, kind: &str| count > 1 && OPEN.contains(&(seed, kind));
     let mended: Vec<_> = OPEN
         .iter()
         .filter(|(seed, _)| (first..first + played).contains(seed))
@@ -80,6 +71,9 @@ fn stories() {
     failed.retain(|(seed, played)| !is_open(*seed, &played.kind().unwrap_or_default()));
     for (seed, played) in &failed {
         println!("seed {seed}: {}", played.failures.first().unwrap());
+        if count == 1 {
+            println!("as drawn: {}", Story::of(*seed).replay());
+        }
     }
     let shrunk = number("TIDEGATE_SIM_SHRINK").map_or(SHRUNK, |n| n as usize);
     let reports: Vec<String> = failed

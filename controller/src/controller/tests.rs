@@ -155,6 +155,52 @@ fn our_own_write_is_known_before_the_watch_tells() {
     assert_eq!(observed.rollout.metadata.resource_version, "7");
 }
 
+/// A watch may be late: a plan made from what it told last would repeat the write, or count without it.
+#[test]
+fn what_a_write_may_have_changed_is_read_before_the_next_plan() {
+    for failure in [
+        Failure::no_answer("the connection broke"),
+        Failure::new(409, "Conflict", "the object has been modified"),
+        Failure::new(504, "Timeout", "timed out"),
+    ] {
+        let mut controller = listed(&[(Kind::Rollout, rollout("web", 1))]);
+        let mut job = controller.next_job(at(1)).unwrap();
+        let request = first_request(&mut controller, &mut job);
+        assert!(request.verb.writes());
+        controller.answer(&mut job, Err(failure.clone()), at(1));
+        assert_eq!(controller.step(&mut job, at(1)), None);
+        controller.finish(job, at(1));
+        let read = Request::get(&ROLLOUTS, "shop", "web");
+        // As long as nobody says, nothing is written.
+        for seconds in [60, 120] {
+            let mut job = controller.next_job(at(seconds)).unwrap();
+            assert_eq!(first_request(&mut controller, &mut job), read, "{failure}");
+            controller.answer(&mut job, Err(Failure::no_answer("still broken")), at(seconds));
+            assert_eq!(controller.step(&mut job, at(seconds)), None);
+            controller.finish(job, at(seconds));
+        }
+        let mut job = controller.next_job(at(300)).unwrap();
+        assert_eq!(first_request(&mut controller, &mut job), read);
+        let mut written = rollout("web", 7);
+        written["metadata"]["annotations"] = json!({"rollout.argoproj.io/revision": "1"});
+        controller.answer(&mut job, Ok(written), at(300));
+        assert_eq!(
+            first_request(&mut controller, &mut job).verb,
+            Verb::Create,
+            "the revision is there, the ReplicaSet comes next"
+        );
+    }
+}
+
+#[test]
+fn a_refused_write_needs_no_look_at_its_object() {
+    let mut controller = listed(&[(Kind::Rollout, rollout("web", 1))]);
+    let mut job = controller.next_job(at(1)).unwrap();
+    first_request(&mut controller, &mut job);
+    controller.answer(&mut job, Err(Failure::new(403, "Forbidden", "no")), at(1));
+    assert!(controller.unsure.is_empty());
+}
+
 #[test]
 fn a_429_keeps_everybody_back_and_only_for_so_long() {
     let mut controller = listed(&[(Kind::Rollout, rollout("a", 1)), (Kind::Rollout, rollout("b", 1))]);

@@ -239,10 +239,13 @@ impl<'a> Canary<'_, 'a> {
 
     /// Without a router a Service follows a promotion: until then its requests need a pod (S1).
     fn kept_for_services(&self, rs: &ReplicaSetView) -> i32 {
+        i32::from(!self.cx.is_new(rs) && self.may_wait_for_services(rs))
+    }
+
+    fn may_wait_for_services(&self, rs: &ReplicaSetView) -> bool {
         // Where no pod may be added the old ones have to go first.
         let adds = Limits::of_canary(self.spec, self.cx.size).surge > 0;
-        let old = !self.cx.is_new(rs);
-        i32::from(old && adds && self.cx.size > 0 && services::selects(self.cx, &rs.hash))
+        adds && self.cx.size > 0 && services::selects(self.cx, &rs.hash)
     }
 
     /// The Rollout has Services that select its versions.
@@ -255,7 +258,9 @@ impl<'a> Canary<'_, 'a> {
         let needed = if self.routed() {
             routing::needed(self, rs)
         } else {
-            self.kept_for_services(rs)
+            // Its Service leaves the new version before its pods go, unless that was refused.
+            let left = self.cx.is_new(rs) && !draft.switches() && self.may_wait_for_services(rs);
+            self.kept_for_services(rs).max(i32::from(left))
         };
         let to = to.max(needed.min(rs.spec_replicas));
         if to < rs.spec_replicas && (!self.routed() || draft.settled(self.cx)) {
@@ -317,6 +322,7 @@ impl<'a> Canary<'_, 'a> {
                     waiting += 1;
                     self.lower_delayed(rs, draft);
                 } else if draft.drained(cx, rs, cx.scale_down_delay()) {
+                    draft.annotate(rs, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
                     draft.scale(cx, rs, 0);
                 }
             }

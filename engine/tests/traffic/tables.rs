@@ -463,3 +463,127 @@ fn a_third_version_begins_without_pods() {
     );
     assert_eq!(world.sizes(), [3, 0, 1]);
 }
+
+fn strategy(world: &mut Mini, strategy: &Value) {
+    world.seen.rollout.spec.strategy = Some(serde_json::from_value(strategy.clone()).unwrap());
+    let replicas = world.seen.rollout.spec.replicas.unwrap_or(1);
+    world.scale(replicas);
+}
+
+fn send_to_all(world: &mut Mini, service: &str) {
+    let service = world.seen.services.get_mut(service).unwrap();
+    service
+        .selector
+        .remove(tidegate_crds::labels::POD_TEMPLATE_HASH_LABEL);
+    service.managed_by = None;
+}
+
+/// The deadline of a version tells when it lost its requests, until a Service that selects every version is named.
+#[test]
+fn a_service_that_was_never_switched_makes_deadlines_untrue() {
+    let colours = json!({ "blueGreen": {
+        "activeService": "active", "previewService": "preview", "autoPromotionEnabled": false,
+    } });
+    let mut world = settled(&colours, 4);
+    world.release("v2");
+    world.settle();
+    world.release("v1");
+    world.settle();
+    world.pass(10);
+    let waits = |world: &Mini| {
+        world.seen.replica_sets[1]
+            .annotations
+            .contains_key(tidegate_crds::labels::SCALE_DOWN_DEADLINE_ANNOTATION)
+    };
+    assert!(waits(&world));
+    let more = json!({ "scaleDownDelayRevisionLimit": 0 });
+    strategy(&mut world, &nginx_with(&json!([{ "setWeight": 70 }]), &more));
+    world.settle();
+    assert_eq!(
+        (world.selector("stable").as_str(), world.sizes()),
+        ("v1", vec![4, 4])
+    );
+    world.pass(60);
+    world.settle();
+    assert_eq!((world.sizes(), waits(&world)), (vec![4, 0], false));
+}
+
+/// What is not promoted gets no requests because somebody deleted the stable version.
+#[test]
+fn without_the_stable_version_users_get_the_newest_of_the_others() {
+    let colours = json!({ "blueGreen": { "activeService": "active", "autoPromotionEnabled": false } });
+    let mut world = settled(&colours, 4);
+    world.release("v2");
+    world.settle();
+    send_to_all(&mut world, "active");
+    let status = &mut world.seen.rollout.status;
+    status.stable_rs = Some("lost".to_owned());
+    status.blue_green = None;
+    world.settle();
+    assert_eq!(
+        (world.selector("active").as_str(), world.phase().as_str()),
+        ("v1", "Paused BlueGreenPause")
+    );
+}
+
+/// One more than may wait goes at once, and takes its deadline along.
+#[test]
+fn beyond_the_limit_nothing_is_left_of_a_deadline() {
+    let mut world = settled(
+        &nginx_with(&json!([]), &json!({ "scaleDownDelayRevisionLimit": 1 })),
+        2,
+    );
+    for version in ["v2", "v3"] {
+        world.release(version);
+        for _ in 0..8 {
+            world.look();
+            world.pass(1);
+        }
+    }
+    let deadlines: Vec<bool> = world
+        .seen
+        .replica_sets
+        .iter()
+        .map(|rs| {
+            rs.annotations
+                .contains_key(tidegate_crds::labels::SCALE_DOWN_DEADLINE_ANNOTATION)
+        })
+        .collect();
+    assert_eq!(
+        (world.sizes(), deadlines),
+        (vec![0, 2, 2], vec![false, true, false])
+    );
+}
+
+/// Where the API server does not let a Service leave the new version, there stays a pod for who comes through it.
+#[test]
+fn a_service_that_may_not_be_switched_keeps_a_pod() {
+    let strategy = json!({ "canary": {
+        "stableService": "stable", "canaryService": "canary", "steps": [{ "setWeight": 50 }, { "pause": {} }],
+    } });
+    let mut world = settled(&strategy, 4);
+    world.release("v2");
+    world.settle();
+    assert_eq!(
+        (world.selector("canary").as_str(), world.sizes()),
+        ("v2", vec![2, 2])
+    );
+    world.refuses = vec!["point Service".to_owned()];
+    self::strategy(
+        &mut world,
+        &json!({ "canary": {
+            "stableService": "stable", "canaryService": "canary", "steps": [{ "pause": {} }],
+        } }),
+    );
+    world.settle();
+    assert_eq!((world.selector("canary").as_str(), world.sizes()[1]), ("v2", 1));
+    world.refuses.clear();
+    world.pass(600);
+    world.settle();
+    world.pass(5);
+    world.settle();
+    assert_eq!(
+        (world.selector("canary").as_str(), world.sizes()),
+        ("v1", vec![4, 0])
+    );
+}

@@ -1,5 +1,6 @@
 //! Analysis: S6, S7.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -8,8 +9,19 @@ use super::facts::{Facts, HASH, Strategy};
 use super::{Judge, Scene};
 use crate::actors::{controller_of, is_kind, text, uid_of};
 
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Versions that users got while nothing was to be analysed before that: no later spec takes it back.
+    passed: BTreeSet<String>,
+}
+
 impl Judge {
-    pub(super) fn judge_runs(&mut self, scene: &Scene<'_>) {
+    pub(super) fn judge_runs(&mut self, scene: &Scene<'_>, memory: &mut Memory) {
+        let blue_green = &scene.after.rollout["spec"]["strategy"]["blueGreen"];
+        if blue_green["prePromotionAnalysis"].is_null() {
+            let active = text(&blue_green["activeService"]);
+            memory.passed.extend(scene.after.selected.get(active).cloned());
+        }
         if !scene.ours {
             return;
         }
@@ -18,7 +30,7 @@ impl Judge {
         }
         if is_kind(scene.commit, "Rollout") && scene.commit.name == scene.after.name {
             self.steps_pass_with_success(scene);
-            self.promotion_needs_success(scene);
+            self.promotion_needs_success(scene, memory);
         }
         if scene.after.weight > scene.before.weight {
             self.no_weight_after_failure(scene);
@@ -106,7 +118,7 @@ impl Judge {
     }
 
     /// S6: a version becomes stable only if the analysis that has to be is successful.
-    fn promotion_needs_success(&mut self, scene: &Scene<'_>) {
+    fn promotion_needs_success(&mut self, scene: &Scene<'_>, memory: &Memory) {
         let Scene {
             before,
             after,
@@ -140,7 +152,8 @@ impl Judge {
                 ("prePromotionAnalysis", "PrePromotion"),
                 ("postPromotionAnalysis", "PostPromotion"),
             ] {
-                if !strategy["blueGreen"][field].is_null() {
+                let passed = kind == "PrePromotion" && memory.passed.contains(new);
+                if !strategy["blueGreen"][field].is_null() && !passed {
                     wanting.push((
                         kind,
                         latest(kind).is_some_and(|run| run["status"]["phase"] == "Successful"),

@@ -131,7 +131,8 @@ impl Judge {
     /// S2: who serves stays large enough for what it serves.
     fn enough_for_the_traffic(&mut self, scene: &Scene<'_>) {
         let Some(hash) = lowered(scene) else { return };
-        if scene.after.strategy == Strategy::Canary {
+        let strategy = scene.after.strategy;
+        if strategy == Strategy::Canary {
             return;
         }
         self.active("S2");
@@ -143,7 +144,8 @@ impl Judge {
             let Some(version) = facts.versions.get(&hash) else {
                 return failing;
             };
-            if facts.has_own_scale() && hash == facts.current() {
+            // The data plane was asked by the strategy of today.
+            if facts.strategy != strategy || facts.has_own_scale() && hash == facts.current() {
                 return failing;
             }
             let share = facts.shares.get(&hash).copied().unwrap_or(0.0).max(routed);
@@ -329,7 +331,7 @@ impl Judge {
         };
         if canary["dynamicStableScale"] == true
             || !(aborted || memory.was_stable.contains(&hash))
-            || after.replicas == 0
+            || self.was_so(scene, |facts| facts.replicas == 0)
         {
             return;
         }

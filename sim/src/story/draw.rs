@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Act, Answer, Deed, Part, Shape, Story, usual_lag};
-use crate::faults::FaultPlan;
+use crate::faults::{FaultPlan, Refusal};
 use crate::invariants::facts::Strategy;
 use crate::rng::Rng;
 
@@ -29,20 +29,26 @@ pub(super) fn story(seed: u64) -> Story {
     let root = Rng::new(seed);
     let mut rng = root.fork("story");
     let count = if rng.chance(120) { 2 } else { 1 };
-    let rollouts: Vec<Shape> = (0..count)
+    let mut rollouts: Vec<Shape> = (0..count)
         .map(|index| shape(&mut rng, super::NAMES[index]))
         .collect();
+    if let [_, second] = rollouts.as_mut_slice() {
+        second.other_instance = rng.chance(500);
+    }
     let mut people = People {
         rng: root.fork("people"),
         next_image: vec![2; count],
         strategies: rollouts.iter().map(|shape| kind(&shape.strategy)).collect(),
     };
     let acts = people.acts();
-    let faults = if rng.chance(400) {
+    let mut faults = if rng.chance(400) {
         FaultPlan::swarm(rng.number())
     } else {
         FaultPlan::default()
     };
+    while rng.chance(150) {
+        faults.refusals.push(refusal(&mut rng));
+    }
     let lag_ms = choose(&mut rng, &[(8, usual_lag()), (1, 50), (2, 1900)]);
     Story {
         seed,
@@ -50,6 +56,39 @@ pub(super) fn story(seed: u64) -> Story {
         acts,
         faults,
         lag_ms,
+    }
+}
+
+/// A quota, or admission that does not like what it sees, for some time.
+fn refusal(rng: &mut Rng) -> Refusal {
+    let quota = |kind: &str| format!("{kind} is forbidden: exceeded quota: small");
+    let webhook = "admission webhook \"policy.example.com\" denied the request: not now".to_owned();
+    let (kind, verb, code, message) = one(
+        rng,
+        &[
+            ("ReplicaSet", "create", 403, quota("replicasets.apps")),
+            ("ReplicaSet", "patch", 403, webhook.clone()),
+            ("AnalysisRun", "create", 403, quota("analysisruns.argoproj.io")),
+            ("Service", "patch", 403, webhook.clone()),
+            (
+                "Ingress",
+                "create",
+                422,
+                "Ingress.networking.k8s.io is invalid: spec".to_owned(),
+            ),
+            ("Ingress", "patch", 403, webhook),
+        ],
+    );
+    let from_ms = rng.below(90_000);
+    Refusal {
+        kind: kind.to_owned(),
+        verb: verb.to_owned(),
+        name: None,
+        only: None,
+        from_ms,
+        until_ms: Some(from_ms + 2_000 + rng.below(90_000)),
+        code,
+        message,
     }
 }
 
@@ -96,6 +135,7 @@ fn shape(rng: &mut Rng, name: &str) -> Shape {
     Shape {
         replicas,
         strategy: strategy(rng, name),
+        other_instance: false,
         more: if more.is_empty() {
             Value::Null
         } else {

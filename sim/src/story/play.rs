@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use tidegate_controller::controller::Options;
 use tidegate_controller::look;
 use tidegate_controller::object::{Kind, ObjectKey};
 
@@ -87,6 +88,15 @@ impl<'s> Player<'s> {
             lag: story.lag(),
             log,
             most: 200_000,
+            further: story
+                .rollouts
+                .iter()
+                .filter(|shape| shape.other_instance)
+                .map(|shape| Options {
+                    settings: shape.settings(),
+                    ..Options::default()
+                })
+                .collect(),
             ..Setup::default()
         });
         world.judge.clock_is_steady = story.faults.clock_jumps.is_empty();
@@ -107,7 +117,9 @@ impl<'s> Player<'s> {
     fn begin(&mut self) {
         self.answer(super::Answer::Good);
         for (shape, name) in self.story.rollouts.iter().zip(NAMES) {
-            let parts = Part::GIVEN.iter().filter_map(|part| part.object(name));
+            let parts = Part::GIVEN
+                .into_iter()
+                .filter_map(|part| shape.object(part, name));
             for object in parts.chain([shape.rollout(name)]) {
                 if let Err(refused) = create(&mut self.world, &object) {
                     self.fail(format!("refused {} {name}: {refused}", object["kind"]));
@@ -178,7 +190,7 @@ impl<'s> Player<'s> {
                 Op::JsonPatch(replace)
             }
             Deed::Lose(part) => Op::DeleteOther(part.kind(), part.name(name)),
-            Deed::Make(part) => match part.object(name) {
+            Deed::Make(part) => match self.story.rollouts[on].object(*part, name) {
                 Some(object) => Op::Create(vec![object]),
                 None => return false,
             },
@@ -237,7 +249,16 @@ impl<'s> Player<'s> {
             }
             // deadlines that were written by a clock that jumped are later by that
             let jumps = self.story.faults.clock_jumps.iter().map(|jump| jump.by_ms.abs());
-            let quiet_at = self.changed + QUIET + SignedDuration::from_millis(jumps.max().unwrap_or(0));
+            // what was refused is tried again now and then
+            let refused = self
+                .story
+                .faults
+                .refusals
+                .iter()
+                .filter_map(|refusal| refusal.until_ms);
+            let refused = EPOCH + SignedDuration::from_millis(refused.max().unwrap_or(0) as i64);
+            let since = self.changed.max(refused);
+            let quiet_at = since + QUIET + SignedDuration::from_millis(jumps.max().unwrap_or(0));
             if self.world.now() >= quiet_at {
                 return true;
             }
@@ -394,7 +415,7 @@ impl<'s> Player<'s> {
         let Some(seen) = look::observed(&objects, &pods, &key, now) else {
             return Vec::new();
         };
-        let plan = tidegate_engine::plan(&seen, now, &tidegate_engine::Settings::default());
+        let plan = tidegate_engine::plan(&seen, now, &self.story.rollouts[on].settings());
         plan.why.iter().map(ToString::to_string).collect()
     }
 }

@@ -115,6 +115,10 @@ fn faults(story: &Story) -> Vec<Story> {
         with(&|f| f.relists.clear()),
         with(&|f| f.clock_jumps.clear()),
         with(&|f| f.second_leaders.clear()),
+        with(&|f| f.refusals.clear()),
+        with(&|f| {
+            f.refusals.pop();
+        }),
         rate(|r| r.crash = 0),
         rate(|r| r.refused = 0),
         rate(|r| r.timeout = 0),
@@ -138,6 +142,12 @@ fn fields(story: &Story) -> Vec<Story> {
                 ..story.clone()
             });
         };
+        if shape.other_instance {
+            put(Shape {
+                other_instance: false,
+                ..shape.clone()
+            });
+        }
         if !shape.more.is_null() {
             for more in without_each(&shape.more) {
                 put(Shape {

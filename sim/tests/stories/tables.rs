@@ -29,7 +29,6 @@ pub(super) const MEANT: &[(&str, &[Row])] = &[
             row(1043, 3, 5, &["sizes: v3 [8 8]"]),
             row(1043, 6, 6, &["sizes: bad4 [8 0], v3 [8 8]"]),
             row(1043, 7, 7, &["sizes: v5 [8 8]"]),
-            row(1049, 7, 8, &["sizes: v1 [5 5], v2 [1 1]"]),
         ],
     ),
     (WHILE_PAUSED, &[row(1005, 5, 5, &["sizes: v2 [5 5]"])]),
@@ -52,7 +51,7 @@ pub(super) const MEANT: &[(&str, &[Row])] = &[
 /// acts is with it.
 pub(super) const FAULTS: &[(&str, &[Row])] = &[
     (
-        "an inconclusive analysis in the background holds steps that are done, and timed pauses; upstream goes on through what needs no pods",
+        "an inconclusive analysis in the background holds steps that are done, and what comes after a timed pause; upstream goes on through what needs no pods",
         &[
             row(1032, 1, 2, &["step: 0"]),
             row(1032, 3, 3, &["sizes: v1 [10 10], v3 [5 5]", "step: 1"]),
@@ -78,7 +77,7 @@ pub(super) const FAULTS: &[(&str, &[Row])] = &[
                     "current: v6",
                     "route: [20]",
                     "selectors.canary: v6",
-                    "sizes: v1 [3 3], v5 [2 2], v6 [2 2]",
+                    "sizes: v1 [3 3], v3 [8 8], v5 [2 2], v6 [2 2]",
                     "weight: 20",
                 ],
             ),

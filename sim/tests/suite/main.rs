@@ -38,20 +38,6 @@ const KNOWN: &[(&str, &[(&str, &str)])] = &[
             "waited for 11 replicas",
         )],
     ),
-    (
-        "new: a timed pause does not end while an analysis in the background is inconclusive",
-        &[(
-            "TestCanaryInconclusiveBackgroundAnalysis",
-            "waited for the message",
-        )],
-    ),
-    (
-        "not looked at yet",
-        &[
-            ("TestCanaryScaleDownDelay", "a deadline of revision 1"),
-            ("TestRolloutGoodToBadUpdate", "pods of revision 3"),
-        ],
-    ),
 ];
 
 /// The row of a test: a part of what it says, and what is to be mended.

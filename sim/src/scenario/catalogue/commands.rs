@@ -7,6 +7,7 @@ use crate::actors::user::{Act, Op, When};
 use crate::faults::SourceTrouble;
 use crate::metrics::SourceFault;
 use crate::scenario::Scenario;
+use crate::scenario::build::{ingress, service};
 
 const DEGRADED: When = When::Phase("Degraded");
 
@@ -32,8 +33,34 @@ fn analysis() -> Value {
     json!({"templates": [{"templateName": "success"}]})
 }
 
+/// The other strategy, whose Services were never switched and send requests to every version: one that lost its requests under the
+/// strategy before has them again, whatever its deadline says.
+fn strategy_changed() -> Scenario {
+    let strategy = json!({"strategy": {"blueGreen": null, "canary": {
+        "stableService": "stable",
+        "canaryService": "canary",
+        "trafficRouting": {"nginx": {"stableIngress": "web"}},
+        "scaleDownDelayRevisionLimit": 0,
+        "steps": [{"setWeight": 70}],
+    }}});
+    let mut scenario = blue_green(
+        "blue-green-becomes-a-canary",
+        &json!({"autoPromotionEnabled": false}),
+        vec![
+            update("v2"),
+            act(When::Phase("Paused"), Op::SetImage("shop:v1".into())),
+            act(When::After(seconds(10)), Op::Merge(json!({"spec": strategy}))),
+        ],
+        healthy("shop:v1"),
+    );
+    let others = [service("stable"), service("canary"), ingress("web", "stable")];
+    scenario.objects.splice(0..0, others);
+    scenario
+}
+
 /// All of them.
 pub(super) fn all(all: &mut Vec<Scenario>) {
+    all.push(strategy_changed());
     for (name, field) in [
         ("blue-green-retry-measures-anew", "prePromotionAnalysis"),
         ("blue-green-retry-measures-anew-after", "postPromotionAnalysis"),
