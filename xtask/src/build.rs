@@ -46,7 +46,7 @@ pub(crate) fn end_to_end_tests(only: &[String]) -> Result<Vec<PathBuf>> {
     let messages = cargo(if only.is_empty() { &all } else { only })?;
     let programs: Vec<PathBuf> = messages
         .into_iter()
-        .filter(|message| is_end_to_end_test(message))
+        .filter(is_end_to_end_test)
         .filter_map(|message| message.executable)
         .collect();
     ensure!(!programs.is_empty(), "cargo has built no test");
