@@ -53,7 +53,7 @@ pub(crate) struct App {
     #[arg(long, env = "START_DELAY_MS", default_value_t = 0)]
     start_delay_ms: u64,
     /// How long it goes on serving after SIGTERM, until every router has learned that it goes
-    #[arg(long, env = "DRAIN_MS", default_value_t = 3000)]
+    #[arg(long, env = "DRAIN_MS", default_value_t = 10_000)]
     drain_ms: u64,
     /// Start without being ready, until /admin?ready=true
     #[arg(long, env = "UNREADY")]
