@@ -13,7 +13,7 @@ const READ: [&str; 3] = ["get", "list", "watch"];
 const WRITE: [&str; 5] = ["create", "patch", "update", "delete", "deletecollection"];
 
 /// Not a request but a condition of others: asked for where blocking owner references are checked, and where a commit is applied.
-/// And what is only read when the answer to the creation of a run was lost, which no test can bring about.
+/// And what is only read when the answer to the creation of a run was lost: by chance, in some runs of the tests that kill.
 const CONDITIONS: [&str; 4] = [
     "get analysisruns.argoproj.io",
     "impersonate serviceaccounts",

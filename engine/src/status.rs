@@ -35,6 +35,14 @@ pub(crate) fn complete(cx: &Context<'_>, draft: &mut Draft) {
     draft.status.workload_observed_generation = workload.map(|w| w.generation.to_string());
 }
 
+/// The version that users of a blue-green Rollout get, as recorded; empty if there is none.
+fn active(status: &RolloutStatus) -> &str {
+    let blue_green = status.blue_green.as_ref();
+    blue_green
+        .and_then(|bg| bg.active_selector.as_deref())
+        .unwrap_or_default()
+}
+
 fn positive(count: i32) -> Option<i32> {
     (count != 0).then_some(count)
 }
@@ -56,11 +64,7 @@ pub(crate) fn counters(cx: &Context<'_>, status: &mut RolloutStatus) {
             status.selector = Some(base);
         }
         Strategy::BlueGreen(_) => {
-            let active = status
-                .blue_green
-                .as_ref()
-                .and_then(|bg| bg.active_selector.clone())
-                .unwrap_or_default();
+            let active = active(status).to_owned();
             let rs = cx.owned().find(|rs| !active.is_empty() && rs.hash == active);
             status.ready_replicas = rs.and_then(|rs| positive(rs.ready));
             status.available_replicas = rs.and_then(|rs| positive(rs.available));
@@ -140,11 +144,7 @@ fn phase(cx: &Context<'_>, status: &RolloutStatus) -> (RolloutPhase, String) {
     let stable = status.stable_rs.as_deref().unwrap_or_default();
     match cx.strategy {
         Strategy::BlueGreen(_) => {
-            let active = status
-                .blue_green
-                .as_ref()
-                .and_then(|bg| bg.active_selector.as_deref())
-                .unwrap_or_default();
+            let active = active(status);
             if active != current {
                 return progressing("active service cutover pending");
             }

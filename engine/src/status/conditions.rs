@@ -2,7 +2,7 @@
 
 use tidegate_crds::{ConditionStatus, RolloutCondition, RolloutConditionType, RolloutStatus, Time};
 
-use super::{positive, progressing};
+use super::{active, positive, progressing};
 use crate::context::{Context, Strategy, saturated};
 use crate::draft::Draft;
 
@@ -77,11 +77,7 @@ fn minimum(cx: &Context<'_>, status: &RolloutStatus) -> bool {
     match cx.strategy {
         Strategy::Canary(_) => cx.available() >= cx.size,
         Strategy::BlueGreen(_) => {
-            let active = status
-                .blue_green
-                .as_ref()
-                .and_then(|bg| bg.active_selector.as_deref())
-                .unwrap_or_default();
+            let active = active(status);
             cx.owned()
                 .any(|rs| !active.is_empty() && rs.hash == active && saturated(rs, cx.size))
         }
