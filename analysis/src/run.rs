@@ -9,7 +9,7 @@ use tidegate_crds::{
     labels::{
         INSTANCE_ID_LABEL, POD_TEMPLATE_HASH_LABEL, REVISION_ANNOTATION, ROLLOUT_TYPE_BACKGROUND,
         ROLLOUT_TYPE_LABEL, ROLLOUT_TYPE_POST_PROMOTION, ROLLOUT_TYPE_PRE_PROMOTION, ROLLOUT_TYPE_STEP,
-        STEP_INDEX_LABEL,
+        RUN_STEP_HASH_ANNOTATION, STEP_INDEX_LABEL,
     },
 };
 
@@ -75,6 +75,8 @@ pub struct RunRequest<'a> {
     pub stable_hash: &'a str,
     /// Revision of the new version, in decimal.
     pub revision: &'a str,
+    /// Hash of the steps that it belongs to; empty where there are none.
+    pub step_hash: &'a str,
     /// Value of the instance id label, if the controller has one.
     pub instance_id: Option<&'a str>,
     /// Finds templates.
@@ -130,6 +132,10 @@ pub fn new_run(request: &RunRequest<'_>) -> Result<AnalysisRun, RunError> {
     // The controller finds its runs by these, so nothing may replace them.
     labels.extend(own_labels);
     annotations.insert(REVISION_ANNOTATION.to_owned(), revision.to_owned());
+    annotations.remove(RUN_STEP_HASH_ANNOTATION);
+    if !request.step_hash.is_empty() {
+        annotations.insert(RUN_STEP_HASH_ANNOTATION.to_owned(), request.step_hash.to_owned());
+    }
 
     Ok(AnalysisRun {
         metadata: ObjectMeta {
@@ -281,6 +287,7 @@ mod tests {
             hash: "5b7b5bfbd4",
             stable_hash: "old",
             revision: "2",
+            step_hash: "",
             instance_id: None,
             templates: &|cluster, name| (!cluster && name == "good").then_some(&template),
         })

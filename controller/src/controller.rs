@@ -39,6 +39,8 @@ const RESYNC: SignedDuration = SignedDuration::from_secs(900);
 
 /// How many refused writes one look gets to know; more is left to later ones.
 const MOST_REFUSED: u32 = 32;
+/// How soon pods that could not be listed are asked for again.
+const UNREAD_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 /// A Service that the API server does not let us let go of, or ask about, is left alone for so long.
 const REFUSED_AGAIN: SignedDuration = SignedDuration::from_secs(60);
 
@@ -250,6 +252,8 @@ impl Generations {
 struct Reads {
     requests: VecDeque<Request>,
     pods: BTreeMap<String, Vec<PodView>>,
+    /// Hashes whose pods could not be read: what depends on them waits, and nothing else does.
+    unread: BTreeSet<String>,
 }
 
 /// The whole of it, for one process.
@@ -731,6 +735,7 @@ impl Controller {
         }
         observed.progress = self.progress.get(key).cloned();
         observed.pods.clone_from(&reading.pods);
+        observed.pods.retain(|hash, _| !reading.unread.contains(hash));
         let plan = tidegate_engine::plan(&observed, now, &self.options.settings);
         let missing: Vec<String> = plan
             .needs_pods
@@ -754,6 +759,10 @@ impl Controller {
         self.forget_refusals(key, &plan);
         let resync = now.saturating_add(self.options.resync).unwrap_or(Timestamp::MAX);
         *wake = Some(plan.wake.map_or(resync, |wake| wake.min(resync)));
+        if !reading.unread.is_empty() {
+            // The plan wants to look again at once, for the pods that it did not see.
+            *wake = now.saturating_add(UNREAD_AGAIN).ok();
+        }
         let status = self.status_to_write(key, &plan, &observed, wake, now);
         let tell = match &status {
             Held::Write(_) | Held::Same => true,
@@ -902,6 +911,12 @@ impl Controller {
                 }
                 // The watch will say so, too.
                 Err(failure) if failure.is_not_found() => {}
+                Err(failure) if request.as_ref().is_some_and(|request| request.resource == &PODS) => {
+                    tracing::warn!(%failure, "pods cannot be listed");
+                    let selector = request.as_ref().map_or("", |request| request.selector.as_str());
+                    let hash = selector.split_once('=').map_or("", |(_, hash)| hash);
+                    reading.unread.insert(hash.to_owned());
+                }
                 Err(failure) => job.stage = Stage::Over(Outcome::Failed(failure)),
             },
             Stage::Executing(execution) => execution.answer(answer.as_ref().map_err(Clone::clone)),

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tidegate_crds::RolloutStatus;
 use tidegate_crds::decode::Encode as _;
-use tidegate_crds::labels::{MANAGED_BY_ANNOTATION, POD_TEMPLATE_HASH_LABEL};
+use tidegate_crds::labels::{MANAGED_BY_ANNOTATION, POD_TEMPLATE_HASH_LABEL, RUN_NOT_WANTED_ANNOTATION};
 use tidegate_engine::refusal;
 use tidegate_engine::{Action, Change, Event, Observed, Plan, Scale};
 use tidegate_traffic::{RouteOp, RouteWrite};
@@ -92,8 +92,6 @@ pub struct Execution {
     outcome: Option<Outcome>,
     /// What the log says once the status is written.
     change_of_state: Option<String>,
-    /// An eviction that a disruption budget refused: the rest goes on, and it is tried again.
-    postponed: Option<Failure>,
     /// A write that the API server refused: what to do without it is for the planner to say.
     refused: Option<Refused>,
     /// Orders the events of this plan, after those of earlier ones.
@@ -177,7 +175,6 @@ impl Execution {
             waiting: None,
             outcome: None,
             change_of_state,
-            postponed: None,
             refused: None,
             order: Order::of(versions_of(observed)),
         }
@@ -202,10 +199,7 @@ impl Execution {
         }
         let events = std::mem::take(&mut self.events);
         self.tell(events);
-        self.outcome = Some(match self.postponed.take() {
-            Some(failure) => Outcome::Failed(failure),
-            None => Outcome::Done,
-        });
+        self.outcome = Some(Outcome::Done);
         self.steps.pop_front()
     }
 
@@ -295,16 +289,7 @@ impl Execution {
             }) if failure.is_not_found() => {
                 self.tell(action.event);
             }
-            Change::EvictPod { .. } if failure.code == 429 => {
-                // The answer is the disruption budget's, not that of a server under load.
-                let retry_after = failure.retry_after;
-                self.postponed = Some(Failure {
-                    code: 409,
-                    retry_after,
-                    ..failure
-                });
-            }
-            change if failure.is_refusal() => {
+            change if failure.is_refusal() || is_of_a_pod_alone(&change, &failure) => {
                 let key = refusal::key(&change);
                 self.refused = Some(Refused { key, failure });
             }
@@ -337,7 +322,7 @@ impl Execution {
                 "Conflict",
                 "the ReplicaSet is being deleted",
             )));
-        } else if self.owns(object) && same_template(body, object) {
+        } else if self.owns(object) && (is_version(body, object) || same_template(body, object)) {
             let name = object
                 .pointer("/metadata/name")
                 .and_then(Value::as_str)
@@ -465,7 +450,9 @@ impl Execution {
                 Request::create(&ANALYSIS_RUNS, namespace, body)
             }
             Change::TerminateAnalysisRun { name, uid } => {
-                let body = json!({"metadata": {"uid": uid}, "spec": {"terminate": true}});
+                let annotations = json!({RUN_NOT_WANTED_ANNOTATION: "true"});
+                let metadata = json!({"uid": uid, "annotations": annotations});
+                let body = json!({"metadata": metadata, "spec": {"terminate": true}});
                 self.merge_patch(&ANALYSIS_RUNS, name, body)
             }
             Change::DeleteAnalysisRun { name, uid } => {
@@ -638,6 +625,26 @@ fn target(change: &Change, rollout: &str) -> Option<(&'static Resource, String)>
         Change::PatchRollout { .. } => Some((&ROLLOUTS, rollout.to_owned())),
         _ => None,
     }
+}
+
+/// Whether a failure concerns one pod and nothing else: what a disruption budget forbids (429, which is not a server under load here),
+/// several of them over one pod (always 500), or a webhook that breaks on it. It must not hold up sizes and traffic.
+fn is_of_a_pod_alone(change: &Change, failure: &Failure) -> bool {
+    match change {
+        Change::EvictPod { .. } => matches!(failure.code, 429 | 500),
+        Change::PatchPod { .. } => failure.code == 500,
+        _ => false,
+    }
+}
+
+/// Whether a ReplicaSet of this name was made for the same version. What a webhook, a role or a hand has put into its template since
+/// makes it no other one; to take it for a collision would make another ReplicaSet, and another after that.
+fn is_version(body: &Value, object: &Value) -> bool {
+    let hash = |object: &Value| {
+        let labels = object.pointer("/metadata/labels")?;
+        labels.get(POD_TEMPLATE_HASH_LABEL)?.as_str().map(str::to_owned)
+    };
+    hash(object).is_some_and(|found| Some(found) == hash(body))
 }
 
 fn same_template(body: &Value, object: &Value) -> bool {

@@ -269,8 +269,10 @@ impl RunJob {
         };
         match (waiting, answer) {
             (Waiting::Secret(name), Ok(secret)) => self.read_secret(&name, &secret),
-            // Without it the question cannot be asked, and the status will say so.
-            (Waiting::Secret(_), Err(failure)) if failure.is_not_found() => {}
+            // Without it the question cannot be asked, and the status will say so: a run that fails is heard of, one that waits is not.
+            (Waiting::Secret(name), Err(failure)) if failure.is_not_found() || failure.is_refusal() => {
+                tracing::warn!(secret = name, %failure, "a secret of an analysis run cannot be read");
+            }
             (Waiting::Secret(name), Err(failure)) => {
                 let message = format!("Secret {name}: {}", failure.message);
                 self.outcome = Some(Outcome::Failed(Failure { message, ..failure }));

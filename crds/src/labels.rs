@@ -17,6 +17,12 @@ pub const ROLLOUT_TYPE_PRE_PROMOTION: &str = "PrePromotion";
 pub const ROLLOUT_TYPE_POST_PROMOTION: &str = "PostPromotion";
 /// Label of the analysis run of a step: decimal index.
 pub const STEP_INDEX_LABEL: &str = "step-index";
+/// Annotation of an analysis run, ours: hash of the steps that it belongs to. Whoever changes the steps begins anew, and what the
+/// old ones measured says nothing about the new ones.
+pub const RUN_STEP_HASH_ANNOTATION: &str = "tidegate.io/step-hash";
+/// Annotation of an analysis run, ours: the controller ended it because nothing waited for it any more. It was not measured to its end,
+/// so it says nothing good about anything.
+pub const RUN_NOT_WANTED_ANNOTATION: &str = "tidegate.io/not-wanted";
 /// Label of a Job and its pods: uid of the analysis run.
 pub const ANALYSIS_RUN_UID_LABEL: &str = "analysisrun.argoproj.io/uid";
 
@@ -40,6 +46,8 @@ pub const DESIRED_REPLICAS_ANNOTATION: &str = "rollout.argoproj.io/desired-repli
 pub const WORKLOAD_GENERATION_ANNOTATION: &str = "rollout.argoproj.io/workload-generation";
 /// Annotation of a ReplicaSet: JSON of the labels and annotations that were put in, to take them out again.
 pub const EPHEMERAL_METADATA_ANNOTATION: &str = "rollout.argoproj.io/ephemeral-metadata";
+/// Annotation of a ReplicaSet, ours: it was aborted, and never promoted since. Going back to it is no return to what was good.
+pub const ABORTED_ANNOTATION: &str = "tidegate.io/aborted";
 /// Annotation of a ReplicaSet: RFC 3339 time at which it is scaled down. The key has no prefix.
 pub const SCALE_DOWN_DEADLINE_ANNOTATION: &str = "scale-down-deadline";
 /// Annotation of Services, DestinationRules and VirtualNodes: the Rollout that owns their selection.

@@ -23,6 +23,9 @@ struct BlueGreen<'c, 'a> {
 
 /// Plans one look at a Rollout with the blue-green strategy.
 pub(crate) fn plan(cx: &Context<'_>, spec: &BlueGreenStrategy, draft: &mut Draft) {
+    if revision::adopt(cx.seen, draft) {
+        return;
+    }
     revision::number(cx, draft);
     if promotion::changed(cx) {
         begin(cx, spec, draft);
@@ -66,6 +69,12 @@ fn begin(cx: &Context<'_>, spec: &BlueGreenStrategy, draft: &mut Draft) {
 impl<'a> BlueGreen<'_, 'a> {
     fn active_hash(&self) -> &'a str {
         self.active.map_or("", selected)
+    }
+
+    /// The version that the active Service selected when the status was written last.
+    fn recorded_active(&self) -> &'a str {
+        let bg = self.cx.status().blue_green.as_ref();
+        bg.and_then(|b| b.active_selector.as_deref()).unwrap_or_default()
     }
 
     fn is_active(&self, rs: &ReplicaSetView) -> bool {
@@ -124,7 +133,10 @@ impl<'a> BlueGreen<'_, 'a> {
 
     fn act(&self, verdict: &Verdict<'_>, draft: &mut Draft) {
         let cx = self.cx;
-        revision::adopt(cx.seen, draft);
+        if self.aborting {
+            // Traffic back to stable waits for nothing else, and nothing else that fails may come before it.
+            self.switch(verdict, draft);
+        }
         revision::min_ready_seconds(cx, draft);
         if cx.new.is_none() {
             // S5: what is taken back gets no pods, also when somebody deleted its ReplicaSet.
@@ -143,8 +155,8 @@ impl<'a> BlueGreen<'_, 'a> {
             // Before its pods are ready: a preview is there to be looked at (contract F50).
             services::target(cx, preview, new, true, draft);
         }
-        metadata::act(cx, self.promotable(verdict).is_some(), draft);
-        let counted = crate::restart::act(cx, draft);
+        let restart = crate::restart::look(cx, draft);
+        let counted = restart.counted;
         let halted = cx.halted() && !self.aborting;
         if halted {
             promotion::tell_hold(cx, draft);
@@ -152,13 +164,16 @@ impl<'a> BlueGreen<'_, 'a> {
         if counted && promotion::resized(cx, draft) || !halted {
             self.scale_live(counted, draft);
         }
-        if !repaired && !halted {
+        if !repaired && !halted && !self.aborting {
             self.switch(verdict, draft);
         }
-        runs::act(cx, verdict, &self.wanted_runs(), draft);
+        metadata::act(cx, self.promotable(verdict).is_some(), draft);
+        restart.evict(draft);
+        runs::act(cx, verdict, &self.wanted_runs(verdict), draft);
         if !halted && counted {
             self.scale_down(draft);
         }
+        revision::mark(cx, self.aborting, draft);
         revision::forget(cx, draft);
     }
 
@@ -169,25 +184,20 @@ impl<'a> BlueGreen<'_, 'a> {
         if !self.active_hash().is_empty() || cx.stable_hash().is_empty() {
             return false;
         }
-        let recorded = cx
-            .status()
-            .blue_green
-            .as_ref()
-            .and_then(|b| b.active_selector.as_deref())
-            .unwrap_or_default();
+        let recorded = self.recorded_active();
         // Somebody may have deleted the stable version: then the newest of the others, rather than one that was not promoted.
-        let others = cx.older.iter().filter(|rs| rs.available > 0);
+        let others = cx.older.iter().filter(|rs| rs.serving() > 0);
         let stable = cx
             .stable
             .or_else(|| others.max_by_key(|rs| rs.revision()).copied());
-        if recorded.is_empty() && (cx.fully_promoted() || stable.is_none_or(|rs| rs.available == 0)) {
+        if recorded.is_empty() && (cx.fully_promoted() || stable.is_none_or(|rs| rs.serving() == 0)) {
             // First deployment: the Service waits for all of its pods. With another version beside it, it would send requests to
             // both, so then it is enough that anybody of the stable one can answer.
             return false;
         }
         let known = cx
             .owned()
-            .find(|rs| rs.hash == recorded && rs.available > 0)
+            .find(|rs| rs.hash == recorded && rs.serving() > 0)
             .or(stable);
         let (Some(service), Some(rs)) = (self.active, known) else {
             return false;
@@ -204,10 +214,19 @@ impl<'a> BlueGreen<'_, 'a> {
             let wanted = if stable || self.is_active(rs) {
                 cx.size
             } else if cx.is_new(rs) && !self.aborting {
-                self.new_size()
+                // What is held keeps its share: an autoscaler releases nothing (contract F6).
+                if cx.halted() {
+                    self.new_size().min(cx.held_share(rs))
+                } else {
+                    self.new_size()
+                }
             } else if cx.is_new(rs) {
                 // An abort is one way, but what it keeps follows the size too.
                 rs.spec_replicas.min(cx.size)
+            } else if cx.size > 0 && rs.spec_replicas > 0 && revision::kept(cx, rs) {
+                // Whoever may still come back to it finds it as large as the Rollout.
+                draft.scale(cx, rs, cx.held_share(rs));
+                continue;
             } else {
                 continue;
             };
@@ -228,7 +247,7 @@ impl<'a> BlueGreen<'_, 'a> {
         let Some(service) = self.active else { return };
         if self.aborting {
             // Whatever became of the new version: the old one is whole, and takes the traffic back.
-            if let Some(stable) = cx.stable.filter(|rs| rs.available > 0 || cx.size == 0) {
+            if let Some(stable) = cx.stable.filter(|rs| rs.serving() > 0 || cx.size == 0) {
                 services::target(cx, service, stable, true, draft);
             }
             return;
@@ -237,13 +256,14 @@ impl<'a> BlueGreen<'_, 'a> {
         if self.is_active(new) {
             return;
         }
-        if !saturated(new, cx.size) {
+        // One that is to shrink to the preview's size first, as after a retry, is not whole any more.
+        if !saturated(new, cx.size) || self.new_size() < cx.size {
             let wanted = self.new_size();
             // A preview that is whole waits for something else, which says so itself.
-            if new.available < wanted {
+            if new.serving() < wanted {
                 draft.because(Reason::WaitingForPods {
                     replica_set: new.name.clone(),
-                    available: new.available,
+                    available: new.serving(),
                     wanted,
                 });
             }
@@ -254,7 +274,7 @@ impl<'a> BlueGreen<'_, 'a> {
         }
     }
 
-    fn wanted_runs(&self) -> runs::Wanted<'a> {
+    fn wanted_runs(&self, verdict: &Verdict<'_>) -> runs::Wanted<'a> {
         let cx = self.cx;
         let mut wanted = runs::Wanted::default();
         let over = self.aborting || self.fast;
@@ -263,23 +283,18 @@ impl<'a> BlueGreen<'_, 'a> {
             return wanted;
         }
         let active = cx.new.is_some_and(|rs| self.is_active(rs));
+        if self.active_hash().is_empty() && !self.recorded_active().is_empty() {
+            // Nobody knows who is active until the Service is repaired: what measures goes on.
+            wanted.keep = true;
+            return wanted;
+        }
         if active {
             // Once begun, it goes on even when a pod is lost.
-            let begun = cx
-                .status()
-                .blue_green
-                .as_ref()
-                .is_some_and(|b| b.post_promotion_analysis_run_status.is_some());
-            if begun || cx.new.is_some_and(|rs| saturated(rs, cx.size)) {
+            if verdict.post_begun() || cx.new.is_some_and(|rs| saturated(rs, cx.size)) {
                 wanted.post = self.spec.post_promotion_analysis.as_ref();
             }
         } else {
-            let begun = cx
-                .status()
-                .blue_green
-                .as_ref()
-                .is_some_and(|b| b.pre_promotion_analysis_run_status.is_some());
-            if begun || self.new_ready() {
+            if verdict.pre_begun() || self.new_ready() {
                 wanted.pre = self.spec.pre_promotion_analysis.as_ref();
             }
         }
@@ -380,7 +395,7 @@ impl<'a> BlueGreen<'_, 'a> {
             promotion::retry(draft, None);
             return;
         }
-        if verdict.inconclusive(&self.wanted_runs()) {
+        if verdict.inconclusive(&self.wanted_runs(verdict)) {
             status::pause(cx, &mut draft.status, PauseReason::InconclusiveAnalysisRun);
             return;
         }
@@ -451,7 +466,7 @@ impl<'a> BlueGreen<'_, 'a> {
         if cx.fully_promoted() {
             return Some(String::new());
         }
-        if !self.is_active(new) || self.aborting {
+        if !self.is_active(new) || self.aborting || new.serving() == 0 && cx.size > 0 {
             return None;
         }
         if promotion::full(cx) {

@@ -26,6 +26,9 @@ pub(crate) struct Canary<'c, 'a> {
 
 /// Plans one look at a Rollout with the canary strategy.
 pub(crate) fn plan(cx: &Context<'_>, spec: &CanaryStrategy, draft: &mut Draft) {
+    if revision::adopt(cx.seen, draft) {
+        return;
+    }
     revision::number(cx, draft);
     if promotion::changed(cx) {
         begin(cx, spec, draft);
@@ -45,8 +48,8 @@ pub(crate) fn plan(cx: &Context<'_>, spec: &CanaryStrategy, draft: &mut Draft) {
         aborting,
         full: !aborting && promotion::full(cx),
     };
-    canary.act(&verdict, draft);
-    canary.advance(&verdict, draft);
+    let measured = canary.act(&verdict, draft);
+    canary.advance(&verdict, measured, draft);
 }
 
 /// Where in the steps a recorded index is. A status without one is at the beginning, never at the end: somebody took it away.
@@ -62,7 +65,7 @@ fn begin(cx: &Context<'_>, spec: &CanaryStrategy, draft: &mut Draft) {
     let back_to_stable = cx.fully_promoted();
     let in_window = cx
         .new
-        .is_some_and(|new| new.available > 0 && revision::within_window(cx, new));
+        .is_some_and(|new| new.serving() > 0 && revision::within_window(cx, new));
     let index = match end {
         0 => None,
         _ if back_to_stable || in_window => Some(end),
@@ -120,9 +123,14 @@ impl<'a> Canary<'_, 'a> {
         self.index.is_none_or(|i| i >= self.spec.steps.len())
     }
 
-    fn act(&self, verdict: &Verdict<'_>, draft: &mut Draft) {
+    /// Answers whether all that the update is measured by exists, or is created by this plan.
+    fn act(&self, verdict: &Verdict<'_>, draft: &mut Draft) -> bool {
         let cx = self.cx;
-        revision::adopt(cx.seen, draft);
+        let back = self.takes_back() && !cx.fully_promoted();
+        if back {
+            // Traffic back to stable waits for nothing else, and nothing else that fails may come before it.
+            self.route(draft);
+        }
         revision::min_ready_seconds(cx, draft);
         if cx.new.is_none() {
             // S5: what is taken back gets no pods, also when somebody deleted its ReplicaSet.
@@ -134,31 +142,44 @@ impl<'a> Canary<'_, 'a> {
             let made = revision::create(cx, draft, size);
             draft.tell_scaling(revision::created_at_size(cx, size).filter(|_| made));
         }
-        metadata::act(cx, self.promotable().is_some(), draft);
-        let counted = crate::restart::act(cx, draft);
-        if counted && promotion::resized(cx, draft) {
-            // The size of the Rollout changed: sizes first, all else on the next look (contract 3.1).
+        let restart = crate::restart::look(cx, draft);
+        if restart.counted && promotion::resized(cx, draft) {
+            // The size of the Rollout changed: sizes first, all else on the next look (contract 3.1), unless they are refused.
             self.scale(draft);
-            return;
+            if !back && !draft.sizes_refused() {
+                return true;
+            }
         }
         if cx.halted() && !self.aborting {
             promotion::tell_hold(cx, draft);
         } else {
             self.scale_up(draft);
         }
-        // Before the first version is recorded as stable there is nothing to route between.
-        if !cx.stable_hash().is_empty() {
-            let stable_served = services::of_canary(self, draft);
-            if self.routed() {
-                routing::act(self, stable_served, draft);
-            }
+        if !back {
+            self.route(draft);
         }
-        runs::act(self.cx, verdict, &self.wanted_runs(), draft);
+        metadata::act(cx, self.promotable().is_some(), draft);
+        restart.evict(draft);
+        let measured = runs::act(self.cx, verdict, &self.wanted_runs(), draft);
         // A pause holds the update, not the size of the Rollout.
-        if counted && (!cx.halted() || self.aborting || self.oversized()) {
+        if restart.counted && (!cx.halted() || self.aborting || self.oversized()) {
             self.scale_down(draft);
         }
+        revision::mark(cx, self.aborting, draft);
         revision::forget(cx, draft);
+        measured
+    }
+
+    /// Services and routes.
+    fn route(&self, draft: &mut Draft) {
+        // Before the first version is recorded as stable there is nothing to route between.
+        if self.cx.stable_hash().is_empty() {
+            return;
+        }
+        let stable_served = services::of_canary(self, draft);
+        if self.routed() {
+            routing::act(self, stable_served, draft);
+        }
     }
 
     /// Which runs shall exist now.
@@ -187,19 +208,19 @@ impl<'a> Canary<'_, 'a> {
     }
 
     /// Moves the record on by what was observed: promotion, abort, or at most one step (contract 3.2).
-    fn advance(&self, verdict: &Verdict<'_>, draft: &mut Draft) {
+    fn advance(&self, verdict: &Verdict<'_>, measured: bool, draft: &mut Draft) {
         let cx = self.cx;
         let end = i32::try_from(self.spec.steps.len()).unwrap_or(i32::MAX);
         let end_index = (end > 0).then_some(end);
         routing::record(self, draft);
         runs::record(cx, verdict, draft);
         let in_window = !cx.fully_promoted() && cx.new.is_some_and(|new| revision::within_window(cx, new));
-        let skips = self.full || in_window && !self.aborting;
+        let skips = self.full || in_window && !self.aborting && !cx.spec_paused();
         if skips {
             promotion::unblock(cx, draft);
             draft.status.current_step_index = end_index;
         }
-        if let Some(reason) = self.promotable().filter(|_| metadata::ready(cx)) {
+        if let Some(reason) = self.promotable().filter(|_| measured && metadata::ready(cx)) {
             promotion::promote(cx, draft, &reason, end_index);
             return;
         }
@@ -233,7 +254,8 @@ impl<'a> Canary<'_, 'a> {
         if verdict.measures_again() && self.step().is_none_or(|step| step.pause.is_none()) {
             draft.status.controller_pause = None;
         }
-        if cx.spec_paused() || cx.fully_promoted() {
+        // What cannot be measured goes no further: no verdict is not a good one.
+        if cx.spec_paused() || cx.fully_promoted() || !measured {
             return;
         }
         if let Some(index) = self.index.filter(|i| *i < self.spec.steps.len()) {
@@ -315,10 +337,10 @@ impl<'a> Canary<'_, 'a> {
     /// What keeps the current step from being over: its pods, those of another version, or the routes.
     fn what_a_step_lacks(&self, new: &ReplicaSetView, wanted: i32) -> Reason {
         let cx = self.cx;
-        if !self.meets(new.available, wanted) {
+        if !self.meets(new.serving(), wanted) {
             return Reason::WaitingForPods {
                 replica_set: new.name.clone(),
-                available: new.available,
+                available: new.serving(),
                 wanted,
             };
         }
@@ -371,11 +393,15 @@ impl<'a> Canary<'_, 'a> {
         if cx.fully_promoted() {
             return Some(String::new());
         }
-        if self.aborting || !self.meets(new.available, cx.size) || new.observed_generation < new.generation {
+        if self.aborting || !self.meets(new.serving(), cx.size) || new.observed_generation < new.generation {
             return None;
         }
         if self.full {
             return Some("Full promotion requested".to_owned());
+        }
+        if cx.spec_paused() {
+            // A person holds it (contract F6).
+            return None;
         }
         if revision::fast_rollback(cx) && self.finished() {
             return Some("Rollback within window".to_owned());

@@ -12,6 +12,7 @@ use tidegate_traffic::WeightState;
 
 use crate::draft::selected;
 use crate::observed::{Identity, Observed, ReplicaSetView, ServiceView, Settings};
+use crate::replicas::ceil_share;
 use crate::routing;
 
 /// Default of `scaleDownDelaySeconds` and `abortScaleDownDelaySeconds` (contract F39, F41, F54, F56).
@@ -74,10 +75,12 @@ impl<'a> Context<'a> {
             .iter()
             .filter(|rs| rs.controller_uid.as_deref() == Some(rollout.metadata.uid.as_str()) && !rs.deleting)
             .collect();
-        // By label first, then by template: a ReplicaSet keeps the hash that it was born with (contract 2.4).
+        // By name first, as upstream has it: what a webhook or a role put into its template makes it no other version. Then by
+        // template: a ReplicaSet keeps the hash that it was born with (contract 2.4).
+        let named = name_of(rollout, &identity.hash);
         let new = owned
             .iter()
-            .find(|rs| rs.hash == identity.hash && rs.digest == identity.digest)
+            .find(|rs| rs.hash == identity.hash && rs.name == named)
             .or_else(|| owned.iter().find(|rs| rs.digest == identity.digest))
             .copied();
         let hash = new.map_or_else(|| identity.hash.clone(), |rs| rs.hash.clone());
@@ -194,6 +197,14 @@ impl<'a> Context<'a> {
             || self.has_pause(&PauseReason::InconclusiveExperiment)
     }
 
+    /// Pods that a version has of the size if it keeps the share that it had when the Rollout was sized last: none stays none.
+    pub(crate) fn held_share(&self, rs: &ReplicaSetView) -> i32 {
+        match rs.desired_replicas().filter(|before| *before > 0) {
+            Some(before) => ceil_share(self.size, rs.spec_replicas, before),
+            None => rs.spec_replicas,
+        }
+    }
+
     pub(crate) fn run(&self, name: &str) -> Option<&'a Arc<AnalysisRun>> {
         self.seen
             .analysis_runs
@@ -298,4 +309,9 @@ impl Annotated for ReplicaSetView {
 /// All of its pods are there and available.
 pub(crate) fn saturated(rs: &ReplicaSetView, size: i32) -> bool {
     rs.spec_replicas == size && rs.available == size && rs.observed_generation >= rs.generation
+}
+
+/// The name of the ReplicaSet that is made for a version.
+pub(crate) fn name_of(rollout: &Rollout, hash: &str) -> String {
+    format!("{}-{hash}", rollout.metadata.name)
 }

@@ -13,6 +13,9 @@ use crate::progress::Progress;
 use crate::refusal::{self, LeftOut, Refusal};
 use crate::why::Reason;
 
+/// Where so many writes of pods are refused the others would be, too: they wait until these are tried again.
+const MOST_PODS_REFUSED: usize = 8;
+
 /// Collects what shall be done. Nothing here decides either: it keeps one write for each object, words the events and
 /// remembers the earliest moment to look again.
 pub(crate) struct Draft {
@@ -70,11 +73,17 @@ impl Draft {
 
     /// Takes out what was refused and is not to be tried yet.
     pub(crate) fn leave_out(&mut self) {
+        let of_a_pod = |change: &Change| matches!(change, Change::PatchPod { .. } | Change::EvictPod { .. });
+        let refused = |a: &&Action| of_a_pod(&a.change) && self.stands_refused(&a.change);
+        let no_pods = self.actions.iter().filter(refused).count() >= MOST_PODS_REFUSED;
         for action in std::mem::take(&mut self.actions) {
+            if no_pods && of_a_pod(&action.change) && !self.stands_refused(&action.change) {
+                continue;
+            }
             match refusal::standing(&self.refused, &action.change, self.now) {
                 None => self.actions.push(action),
                 Some((refusal, until)) => {
-                    self.left_out.push(refusal::left_out(&action.change, refusal));
+                    self.left_out.extend(refusal::left_out(&action.change, refusal));
                     self.keys_left_out.push(refusal::key(&action.change));
                     self.wake_at(until);
                 }
@@ -142,6 +151,13 @@ impl Draft {
 
     pub(crate) fn because(&mut self, reason: Reason) {
         self.why.push(reason);
+    }
+
+    /// Whether this plan writes to a ReplicaSet.
+    pub(crate) fn changes(&self, rs: &ReplicaSetView) -> bool {
+        let of_it =
+            |a: &Action| matches!(&a.change, Change::PatchReplicaSet { name, .. } if *name == rs.name);
+        self.actions.iter().any(of_it)
     }
 
     /// Changes annotations of a ReplicaSet (`None` removes one), in the same write as its other changes of this plan.
@@ -228,9 +244,20 @@ impl Draft {
     }
 
     /// Whether this plan changes where requests go. What it changes was not observed yet: sizes by what was before would be wrong.
+    /// What was refused is not tried, and changes nothing.
     fn routes(&self) -> bool {
         let routes = |a: &Action| matches!(a.change, Change::Route(_) | Change::SetServiceSelector { .. });
-        self.actions.iter().any(routes)
+        let tried = |a: &&Action| !self.stands_refused(&a.change);
+        self.actions.iter().filter(|a| routes(a)).any(|a| tried(&a))
+    }
+
+    /// Whether the size of a version cannot be changed, because that was refused.
+    pub(crate) fn sizes_refused(&self) -> bool {
+        let sizes = |a: &&Action| matches!(a.change, Change::PatchReplicaSet { .. });
+        self.actions
+            .iter()
+            .filter(sizes)
+            .any(|a| self.stands_refused(&a.change))
     }
 
     /// Whether this plan points a Service at another version; one that was refused is not tried.

@@ -80,8 +80,12 @@ fn apply(cx: &Context<'_>, rs: &ReplicaSetView, wanted: Option<&PodTemplateMetad
         .and_then(|text| serde_json::from_str(text).ok())
         .unwrap_or_default();
     let wanted = wanted.unwrap_or(&empty);
-    let labels_patch = difference(&old.labels, &wanted.labels);
-    let annotations_patch = difference(&old.annotations, &wanted.annotations);
+    let labels_patch = difference(&old.labels, &wanted.labels, of_template(cx, rs, "labels"));
+    let annotations_patch = difference(
+        &old.annotations,
+        &wanted.annotations,
+        of_template(cx, rs, "annotations"),
+    );
     let mut done = true;
     // Pods first: the annotation on the ReplicaSet is the record that they are done.
     if has_pods(rs) {
@@ -115,15 +119,23 @@ fn apply(cx: &Context<'_>, rs: &ReplicaSetView, wanted: Option<&PodTemplateMetad
     draft.annotate(rs, labels::EPHEMERAL_METADATA_ANNOTATION, recorded_now);
 }
 
-/// Keys to set, and keys of ours to take away.
+/// What the template of a version says itself, which comes back when a role ends. Only that of the new version is known.
+fn of_template<'a>(cx: &Context<'a>, rs: &ReplicaSetView, field: &str) -> Option<&'a Map<String, Value>> {
+    let metadata = cx.template.get("metadata").filter(|_| cx.is_new(rs))?;
+    metadata.get(field)?.as_object()
+}
+
+/// Keys to set, and keys of ours to take away or to give back.
 fn difference(
     old: &BTreeMap<String, String>,
     new: &BTreeMap<String, String>,
+    template: Option<&Map<String, Value>>,
 ) -> BTreeMap<String, Option<String>> {
+    let own = |key: &String| template?.get(key)?.as_str().map(str::to_owned);
     let gone = old
         .keys()
         .filter(|k| !new.contains_key(*k))
-        .map(|k| (k.clone(), None));
+        .map(|k| (k.clone(), own(k)));
     gone.chain(new.iter().map(|(k, v)| (k.clone(), Some(v.clone()))))
         .collect()
 }

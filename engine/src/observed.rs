@@ -149,6 +149,13 @@ pub struct ReplicaSetView {
     pub anti_affinity: bool,
 }
 
+impl ReplicaSetView {
+    /// Pods that serve and are to go on serving: those above its size are about to go, whatever its counters still say.
+    pub(crate) fn serving(&self) -> i32 {
+        self.available.min(self.spec_replicas)
+    }
+}
+
 /// What the planner needs of a Service.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ServiceView {

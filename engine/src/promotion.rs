@@ -34,6 +34,10 @@ pub(crate) fn begins(cx: &Context<'_>) -> bool {
 
 /// Starts the record anew for the version in the spec.
 pub(crate) fn reset(cx: &Context<'_>, draft: &mut Draft, index: Option<i32>) {
+    // Another strategy for the same version is no retry: what was rejected stays so. Other steps are one, as upstream has it.
+    let had_steps = cx.status().current_step_hash.is_some();
+    let only_strategy = cx.status().current_pod_hash.as_deref() == Some(cx.hash.as_str())
+        && (matches!(cx.strategy, Strategy::BlueGreen(_)) || !had_steps);
     let status = &mut draft.status;
     status.current_pod_hash = Some(cx.hash.clone());
     status.current_step_hash = match cx.strategy {
@@ -43,8 +47,10 @@ pub(crate) fn reset(cx: &Context<'_>, draft: &mut Draft, index: Option<i32>) {
     status.current_step_index = index;
     status.pause_conditions.clear();
     status.controller_pause = None;
-    status.abort = None;
-    status.aborted_at = None;
+    if !only_strategy {
+        status.abort = None;
+        status.aborted_at = None;
+    }
     status.promote_full = None;
     // A new update cancels a restart (contract 3.9); one of the steps alone does too, as upstream has it.
     status.restarted_at = cx.rollout().spec.restart_at;

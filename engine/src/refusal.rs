@@ -25,6 +25,9 @@ const LONGEST: SignedDuration = SignedDuration::from_secs(60);
 /// Longest delay of a weight: traffic that shall go back to stable is tried again soon.
 const LONGEST_OF_WEIGHT: SignedDuration = SignedDuration::from_secs(5);
 
+/// So often in a row an eviction is refused before people are told: that takes a minute.
+const TOLD_OF_EVICTIONS: u32 = 7;
+
 /// A write that the API server refused, as the shell remembers it for as long as spec and workload are what they were.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -184,19 +187,27 @@ pub(crate) fn standing<'r>(
     (now < until && refusal.at <= now).then_some((refusal, until))
 }
 
+/// Whether a refusal is not worth a word: a disruption budget lets one pod go after the other, and says no in between.
+fn is_usual(change: &Change, refusal: &Refusal) -> bool {
+    matches!(change, Change::EvictPod { .. }) && refusal.times < TOLD_OF_EVICTIONS
+}
+
 /// What a plan leaves out when it leaves this out.
-pub(crate) fn left_out(change: &Change, refusal: &Refusal) -> LeftOut {
+pub(crate) fn left_out(change: &Change, refusal: &Refusal) -> Option<LeftOut> {
+    if is_usual(change, refusal) {
+        return None;
+    }
     let (what, reason) = describe(change);
     let creates = match change {
         Change::CreateReplicaSet { name, .. } => Some(name.clone()),
         _ => None,
     };
-    LeftOut {
+    Some(LeftOut {
         what,
         reason,
         words: refusal.words.clone(),
         creates,
-    }
+    })
 }
 
 /// The message of the condition when the ReplicaSet of the new version was refused (contract 2.6).

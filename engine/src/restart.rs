@@ -1,23 +1,54 @@
 //! `restartAt`: pods that are older are evicted, few at a time (contract 3.9).
 
+use std::collections::BTreeMap;
+
 use jiff::SignedDuration;
-use tidegate_crds::{IntOrString, Time};
+use tidegate_crds::{IntOrString, Time, labels};
 
 use crate::context::{Context, Strategy, after};
 use crate::draft::Draft;
 use crate::observed::{PodView, ReplicaSetView};
 use crate::plan::Change;
 use crate::replicas::Limits;
+use crate::services;
 use crate::why::Reason;
 
 /// How soon to look again while pods remain.
 const AGAIN: SignedDuration = SignedDuration::from_secs(30);
 
-/// Evicts the next pods that are older than `restartAt`. Answers whether the counters of the ReplicaSets are to be believed: they do
-/// not know yet of pods that go, so nothing may become smaller by them (contract 3.9).
-pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) -> bool {
+/// What a look does about a restart.
+pub(crate) struct Restart<'a> {
+    /// Whether the counters of the ReplicaSets are to be believed: they do not know yet of pods that go, so nothing may become smaller
+    /// by them (contract 3.9).
+    pub(crate) counted: bool,
+    going: Vec<&'a PodView>,
+}
+
+impl Restart<'_> {
+    const NONE: Self = Self {
+        counted: true,
+        going: Vec::new(),
+    };
+
+    /// Evicts the pods that are to go next.
+    pub(crate) fn evict(&self, draft: &mut Draft) {
+        for pod in &self.going {
+            draft.act(eviction(pod));
+        }
+    }
+}
+
+fn eviction(pod: &PodView) -> Change {
+    Change::EvictPod {
+        name: pod.name.clone(),
+        uid: pod.uid.clone(),
+    }
+}
+
+/// Finds the next pods that are older than `restartAt`.
+pub(crate) fn look<'a>(cx: &Context<'a>, draft: &mut Draft) -> Restart<'a> {
     let Some(at) = pending(cx, draft) else {
-        return true;
+        return Restart::NONE;
     };
     draft.because(Reason::Restarting);
     let mut old: Vec<&PodView> = Vec::new();
@@ -26,7 +57,10 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) -> bool {
         let Some(pods) = cx.seen.pods.get(&rs.hash) else {
             draft.need_pods(&rs.hash);
             draft.wake_at(cx.now);
-            return false;
+            return Restart {
+                counted: false,
+                going: Vec::new(),
+            };
         };
         let serving = pods.iter().filter(|p| p.ready && !p.deleting).count();
         ready = ready.saturating_add(i32::try_from(serving).unwrap_or(i32::MAX));
@@ -40,8 +74,27 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) -> bool {
     let stale = cx.available() > ready;
     if old.is_empty() && !stale {
         draft.status.restarted_at = Some(at);
-        return true;
+        return Restart::NONE;
     }
+    for rs in in_order(cx) {
+        draft.need_pods(&rs.hash);
+    }
+    let mut going = evictable(cx, &old);
+    // Nothing but news can change that the last pods of their versions have to stay.
+    if !going.is_empty() || old.is_empty() {
+        draft.wake_at(after(cx.now, AGAIN));
+    }
+    going.truncate(budget(cx, ready));
+    // What a disruption budget forbids does not go, so the counters are right about it.
+    let tried = going.iter().any(|pod| !draft.stands_refused(&eviction(pod)));
+    Restart {
+        counted: !stale && !tried,
+        going,
+    }
+}
+
+/// How many pods may go now.
+fn budget(cx: &Context<'_>, ready: i32) -> usize {
     let total = cx
         .owned()
         .map(|rs| rs.spec_replicas)
@@ -49,18 +102,36 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) -> bool {
         .max(cx.size);
     // The counters of a ReplicaSet may not know yet of pods that have just gone.
     let unavailable = total.saturating_sub(cx.available().min(ready));
-    let budget = usize::try_from(limit(cx).saturating_sub(unavailable)).unwrap_or(0);
-    for pod in old.iter().take(budget) {
-        draft.act(Change::EvictPod {
-            name: pod.name.clone(),
-            uid: pod.uid.clone(),
-        });
+    usize::try_from(limit(cx).saturating_sub(unavailable)).unwrap_or(0)
+}
+
+/// Those of the old pods that may go, in their order. During an update Services send requests to one version alone, so the last pod that
+/// answers them waits until there is another one, or until its version is the only one.
+fn evictable<'p>(cx: &Context<'_>, old: &[&'p PodView]) -> Vec<&'p PodView> {
+    if cx.fully_promoted() {
+        return old.to_vec();
     }
-    for rs in in_order(cx) {
-        draft.need_pods(&rs.hash);
+    let mut left: BTreeMap<&str, usize> = BTreeMap::new();
+    for rs in cx.owned().filter(|rs| services::selects(cx, &rs.hash)) {
+        let pods = cx.seen.pods.get(&rs.hash).map_or(&[][..], Vec::as_slice);
+        let serving = pods.iter().filter(|pod| pod.ready && !pod.deleting).count();
+        left.insert(&rs.hash, serving);
     }
-    draft.wake_at(after(cx.now, AGAIN));
-    !stale && (old.is_empty() || budget == 0)
+    let mut may_go = |pod: &&'p PodView| {
+        let hash = pod.labels.get(labels::POD_TEMPLATE_HASH_LABEL);
+        let Some(left) = hash
+            .and_then(|hash| left.get_mut(hash.as_str()))
+            .filter(|_| pod.ready)
+        else {
+            return true;
+        };
+        if *left <= 1 {
+            return false;
+        }
+        *left -= 1;
+        true
+    };
+    old.iter().copied().filter(|pod| may_go(pod)).collect()
 }
 
 /// The restart that is due and not done; a new update counts as one.

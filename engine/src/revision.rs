@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use tidegate_crds::{API_VERSION, PodTemplateMetadata, labels};
 
-use crate::context::{Annotated, Context, Strategy};
+use crate::context::{Annotated, Context, Strategy, name_of};
 use crate::draft::{Draft, scaling_message};
 use crate::observed::{Observed, ReplicaSetView};
 use crate::plan::{Change, Event};
@@ -39,13 +39,16 @@ pub(crate) fn new_revision(cx: &Context<'_>) -> i64 {
     }
 }
 
-/// Takes ReplicaSets without a controller that match the selector, so that they are seen as owned on the next look.
-pub(crate) fn adopt(seen: &Observed, draft: &mut Draft) {
-    for rs in &seen.replica_sets {
-        if rs.controller_uid.is_none() && !rs.deleting && !rs.hash.is_empty() {
-            draft.amend(rs, json!({ "metadata": { "ownerReferences": [owner(seen)] } }));
-        }
+/// Takes ReplicaSets without a controller that match the selector. Answers whether that is tried: then all else is decided on the next
+/// look, which sees them as owned. One of them may be the version in the spec.
+pub(crate) fn adopt(seen: &Observed, draft: &mut Draft) -> bool {
+    let orphan = |rs: &&ReplicaSetView| rs.controller_uid.is_none() && !rs.deleting && !rs.hash.is_empty();
+    let mut adopts = false;
+    for rs in seen.replica_sets.iter().filter(orphan) {
+        draft.amend(rs, json!({ "metadata": { "ownerReferences": [owner(seen)] } }));
+        adopts = true;
     }
+    adopts && !draft.sizes_refused()
 }
 
 fn owner(seen: &Observed) -> Value {
@@ -101,7 +104,7 @@ fn copied_annotations(cx: &Context<'_>) -> BTreeMap<String, String> {
 
 /// Creates the ReplicaSet of the new version at `replicas`, and tells of its size. Answers whether it is tried.
 pub(crate) fn create(cx: &Context<'_>, draft: &mut Draft, replicas: i32) -> bool {
-    let name = format!("{}-{}", cx.name(), cx.hash);
+    let name = name_of(cx.rollout(), &cx.hash);
     let revision = new_revision(cx);
     let mut annotations = copied_annotations(cx);
     annotations.insert(labels::REVISION_ANNOTATION.to_owned(), revision.to_string());
@@ -169,7 +172,7 @@ pub(crate) fn create(cx: &Context<'_>, draft: &mut Draft, replicas: i32) -> bool
 
 /// What to tell of the size that a ReplicaSet was created with.
 pub(crate) fn created_at_size(cx: &Context<'_>, replicas: i32) -> Option<Event> {
-    let name = format!("{}-{}", cx.name(), cx.hash);
+    let name = name_of(cx.rollout(), &cx.hash);
     let revision = new_revision(cx);
     (replicas > 0).then(|| Event {
         warning: false,
@@ -299,7 +302,10 @@ pub(crate) fn within_window(cx: &Context<'_>, target: &ReplicaSetView) -> bool {
     else {
         return false;
     };
-    let Some(stable) = cx.stable.filter(|stable| older(target, stable)) else {
+    let Some(stable) = cx
+        .stable
+        .filter(|stable| older(target, stable) && !was_aborted(target))
+    else {
         return false;
     };
     let count = cx
@@ -307,6 +313,21 @@ pub(crate) fn within_window(cx: &Context<'_>, target: &ReplicaSetView) -> bool {
         .filter(|rs| older(target, rs) && older(rs, stable) && !rs.of_experiment())
         .count();
     i64::try_from(count).is_ok_and(|count| count < i64::from(window))
+}
+
+/// Remembers on the new version that it was aborted: it is no version to go back to, until it is promoted. Beside another write of it,
+/// where there is to be one.
+pub(crate) fn mark(cx: &Context<'_>, aborting: bool, draft: &mut Draft) {
+    let Some(new) = cx.new else { return };
+    if aborting && (draft.changes(new) || cx.abort_delay().is_none()) {
+        draft.annotate(new, labels::ABORTED_ANNOTATION, Some("true".to_owned()));
+    } else if cx.fully_promoted() {
+        draft.annotate(new, labels::ABORTED_ANNOTATION, None);
+    }
+}
+
+fn was_aborted(rs: &ReplicaSetView) -> bool {
+    rs.annotations.contains_key(labels::ABORTED_ANNOTATION)
 }
 
 /// Whether the new version is one that was stable before and may come back without pauses and analysis (contract 3.7).
@@ -323,5 +344,6 @@ pub(crate) fn fast_rollback(cx: &Context<'_>) -> bool {
 /// that this is known at every look on the way.
 pub(crate) fn kept(cx: &Context<'_>, rs: &ReplicaSetView) -> bool {
     matches!(cx.strategy, Strategy::BlueGreen(_))
+        && !was_aborted(rs)
         && rs.scale_down_deadline().is_some_and(|deadline| deadline > cx.now)
 }

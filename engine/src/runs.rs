@@ -29,6 +29,8 @@ pub(crate) struct Verdict<'a> {
     post: Option<&'a AnalysisRun>,
     /// A person resumed after an inconclusive run: another one measures again.
     measures_again: bool,
+    /// Somebody deleted a run that could not decide. Nobody has decided by that.
+    held: bool,
 }
 
 /// Which runs shall exist now.
@@ -77,8 +79,11 @@ impl<'a> Verdict<'a> {
         runs.into_iter()
             .filter_map(|(run, waits)| Some((run?, waits)))
             .any(|(run, waits)| {
-                run.status.phase == AnalysisPhase::Inconclusive && (waits || run.spec.terminate != Some(true))
+                run.status.phase == AnalysisPhase::Inconclusive
+                    && !was_ended(run)
+                    && (waits || run.spec.terminate != Some(true))
             })
+            || self.held
     }
 
     /// A person has just resumed after an inconclusive run.
@@ -87,24 +92,44 @@ impl<'a> Verdict<'a> {
     }
 
     pub(crate) fn step_successful(&self) -> bool {
-        self.step
-            .is_some_and(|run| run.status.phase == AnalysisPhase::Successful)
+        self.step.is_some_and(passed)
+    }
+
+    /// This attempt has an analysis before its promotion.
+    pub(crate) fn pre_begun(&self) -> bool {
+        self.pre.is_some()
+    }
+
+    /// This attempt has an analysis after its promotion.
+    pub(crate) fn post_begun(&self) -> bool {
+        self.post.is_some()
     }
 
     pub(crate) fn pre_successful(&self) -> bool {
-        self.pre
-            .is_some_and(|run| run.status.phase == AnalysisPhase::Successful)
+        self.pre.is_some_and(passed)
     }
 
     pub(crate) fn post_successful(&self) -> bool {
-        self.post
-            .is_some_and(|run| run.status.phase == AnalysisPhase::Successful)
+        self.post.is_some_and(passed)
     }
 }
 
 /// A run of an attempt that was aborted says nothing about the one that a client has just asked for.
 fn counts(cx: &Context<'_>, run: &AnalysisRun) -> bool {
     !promotion::retried(cx) || run.metadata.creation_timestamp > cx.status().aborted_at
+}
+
+/// Whether a run says that what it measured is good.
+fn passed(run: &AnalysisRun) -> bool {
+    run.status.phase == AnalysisPhase::Successful && !was_ended(run)
+}
+
+/// Whether the controller ended a run before it was through, because nothing waited for it any more. Whatever it says then is no
+/// measurement: if something waits for it again, another one is made.
+fn was_ended(run: &AnalysisRun) -> bool {
+    run.metadata
+        .annotations
+        .contains_key(labels::RUN_NOT_WANTED_ANNOTATION)
 }
 
 fn is_of_step(run: &AnalysisRun, index: i32) -> bool {
@@ -118,19 +143,21 @@ pub(crate) fn judge<'a>(cx: &Context<'a>) -> Verdict<'a> {
     let status = cx.status();
     let canary = status.canary.as_ref();
     let bg = status.blue_green.as_ref();
-    let mut measures_again = false;
+    let (mut measures_again, mut held) = (false, false);
     let mut find = |recorded: Option<&RolloutAnalysisRunStatus>, role: RunRole| {
         let named = recorded
             .and_then(|r| cx.run(&r.name))
             .filter(|run| counts(cx, run));
         // The pause was recorded with the phase: if it is gone, a person took it away.
-        let resumed = recorded.is_some_and(|r| r.status == AnalysisPhase::Inconclusive)
-            && !cx.has_pause(&PauseReason::InconclusiveAnalysisRun);
+        let undecided = recorded.filter(|r| r.status == AnalysisPhase::Inconclusive);
+        let resumed = undecided.is_some() && !cx.has_pause(&PauseReason::InconclusiveAnalysisRun);
         measures_again |= resumed;
+        held |= undecided.is_some_and(|r| !resumed && cx.run(&r.name).is_none());
         let other = |run: &&Arc<AnalysisRun>| recorded.is_none_or(|r| r.name != run.metadata.name);
+        let newer = unrecorded(cx, role).filter(other);
         named
-            .filter(|_| !resumed)
-            .or_else(|| unrecorded(cx, role).filter(other))
+            .filter(|run| !resumed && !(was_ended(run) && newer.is_some()))
+            .or(newer)
             .map(Arc::as_ref)
     };
     let mut verdict = Verdict::default();
@@ -155,6 +182,7 @@ pub(crate) fn judge<'a>(cx: &Context<'a>) -> Verdict<'a> {
         }
     }
     verdict.measures_again = measures_again;
+    verdict.held = held;
     verdict
 }
 
@@ -175,6 +203,11 @@ fn unrecorded<'a>(cx: &Context<'a>, role: RunRole) -> Option<&'a Arc<AnalysisRun
     // measuring once more costs less than taking back a good version.
     let began = cx.status().duration.as_ref().and_then(|d| d.rollout_started_at);
     let good = |run: &AnalysisRun| run.status.phase == AnalysisPhase::Successful;
+    // Of other steps, whatever it says: it measured another weight, or something else.
+    let of_other_steps = |run: &AnalysisRun| {
+        let steps = run.metadata.annotations.get(labels::RUN_STEP_HASH_ANNOTATION);
+        steps.is_some_and(|hash| *hash != cx.identity.step_hash)
+    };
     cx.seen.analysis_runs.iter().rev().find(|run| {
         let created = run.metadata.creation_timestamp;
         let label = |key: &str| run.metadata.labels.get(key).map(String::as_str);
@@ -184,14 +217,17 @@ fn unrecorded<'a>(cx: &Context<'a>, role: RunRole) -> Option<&'a Arc<AnalysisRun
             && run.metadata.annotations.get(labels::REVISION_ANNOTATION) == Some(&revision)
             && run.spec.terminate != Some(true)
             && counts(cx, run)
-            && (!run.status.phase.completed() || turn <= created && (good(run) || began < created))
+            && !of_other_steps(run)
+            && (!run.status.phase.completed()
+                || turn <= created && began <= created && (good(run) || began < created))
     })
 }
 
-/// Creates what is wanted and missing, stops what runs and is not wanted, deletes what is beyond the history limits.
-pub(crate) fn act(cx: &Context<'_>, verdict: &Verdict<'_>, wanted: &Wanted<'_>, draft: &mut Draft) {
+/// Creates what is wanted and missing, stops what runs and is not wanted, deletes what is beyond the history limits. Answers whether
+/// all that is wanted is there, or is tried.
+pub(crate) fn act(cx: &Context<'_>, verdict: &Verdict<'_>, wanted: &Wanted<'_>, draft: &mut Draft) -> bool {
     if wanted.keep {
-        return;
+        return true;
     }
     let background = wanted.background.map(RolloutAnalysisBackground::analysis);
     let roles = [
@@ -208,11 +244,11 @@ pub(crate) fn act(cx: &Context<'_>, verdict: &Verdict<'_>, wanted: &Wanted<'_>, 
         (wanted.pre.map(|a| (RunRole::PrePromotion, a)), verdict.pre),
         (wanted.post.map(|a| (RunRole::PostPromotion, a)), verdict.post),
     ];
-    let mut current: Vec<&str> = Vec::new();
+    let (mut current, mut missing): (Vec<&str>, Vec<_>) = (Vec::new(), Vec::new());
     for (wish, run) in roles {
         let Some((role, analysis)) = wish else { continue };
         match run {
-            Some(run) => {
+            Some(run) if !was_ended(run) => {
                 current.push(&run.metadata.name);
                 if !run.status.phase.completed() && !matches!(role, RunRole::Background) {
                     draft.because(Reason::WaitingForAnalysis {
@@ -221,9 +257,12 @@ pub(crate) fn act(cx: &Context<'_>, verdict: &Verdict<'_>, wanted: &Wanted<'_>, 
                     });
                 }
             }
-            None => create(cx, role, analysis, draft),
+            // Its word still holds: who deleted it has not resumed.
+            None if verdict.held => {}
+            _ => missing.push((role, analysis)),
         }
     }
+    // Ended before others are made: no two measure the same at once.
     for run in &cx.seen.analysis_runs {
         let running = !run.status.phase.completed() && run.spec.terminate != Some(true);
         if running && !current.contains(&run.metadata.name.as_str()) {
@@ -233,10 +272,16 @@ pub(crate) fn act(cx: &Context<'_>, verdict: &Verdict<'_>, wanted: &Wanted<'_>, 
             });
         }
     }
+    let mut measured = true;
+    for (role, analysis) in missing {
+        measured &= create(cx, role, analysis, draft);
+    }
     forget(cx, verdict, draft);
+    measured
 }
 
-fn create(cx: &Context<'_>, role: RunRole, analysis: &RolloutAnalysis, draft: &mut Draft) {
+/// Answers whether the run is there, or its creation is tried.
+fn create(cx: &Context<'_>, role: RunRole, analysis: &RolloutAnalysis, draft: &mut Draft) -> bool {
     let revision = new_revision(cx).to_string();
     let lookup = |cluster: bool, name: &str| {
         cx.seen
@@ -254,18 +299,20 @@ fn create(cx: &Context<'_>, role: RunRole, analysis: &RolloutAnalysis, draft: &m
         hash: &cx.hash,
         stable_hash: cx.stable_hash(),
         revision: &revision,
+        step_hash: &cx.identity.step_hash,
         instance_id: cx.settings.instance_id.as_deref(),
         templates: &lookup,
     });
     match made.and_then(|run| place(run, |name| cx.run(name).map(Arc::as_ref))) {
-        Ok(Placed::Create(run)) => {
-            draft.act(Change::CreateAnalysisRun(run));
+        Ok(Placed::Create(run)) => draft.act(Change::CreateAnalysisRun(run)),
+        Ok(Placed::Reuse(_)) => true,
+        Err(error) => {
+            draft.because(Reason::Invalid {
+                text: error.to_string(),
+                fix: "correct the analysis, its templates or its arguments".to_owned(),
+            });
+            false
         }
-        Ok(Placed::Reuse(_)) => {}
-        Err(error) => draft.because(Reason::Invalid {
-            text: error.to_string(),
-            fix: "correct the analysis, its templates or its arguments".to_owned(),
-        }),
     }
 }
 
@@ -302,6 +349,10 @@ fn forget(cx: &Context<'_>, verdict: &Verdict<'_>, draft: &mut Draft) {
 
 /// Records what the runs say and tells when it changed (contract 2.5, 2.8).
 pub(crate) fn record(cx: &Context<'_>, verdict: &Verdict<'_>, draft: &mut Draft) {
+    if verdict.held {
+        // What is recorded is all that is left of what it said.
+        return;
+    }
     let old = |s: &Option<RolloutAnalysisRunStatus>| s.clone();
     let summary = |run: Option<&AnalysisRun>| {
         run.map(|run| RolloutAnalysisRunStatus {

@@ -92,9 +92,9 @@ pub(crate) fn target(
         // All that a switch waits for is so when there is nothing to wait for.
         (_, Strategy::BlueGreen(_)) if nobody => true,
         (None, _) if nobody && promoted => true,
-        (None, _) if promoted && !cx.is_new(rs) => rs.available > 0,
-        (None, _) => rs.spec_replicas > 0 && rs.available >= rs.spec_replicas,
-        (Some(_), _) => rs.available > 0,
+        (None, _) if promoted && !cx.is_new(rs) => rs.serving() > 0,
+        (None, _) => rs.spec_replicas > 0 && rs.serving() >= rs.spec_replicas,
+        (Some(_), _) => rs.serving() > 0,
     };
     if ready || unconditional {
         if selected(service).is_empty() {

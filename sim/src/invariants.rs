@@ -1,20 +1,20 @@
 //! What must hold after every commit (S1 to S20 of `docs/invariants.md`), judged on what is stored, not on what the
 //! controller says.
 //!
-//! The rule of attribution: a commit of the controller is guilty only if what it breaks held before, and would be broken
-//! as well had it been applied to any state of the time that news may have been on its way to the controller. A pod that
-//! dies while the news of it travels convicts nobody; a guard that never was true does. What fails only at once is counted
-//! apart ([`Judge::strict`]).
+//! The rule of attribution: a commit of the controller is guilty only if what it breaks held before, and it breaks it as well
+//! in the state that the controller had heard of when it decided ([`Known`]). A pod that dies while the news of it travels
+//! convicts nobody; a guard that was not true of what was known does. What fails only in what is stored is counted apart
+//! ([`Judge::strict`]).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
 
 use crate::actors::{is_kind, kind_of, object_of, uid_of};
 use crate::dataplane::DataPlane;
+use crate::process::Known;
 use crate::store::Commit;
 use crate::world::is_controller;
 
@@ -30,10 +30,10 @@ use facts::{Facts, Id, Picture};
 /// The request behind a commit of the controller.
 #[derive(Clone, Debug)]
 pub struct Cause {
-    /// An event: nothing depends on it.
-    pub event: bool,
-    /// Which revision of the Rollout the controller knew when it began.
-    pub read: u64,
+    /// The process and its job; nothing depends on what is no job's: events.
+    pub job: Option<(u32, u64)>,
+    /// What the controller had heard of when it decided.
+    pub known: Arc<Known>,
     /// The request, for messages.
     pub request: String,
 }
@@ -68,7 +68,7 @@ impl fmt::Display for Violation {
 
 /// What one commit looked like from all sides.
 struct Scene<'a> {
-    commit: &'a Commit,
+    commit: &'a Arc<Commit>,
     cause: Option<&'a Cause>,
     /// Whether the controller did it.
     ours: bool,
@@ -116,9 +116,9 @@ pub struct Judge {
 
 #[derive(Debug)]
 struct Past {
-    at: Timestamp,
+    commit: Arc<Commit>,
     id: Id,
-    before: Option<Arc<Value>>,
+    job: Option<(u32, u64)>,
 }
 
 /// What fails: a name that stays the same from state to state, and the words for it.
@@ -172,11 +172,15 @@ impl Judge {
     }
 
     /// Looks at a commit.
-    pub fn commit(&mut self, commit: &Commit, cause: Option<&Cause>, dataplane: &DataPlane) {
+    pub fn commit(&mut self, commit: &Arc<Commit>, cause: Option<&Cause>, dataplane: &DataPlane) {
         let Some(id) = facts::id_of(commit).filter(|_| self.enabled) else {
             return;
         };
         if is_kind(commit, "Pod") {
+            if is_controller(&commit.user) {
+                let known = self.picture.clone();
+                self.evicts_no_last_pod(commit, &known);
+            }
             // counted through the ReplicaSet's counters: no fact depends on it
             self.picture.set(&id, commit.after.clone());
             return;
@@ -197,14 +201,15 @@ impl Judge {
         }
         self.picture.set(&id, commit.after.clone());
         self.past.push_back(Past {
-            at: commit.at,
+            commit: commit.clone(),
             id,
-            before: commit.before.clone(),
+            job: cause.and_then(|cause| cause.job),
         });
-        while self.past.front().is_some_and(|p| p.at < commit.at - self.window) {
+        let oldest = commit.at - self.window;
+        while self.past.front().is_some_and(|past| past.commit.at < oldest) {
             self.past.pop_front();
         }
-        let ours = is_controller(&commit.user) && cause.is_some_and(|cause| !cause.event);
+        let ours = is_controller(&commit.user) && cause.is_some_and(|cause| cause.job.is_some());
         if ours {
             self.objects_of_nobody(commit);
             self.objects_of_others(commit);
@@ -281,43 +286,47 @@ impl Judge {
             return;
         }
         *self.strict.entry(id).or_default() += 1;
-        // walk back through the states of the window, each with the commit on top
-        let mut state = self.picture.clone();
-        let Some(commit_id) = facts::id_of(scene.commit) else {
+        let mut state = self.known_to(scene);
+        let facts_of = |state: &Picture| Facts::of(state, &scene.after.namespace, &scene.after.name);
+        let alone = facts_of(&state);
+        if let Some(id) = facts::id_of(scene.commit) {
+            state.apply(&id, scene.commit);
+        }
+        let Some(decided_on) = facts_of(&state) else {
             return;
         };
-        for past in self.past.iter().rev().skip(1) {
-            state.set(&past.id, past.before.clone());
-            let facts_of = |state: &Picture| Facts::of(state, &scene.after.namespace, &scene.after.name);
-            let alone = facts_of(&state);
-            let without = state.apply(&commit_id, scene.commit);
-            let with_commit = facts_of(&state);
-            state.set(&commit_id, without);
-            let Some(facts) = with_commit else { break };
-            let then = failing(&facts);
-            // What failed already did not fail by the commit.
-            let before = alone.map(|facts| failing(&facts)).unwrap_or_default();
-            guilty.retain(|key, _| then.contains_key(key) && !before.contains_key(key));
-            if guilty.is_empty() {
-                return;
-            }
-        }
+        let then = failing(&decided_on);
+        // What failed already did not fail by the commit.
+        let before = alone.map(|facts| failing(&facts)).unwrap_or_default();
+        guilty.retain(|key, _| then.contains_key(key) && !before.contains_key(key));
         let request = scene.cause.map_or("", |cause| cause.request.as_str());
         for what in guilty.into_values() {
             self.violated(id, scene.commit, format!("{request}: {what}"));
         }
     }
 
-    /// Whether something was so in any state of the window, the present one included.
-    fn was_so(&self, scene: &Scene<'_>, so: impl Fn(&Facts) -> bool) -> bool {
-        if so(scene.after) {
-            return true;
-        }
+    /// What is stored, without the commit, as far as the controller had heard of it when it decided; with what it has done
+    /// since by the same decision.
+    fn known_to(&self, scene: &Scene<'_>) -> Picture {
         let mut state = self.picture.clone();
-        self.past.iter().rev().any(|past| {
-            state.set(&past.id, past.before.clone());
-            Facts::of(&state, &scene.after.namespace, &scene.after.name).is_some_and(|facts| so(&facts))
-        })
+        let Some(cause) = scene.cause else {
+            return state;
+        };
+        let unheard = |past: &&Past| !past.id.is_known(&cause.known, past.commit.revision);
+        for past in self.past.iter().rev().filter(unheard) {
+            state.set(&past.id, past.commit.before.clone());
+        }
+        let earlier = |past: &&Past| past.job == cause.job && past.commit.revision < scene.commit.revision;
+        for past in self.past.iter().filter(unheard).filter(earlier) {
+            state.apply(&past.id, &past.commit);
+        }
+        state
+    }
+
+    /// Whether something is so, or was in what the controller had heard of.
+    fn was_so(&self, scene: &Scene<'_>, so: impl Fn(&Facts) -> bool) -> bool {
+        let known = |state: &Picture| Facts::of(state, &scene.after.namespace, &scene.after.name);
+        so(scene.after) || known(&self.known_to(scene)).is_some_and(|facts| so(&facts))
     }
 }
 

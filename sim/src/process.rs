@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use tidegate_controller::controller::{Controller, Job, Key, Options, Signal};
+use tidegate_controller::controller::{Controller, Job, Options, Signal};
 use tidegate_controller::object::{Kind, Object};
 use tidegate_controller::request::{Failure, Request, Verb};
 use tidegate_crds::labels::INSTANCE_ID_LABEL;
@@ -26,9 +26,34 @@ pub(crate) struct Process {
     pub(crate) skew: SignedDuration,
     pub(crate) watches: BTreeMap<Kind, Watch>,
     pub(crate) jobs: BTreeMap<u64, Running>,
+    /// What it has heard of.
+    known: Arc<Known>,
     /// When it is woken next.
     pub(crate) wake: Option<Timestamp>,
     last_job: u64,
+}
+
+/// What a process has heard of by its watches and by answers.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// The revision of the last list, by kind: all before it is known.
+    listed: BTreeMap<&'static str, u64>,
+    /// The revision of each object, by kind, namespace and name.
+    objects: BTreeMap<(&'static str, String, String), u64>,
+}
+
+impl Known {
+    /// Whether a commit has been heard of.
+    pub fn has(&self, kind: &'static str, namespace: &str, name: &str, revision: u64) -> bool {
+        let key = (kind, namespace.to_owned(), name.to_owned());
+        let heard = self.objects.get(&key).max(self.listed.get(kind));
+        heard.is_some_and(|heard| *heard >= revision)
+    }
+
+    fn hear(&mut self, kind: &'static str, (namespace, name): (String, String), revision: u64) {
+        let heard = self.objects.entry((kind, namespace, name)).or_default();
+        *heard = (*heard).max(revision);
+    }
 }
 
 /// A watch of one kind.
@@ -39,8 +64,6 @@ pub(crate) struct Watch {
     pub(crate) selector: Selector,
     /// When the last event that is under way comes.
     pub(crate) last: Timestamp,
-    /// What was delivered, by object: the revision.
-    pub(crate) delivered: BTreeMap<(String, String), u64>,
     /// How many events there were.
     pub(crate) count: u32,
 }
@@ -50,8 +73,8 @@ pub(crate) struct Watch {
 pub(crate) struct Running {
     pub(crate) job: Job,
     pub(crate) awaiting: bool,
-    /// The revision of the Rollout that had been delivered when it began.
-    pub(crate) read: u64,
+    /// What had been heard of when its plan was made.
+    pub(crate) known: Arc<Known>,
 }
 
 impl Process {
@@ -63,6 +86,7 @@ impl Process {
             skew,
             watches: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            known: Arc::default(),
             wake: None,
             last_job: 0,
         }
@@ -99,11 +123,9 @@ impl Process {
             .list_at(&resource, "", &selector, revision)
             .map(|list| list.items)
             .unwrap_or_default();
-        let mut delivered = BTreeMap::new();
         let at = now + self.skew;
         self.controller.deliver(kind, Signal::ListStart, at);
         for item in &items {
-            delivered.insert(key_of(item), revision_of(item));
             self.controller
                 .deliver(kind, Signal::Applied(Object::Value(item)), at);
         }
@@ -114,13 +136,14 @@ impl Process {
             },
             at,
         );
+        let known = Arc::make_mut(&mut self.known);
+        known.listed.insert(kind.resource().kind, revision);
         self.watches.insert(
             kind,
             Watch {
                 epoch,
                 selector,
                 last: now,
-                delivered,
                 count: 0,
             },
         );
@@ -128,9 +151,8 @@ impl Process {
 
     /// Takes in an event of a watch.
     pub(crate) fn deliver(&mut self, kind: Kind, event: &WatchEvent, now: Timestamp) {
-        if let Some(watch) = self.watches.get_mut(&kind) {
-            watch.delivered.insert(key_of(&event.object), event.revision);
-        }
+        let known = Arc::make_mut(&mut self.known);
+        known.hear(kind.resource().kind, key_of(&event.object), event.revision);
         let object = Object::Value(&event.object);
         let signal = match event.kind {
             ChangeKind::Added | ChangeKind::Modified => Signal::Applied(object),
@@ -142,17 +164,13 @@ impl Process {
     /// Begins a job if one is due.
     pub(crate) fn next_job(&mut self, now: Timestamp) -> Option<u64> {
         let job = self.controller.next_job(now + self.skew)?;
-        let read = match job.key() {
-            Key::Rollout(key) => self.delivered(&(key.namespace.clone(), key.name.clone())),
-            _ => 0,
-        };
         self.last_job += 1;
         self.jobs.insert(
             self.last_job,
             Running {
                 job,
                 awaiting: false,
-                read,
+                known: self.known.clone(),
             },
         );
         Some(self.last_job)
@@ -160,33 +178,25 @@ impl Process {
 
     /// A job makes its plan from what is known now.
     pub(crate) fn read_anew(&mut self, number: u64) {
-        let Some(running) = self.jobs.get(&number) else {
-            return;
-        };
-        if let Key::Rollout(key) = running.job.key() {
-            let read = self.delivered(&(key.namespace.clone(), key.name.clone()));
-            if let Some(running) = self.jobs.get_mut(&number) {
-                running.read = read;
-            }
+        if let Some(running) = self.jobs.get_mut(&number) {
+            running.known = self.known.clone();
         }
     }
 
-    /// The revision of a Rollout that was delivered last.
-    fn delivered(&self, key: &(String, String)) -> u64 {
-        self.watches
-            .get(&Kind::Rollout)
-            .and_then(|watch| watch.delivered.get(key))
-            .copied()
-            .unwrap_or(0)
+    /// Whether it knows this state of an object, or a later one.
+    pub(crate) fn has_heard_of(
+        &self,
+        kind: Kind,
+        (namespace, name): &(String, String),
+        revision: u64,
+    ) -> bool {
+        self.known.has(kind.resource().kind, namespace, name, revision)
     }
 
     /// What was answered is known as well as what was delivered.
-    pub(crate) fn learned(&mut self, kind: &str, object: &Value) {
-        if kind == "Rollout"
-            && let Some(watch) = self.watches.get_mut(&Kind::Rollout)
-        {
-            let known = watch.delivered.entry(key_of(object)).or_default();
-            *known = (*known).max(revision_of(object));
+    pub(crate) fn learned(&mut self, kind: &'static str, object: &Value) {
+        if !kind.is_empty() {
+            Arc::make_mut(&mut self.known).hear(kind, key_of(object), revision_of(object));
         }
     }
 }

@@ -118,6 +118,10 @@ pub enum Deed {
     LosePod,
     /// Deletes the ReplicaSet of the version in the spec.
     LoseVersion,
+    /// Puts an annotation into the template of that ReplicaSet, as an admission webhook does.
+    TouchVersion,
+    /// Deletes its newest analysis run.
+    LoseRun,
     /// What the metrics answer from now on.
     Metrics(Answer),
     /// Deletes the Rollout.
@@ -345,6 +349,8 @@ impl Deed {
             Self::Weight(_) => "weight by hand",
             Self::LosePod => "lose pod",
             Self::LoseVersion => "lose version",
+            Self::TouchVersion => "touch version",
+            Self::LoseRun => "lose run",
             Self::Metrics(_) => "metrics",
             Self::Delete => "delete",
             Self::Create => "create",

@@ -788,14 +788,14 @@ impl World {
     }
 
     fn unhide(&mut self, id: u32, kind: Kind, epoch: u32, key: &(String, String), revision: u64) {
-        let Some(watch) = self
-            .processes
-            .get(&id)
-            .and_then(|process| process.watches.get(&kind))
-        else {
+        let Some(process) = self.processes.get(&id) else {
             return;
         };
-        if watch.epoch != epoch || watch.delivered.get(key).is_some_and(|seen| *seen >= revision) {
+        let Some(watch) = process.watches.get(&kind) else {
+            return;
+        };
+        let heard = process.has_heard_of(kind, key, revision);
+        if watch.epoch != epoch || heard {
             return;
         }
         let commits = self.store.commits_since(revision - 1);
@@ -1024,8 +1024,8 @@ impl World {
         };
         let running = job.and_then(|job| self.processes.get(&id)?.jobs.get(&job));
         let cause = Cause {
-            event: job.is_none(),
-            read: running.map_or(0, |running| running.read),
+            job: job.map(|job| (id, job)),
+            known: running.map(|running| running.known.clone()).unwrap_or_default(),
             request: request.to_string(),
         };
         let before = self.store.revision();

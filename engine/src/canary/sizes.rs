@@ -83,7 +83,7 @@ impl<'a> Canary<'_, 'a> {
         let cx = self.cx;
         let side = |rs: Option<&ReplicaSetView>, desired| Side {
             spec: rs.map_or(0, |rs| rs.spec_replicas),
-            available: rs.map_or(0, |rs| rs.available),
+            available: rs.map_or(0, |rs| rs.serving()),
             desired,
         };
         let older = cx
@@ -122,7 +122,7 @@ impl<'a> Canary<'_, 'a> {
         let new_ok = new.map_or(canary == 0, |rs| {
             rs.observed_generation >= rs.generation
                 && rs.spec_replicas == canary
-                && self.meets(rs.available, canary)
+                && self.meets(rs.serving(), canary)
         });
         let stable_ok = self.cx.fully_promoted()
             || self.cx.stable.is_none_or(|rs| {
@@ -161,11 +161,29 @@ impl<'a> Canary<'_, 'a> {
         self.scale_down(draft);
     }
 
+    /// What [`Canary::wanted`] says, but that a held update keeps the share that it has when the Rollout is scaled: an autoscaler
+    /// releases nothing (contract F6).
+    fn wanted_if_held(&self) -> (i32, i32) {
+        let (cx, (canary, stable)) = (self.cx, self.wanted());
+        let held = cx
+            .new
+            .filter(|_| cx.halted() && !self.aborting && !cx.fully_promoted());
+        let Some(new) = held else {
+            return (canary, stable);
+        };
+        let share = cx.held_share(new);
+        if share >= canary {
+            return (canary, stable);
+        }
+        let stable = if self.routed() { stable } else { cx.size - share };
+        (share, stable)
+    }
+
     fn sides(&self) -> (Side, Side) {
-        let (canary, stable) = self.wanted();
+        let (canary, stable) = self.wanted_if_held();
         let side = |rs: Option<&ReplicaSetView>, desired| Side {
             spec: rs.map_or(0, |rs| rs.spec_replicas),
-            available: rs.map_or(0, |rs| rs.available),
+            available: rs.map_or(0, |rs| rs.serving()),
             desired,
         };
         (
@@ -280,7 +298,7 @@ impl<'a> Canary<'_, 'a> {
             self.lower(rs, rs.spec_replicas.min(cx.size), draft);
             return;
         };
-        let stable_whole = cx.stable.is_some_and(|stable| stable.available >= cx.size);
+        let stable_whole = cx.stable.is_some_and(|stable| stable.serving() >= cx.size);
         if !stable_whole || cx.live.at_most() > 0 {
             return;
         }
@@ -330,7 +348,7 @@ impl<'a> Canary<'_, 'a> {
         }
         // Unhealthy pods first: they serve nobody and would hold the budget. Then within maxUnavailable. Counters do not know yet of
         // pods that are on their way out.
-        let serving = |rs: &ReplicaSetView| rs.available.min(rs.spec_replicas);
+        let serving = ReplicaSetView::serving;
         let all = cx.owned().map(serving).fold(0, i32::saturating_add);
         let mut budget = all.saturating_sub(cx.size - limits.unavailable);
         for rs in &older {
@@ -356,10 +374,16 @@ impl<'a> Canary<'_, 'a> {
                 }
             }
             None => draft.deadline(cx, rs, delay),
-            Some(until) => draft.because(Reason::ScaleDownDelayed {
-                replica_set: rs.name.clone(),
-                until,
-            }),
+            Some(until) => {
+                // Whoever may still come back to it finds it as large as the Rollout.
+                if cx.size > 0 {
+                    draft.scale(cx, rs, cx.held_share(rs));
+                }
+                draft.because(Reason::ScaleDownDelayed {
+                    replica_set: rs.name.clone(),
+                    until,
+                });
+            }
         }
     }
 }

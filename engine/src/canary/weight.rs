@@ -5,6 +5,7 @@ use tidegate_traffic::WeightState::{Mixed, Set};
 
 use super::Canary;
 use crate::draft::selected;
+use crate::observed::ReplicaSetView;
 use crate::replicas::floor_share;
 
 impl Canary<'_, '_> {
@@ -65,7 +66,7 @@ impl Canary<'_, '_> {
     /// Where the weight is to go, however long that takes.
     fn goal(&self) -> i32 {
         let cx = self.cx;
-        let available = cx.new.map_or(0, |rs| rs.available);
+        let available = cx.new.map_or(0, |rs| rs.serving());
         if self.takes_back() || available == 0 {
             return 0;
         }
@@ -81,7 +82,7 @@ impl Canary<'_, '_> {
     }
 
     /// All requests are to go to stable.
-    fn takes_back(&self) -> bool {
+    pub(super) fn takes_back(&self) -> bool {
         self.cx.fully_promoted() || self.cx.stable.is_none() || self.aborting || self.hands_over()
     }
 
@@ -110,8 +111,31 @@ impl Canary<'_, '_> {
     fn may_rise(&self, goal: i32) -> bool {
         // Or others would get them (S1).
         self.share_goes_to() == self.cx.hash
+            && !self.cx.spec_paused()
             && (self.full || self.at_wanted())
             && self.stable_carries(self.cx.total_weight() - goal)
+    }
+
+    /// The version that requests come to which do not go to the canary, and its pods. What the stable Service selects decides, not what
+    /// is recorded: to point it at the stable version may have been refused.
+    fn stable_side(&self) -> (&str, i32) {
+        let cx = self.cx;
+        let service = cx.service(self.spec.stable_service.as_deref());
+        let live = service.map(selected).filter(|hash| !hash.is_empty());
+        // A promoted version is selected by this plan at the latest, or nothing moves.
+        match live.filter(|_| !cx.fully_promoted()) {
+            Some(hash) => (
+                hash,
+                cx.owned()
+                    .filter(|rs| rs.hash == hash)
+                    .map(ReplicaSetView::serving)
+                    .sum(),
+            ),
+            None => (
+                cx.stable_hash(),
+                cx.stable.or(cx.new).map_or(0, ReplicaSetView::serving),
+            ),
+        }
     }
 
     /// How far the weight may fall now on its way to `goal`: as far as stable carries what it is given (S2). `None`: not at all.
@@ -120,19 +144,19 @@ impl Canary<'_, '_> {
         let total = cx.total_weight();
         let to = self.share_goes_to();
         // Where the same version answers, or none does, nothing is gained by waiting.
-        let answered = to.is_empty() || cx.owned().any(|rs| rs.hash == to && rs.available > 0);
-        if to == cx.stable_hash() || !answered || self.stable_carries(total - goal) {
+        let answered = to.is_empty() || cx.owned().any(|rs| rs.hash == to && rs.serving() > 0);
+        let (stable, pods) = self.stable_side();
+        if to == stable || !answered || self.stable_carries(total - goal) {
             return Some(goal);
         }
-        let stable = cx.stable.or(cx.new).map_or(0, |rs| rs.available);
-        if !self.takes_back() || stable == 0 {
+        if !self.takes_back() || pods == 0 {
             return None;
         }
-        if !self.dynamic() {
+        if !self.dynamic() && stable == cx.stable_hash() {
             // Stable is whole, but for pods that it has just lost.
             return Some(goal);
         }
-        let carried = floor_share(total, stable, cx.size.max(1));
+        let carried = floor_share(total, pods, cx.size.max(1));
         let weight = (total - carried).max(goal);
         (weight < cx.live.at_most()).then_some(weight)
     }
@@ -140,13 +164,13 @@ impl Canary<'_, '_> {
     /// Stable has the pods for this share. A threshold in percent holds for it too; one in pods says what is enough of a canary.
     fn stable_carries(&self, share: i32) -> bool {
         let cx = self.cx;
-        let available = cx.stable.or(cx.new).map_or(0, |rs| rs.available);
+        let (_, pods) = self.stable_side();
         let needed = floor_share(cx.size, share, cx.total_weight());
         let percent = self
             .spec
             .replica_progress_threshold
             .as_ref()
             .is_some_and(|t| t.type_ == ReplicaProgressThresholdType::Percent);
-        available >= needed || percent && self.meets(available, needed)
+        pods >= needed || percent && self.meets(pods, needed)
     }
 }

@@ -50,7 +50,7 @@ pub(super) fn write(cx: &Context<'_>, draft: &mut Draft, facts: &Facts) {
     let refused = refusal::of_creation(draft);
     if let Some(message) = refused
         .as_ref()
-        .filter(|_| before.reason != "ProgressDeadlineExceeded")
+        .filter(|_| before.reason != "ProgressDeadlineExceeded" || crate::promotion::begins(cx))
     {
         say(cx, draft, false, "ReplicaSetCreateError", message);
     }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::actors::{controller_of, kind_of, text, uid_of};
+use crate::process::Known;
 use crate::store::Commit;
 
 /// The label of a version.
@@ -18,6 +19,13 @@ pub(super) struct Id {
     kind: &'static str,
     namespace: Arc<str>,
     name: Arc<str>,
+}
+
+impl Id {
+    /// Whether a state of this object has been heard of.
+    pub(super) fn is_known(&self, known: &Known, revision: u64) -> bool {
+        known.has(self.kind, &self.namespace, &self.name, revision)
+    }
 }
 
 /// Kinds of objects that the invariants depend on.

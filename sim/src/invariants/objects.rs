@@ -14,6 +14,8 @@ use crate::store::Commit;
 pub(super) struct Memory {
     /// Counts changes of what decisions depend on.
     inputs: u64,
+    /// Counts the Services that the controller pointed elsewhere.
+    switches: u64,
     /// Values that the controller wrote, by field, with the count at that time, newest last.
     values: BTreeMap<String, Vec<(u64, String)>>,
 }
@@ -139,17 +141,24 @@ impl Judge {
         if !scene.ours {
             return;
         }
-        let mut written: Vec<(String, String)> = Vec::new();
+        let mut written: Vec<(u64, String, String)> = Vec::new();
         if is_kind(commit, "Service") {
             let hash = |o: &Value| text(&o["spec"]["selector"][HASH]).to_owned();
             if let (Some(old), Some(new)) = (&commit.before, &commit.after)
                 && hash(old) != hash(new)
             {
-                written.push((format!("selector of {}", named(commit)), hash(new)));
+                memory.switches += 1;
+                written.push((memory.inputs, format!("selector of {}", named(commit)), hash(new)));
             }
         }
         if before.weight != after.weight {
-            written.push((format!("weight of {}", named(commit)), after.weight.to_string()));
+            // A weight goes to whatever version the canary Service selects: another one is another weight.
+            let seen = memory.inputs + memory.switches;
+            written.push((
+                seen,
+                format!("weight of {}", named(commit)),
+                after.weight.to_string(),
+            ));
         }
         for (hash, version) in &after.versions {
             if before
@@ -157,13 +166,14 @@ impl Judge {
                 .get(hash)
                 .is_some_and(|old| old.wanted != version.wanted)
             {
-                written.push((format!("size of {}", version.name), version.wanted.to_string()));
+                let size = version.wanted.to_string();
+                written.push((memory.inputs, format!("size of {}", version.name), size));
             }
         }
-        for (field, value) in written {
+        for (seen, field, value) in written {
             self.active("S12");
             let values = memory.values.entry(field.clone()).or_default();
-            values.push((memory.inputs, value.clone()));
+            values.push((seen, value.clone()));
             if let [.., (then, first), (_, other), (now, _)] = values.as_slice()
                 && first == &value
                 && other != &value

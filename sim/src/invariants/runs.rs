@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::facts::{Facts, HASH, Strategy};
@@ -13,6 +14,27 @@ use crate::actors::{controller_of, is_kind, text, uid_of};
 pub(super) struct Memory {
     /// Versions that users got while nothing was to be analysed before that: no later spec takes it back.
     passed: BTreeSet<String>,
+    /// When the attempt began: a change of template or steps, or a retry. What was made before that measured another one.
+    began: Option<Timestamp>,
+}
+
+impl Memory {
+    /// Whether a run says that this attempt is good: it ended by itself, and well.
+    fn vouches(&self, run: &Value) -> bool {
+        let created: Option<Timestamp> = text(&run["metadata"]["creationTimestamp"]).parse().ok();
+        // Times of objects are whole seconds.
+        let of_this_attempt = created.map(|at| at.as_second()) >= self.began.map(|at| at.as_second());
+        run["status"]["phase"] == "Successful" && run["spec"]["terminate"] != true && of_this_attempt
+    }
+}
+
+/// Whether a commit begins an attempt: another template, other steps, or a retry.
+fn begins(scene: &Scene<'_>) -> bool {
+    let (before, after) = (&scene.before.rollout, &scene.after.rollout);
+    let differs = |path: &str| before.pointer(path) != after.pointer(path);
+    differs("/spec/template")
+        || differs("/spec/strategy/canary/steps")
+        || before["status"]["abort"] == true && after["status"]["abort"] != true
 }
 
 impl Judge {
@@ -22,6 +44,9 @@ impl Judge {
             let active = text(&blue_green["activeService"]);
             memory.passed.extend(scene.after.selected.get(active).cloned());
         }
+        if begins(scene) {
+            memory.began = Some(scene.commit.at);
+        }
         if !scene.ours {
             return;
         }
@@ -29,7 +54,7 @@ impl Judge {
             self.one_active_run(scene);
         }
         if is_kind(scene.commit, "Rollout") && scene.commit.name == scene.after.name {
-            self.steps_pass_with_success(scene);
+            self.steps_pass_with_success(scene, memory);
             self.promotion_needs_success(scene, memory);
         }
         if scene.after.weight > scene.before.weight {
@@ -75,7 +100,7 @@ impl Judge {
     }
 
     /// S6: a step with an analysis is passed only with a successful run of it.
-    fn steps_pass_with_success(&mut self, scene: &Scene<'_>) {
+    fn steps_pass_with_success(&mut self, scene: &Scene<'_>, memory: &Memory) {
         let Scene {
             before,
             after,
@@ -105,7 +130,7 @@ impl Judge {
                 let labels = &run["metadata"]["labels"];
                 labels["step-index"] == *index.to_string()
                     && labels[HASH] == *after.current()
-                    && run["status"]["phase"] == "Successful"
+                    && memory.vouches(run)
             });
             if !passed {
                 self.violated(
@@ -154,10 +179,7 @@ impl Judge {
             ] {
                 let passed = kind == "PrePromotion" && memory.passed.contains(new);
                 if !strategy["blueGreen"][field].is_null() && !passed {
-                    wanting.push((
-                        kind,
-                        latest(kind).is_some_and(|run| run["status"]["phase"] == "Successful"),
-                    ));
+                    wanting.push((kind, latest(kind).is_some_and(|run| memory.vouches(&run))));
                 }
             }
         } else if !strategy["canary"]["analysis"].is_null() {
@@ -201,10 +223,9 @@ impl Judge {
             && scene.after.status()["promoteFull"] != true
         {
             // the news of the failure may be on its way
-            let known = !self.was_so(scene, |facts| {
-                facts.weight == scene.before.weight && !facts.aborted()
-            });
-            if known {
+            let known = self.known_to(scene);
+            let run = known.get("AnalysisRun", &scene.after.namespace, name);
+            if run.is_some_and(|run| matches!(text(&run["status"]["phase"]), "Failed" | "Error")) {
                 self.violated(
                     "S6",
                     scene.commit,

@@ -59,8 +59,11 @@ impl Judge {
             }
             return;
         }
-        let read = scene.cause.map_or(0, |cause| cause.read);
-        for (revision, theirs) in memory.writes.iter().filter(|(revision, _)| *revision > read) {
+        let heard = |revision: u64| {
+            let known = scene.cause.map(|cause| &cause.known);
+            known.is_some_and(|known| known.has("Rollout", &after.namespace, &after.name, revision))
+        };
+        for (revision, theirs) in memory.writes.iter().filter(|(revision, _)| !heard(*revision)) {
             self.active("S8");
             let lost: Vec<_> = fields.intersection(theirs).copied().collect();
             if !lost.is_empty() {
@@ -71,7 +74,7 @@ impl Judge {
                 self.violated("S8", commit, what);
             }
         }
-        memory.writes.retain(|(revision, _)| *revision > read);
+        memory.writes.retain(|(revision, _)| !heard(*revision));
         self.active("S10");
         let generation = after.rollout["metadata"]["generation"].as_i64().unwrap_or(0);
         if observed(after) < observed(before) || observed(after) > generation {

@@ -1,13 +1,16 @@
 //! Traffic and capacity: S1, S2, S3, S4, S5, S17.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 
-use super::facts::{Facts, Strategy};
+use super::facts::{Facts, Picture, Strategy};
 use super::{Failing, Judge, Scene};
-use crate::actors::is_kind;
+use crate::actors::{controller_of, is_kind, object_of, text};
 use crate::dataplane::{DataPlane, Route};
+use crate::store::Commit;
 
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -76,6 +79,7 @@ impl Judge {
         self.enough_capacity(scene);
         self.schedule(scene);
         self.abort_is_one_way(scene);
+        self.a_pause_releases_nothing(scene);
         self.drain_delay(scene, memory);
         let Scene {
             commit,
@@ -186,6 +190,15 @@ impl Judge {
         let dynamic = canary["dynamicStableScale"] == true;
         self.active("S2");
         let share = |facts: &Facts, hash: &str| facts.shares.get(hash).copied().unwrap_or(0.0);
+        // A Service that has lost its selector is given back the version that it had, whatever pods that has by now.
+        let active = &before.status()["blueGreen"]["activeSelector"];
+        let restored = |hash: &String| *active == **hash;
+        if after.strategy == Strategy::BlueGreen
+            && before.selected.is_empty()
+            && after.selected.values().all(restored)
+        {
+            return;
+        }
         // Whatever carries them is better than pods that are not there.
         let serves = |hash: &String| after.versions.get(hash).is_some_and(|v| v.available > 0);
         if !before.shares.keys().all(serves) {
@@ -225,8 +238,9 @@ impl Judge {
                 let capacity: i64 = facts.versions.values().map(|v| v.available.min(v.wanted)).sum();
                 let least = facts.replicas - facts.limits().0;
                 let what = format!("{capacity} pods can serve, at least {least} must");
+                // each number fails for itself: too few already is no leave to take more
                 if capacity < least {
-                    Failing::from([("capacity".to_owned(), what)])
+                    Failing::from([(format!("capacity {capacity}"), what)])
                 } else {
                     Failing::new()
                 }
@@ -238,7 +252,7 @@ impl Judge {
                 let most = facts.replicas + facts.limits().1;
                 let what = format!("{wanted} pods are wanted, at most {most} may be");
                 if wanted > most {
-                    Failing::from([("surge".to_owned(), what)])
+                    Failing::from([(format!("surge {wanted}"), what)])
                 } else {
                     Failing::new()
                 }
@@ -302,6 +316,80 @@ impl Judge {
             }
             failing
         });
+    }
+
+    /// S21: what a person holds gets no first pod, and no more requests by a route.
+    fn a_pause_releases_nothing(&mut self, scene: &Scene<'_>) {
+        let Scene { before, after, .. } = scene;
+        let current = after.current();
+        let held = |facts: &Facts| facts.rollout["spec"]["paused"] == true;
+        let wanted = |facts: &Facts| facts.versions.get(current).map(|v| v.wanted);
+        let begins = wanted(before).is_some_and(|pods| pods == 0) && wanted(after) > Some(0);
+        if !scene.ours || !held(before) || current == after.stable() || after.current() != before.current() {
+            return;
+        }
+        self.active("S21");
+        let share = |facts: &Facts| facts.shares.get(current).copied().unwrap_or(0.0);
+        let had = share(before);
+        let rises = is_kind(scene.commit, "Ingress") && share(after) > had + 1e-9;
+        if !begins && !rises {
+            return;
+        }
+        self.convict("S21", scene, |facts| {
+            let mut failing = Failing::new();
+            if rises && held(facts) && facts.current() == current && share(facts) > had + 1e-9 {
+                failing.insert(
+                    "traffic".to_owned(),
+                    format!("{current} is held and gets more requests"),
+                );
+                return failing;
+            }
+            if held(facts) && facts.current() == current && wanted(facts) > Some(0) {
+                failing.insert(
+                    "pods".to_owned(),
+                    format!("{current} is held and gets its first pods"),
+                );
+            }
+            failing
+        });
+    }
+
+    /// S1: an eviction does not take the last pod that answers the requests of a version, while there is another one.
+    pub(super) fn evicts_no_last_pod(&mut self, commit: &Arc<Commit>, known: &Picture) {
+        let pod = object_of(commit);
+        let deleted = |pod: &Value| !pod["metadata"]["deletionTimestamp"].is_null();
+        if !deleted(pod) || commit.before.as_deref().is_none_or(deleted) {
+            return;
+        }
+        let set = controller_of(pod).map(|owner| text(&owner["name"]).to_owned());
+        let ready = |pod: &Value| {
+            let conditions = pod["status"]["conditions"].as_array();
+            let mut conditions = conditions.into_iter().flatten();
+            conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+        };
+        for name in known.rollouts(&commit.namespace) {
+            let Some(facts) = Facts::of(known, &commit.namespace, &name) else {
+                continue;
+            };
+            let Some((hash, _)) = facts.versions.iter().find(|(_, v)| Some(&v.name) == set.as_ref()) else {
+                continue;
+            };
+            let share = facts.shares.get(hash).copied().unwrap_or(0.0);
+            if facts.current() == facts.stable() || share <= 0.0 || !ready(pod) {
+                continue;
+            }
+            self.active("S1");
+            let others = known.all("Pod", &commit.namespace).filter(|other| {
+                controller_of(other).map(|owner| text(&owner["name"])) == set.as_deref()
+                    && other["metadata"]["name"] != pod["metadata"]["name"]
+                    && ready(other)
+                    && !deleted(other)
+            });
+            if others.count() == 0 {
+                let what = format!("the only pod of {hash} that serves is evicted, and it has requests");
+                self.violated("S1", commit, what);
+            }
+        }
     }
 
     /// S17: a version that lost its traffic keeps its pods for the promised delay.

@@ -95,7 +95,7 @@ fn facts_of(kind: &str, name: &str, object: &Value) -> Facts {
             fact("phase", &status["phase"]);
             fact("message", &status["message"]);
             fact("labels", &object["labels"]);
-            fact("annotations", &object["annotations"]);
+            fact("annotations", &without_ours(&object["annotations"]));
             fact("owners", &object["ownedBy"]);
             fact("spec", &object["spec"]);
         }
@@ -254,4 +254,13 @@ fn settle(changes: &mut Vec<Change>) -> Vec<Flutter> {
         !gone.contains(&(index - 1))
     });
     flutters
+}
+
+/// Annotations without those that upstream does not have (contract 2.2).
+fn without_ours(annotations: &Value) -> Value {
+    let mut theirs = annotations.clone();
+    if let Some(theirs) = theirs.as_object_mut() {
+        theirs.retain(|key, _| !key.starts_with("tidegate.io/"));
+    }
+    theirs
 }

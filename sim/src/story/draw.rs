@@ -132,6 +132,9 @@ fn shape(rng: &mut Rng, name: &str) -> Shape {
     if rng.chance(100) {
         more.insert("revisionHistoryLimit".to_owned(), json!(1 + rng.below(4)));
     }
+    if rng.chance(100) {
+        more.insert("template".to_owned(), template_with_a_role(name));
+    }
     Shape {
         replicas,
         strategy: strategy(rng, name),
@@ -150,6 +153,14 @@ pub(super) fn strategy(rng: &mut Rng, name: &str) -> Value {
         30..68 => json!({"canary": canary(rng, name, true)}),
         _ => json!({"blueGreen": blue_green(rng, name)}),
     }
+}
+
+/// A pod template that says itself what the metadata of a role sets.
+fn template_with_a_role(name: &str) -> Value {
+    json!({
+        "metadata": {"labels": {"app": name, "role": "active"}},
+        "spec": {"containers": [{"name": "main", "image": "shop:v1", "ports": [{"containerPort": 80}]}]},
+    })
 }
 
 fn analysis(name: &str, count: u64) -> Value {
@@ -266,7 +277,7 @@ fn steps(rng: &mut Rng, name: &str, total: Option<i64>, header: bool) -> Value {
             58..70 => {
                 json!({"pause": {"duration": one(rng, &[json!(1), json!(3), json!("5s"), json!("12s")])}})
             }
-            70..82 => json!({"analysis": analysis(name, 2)}),
+            70..82 => json!({"analysis": analysis(name, one(rng, &[2, 2, 6]))}),
             82..94 if total.is_some() => json!({"setCanaryScale": match rng.below(3) {
                 0 => json!({"replicas": rng.below(6)}),
                 1 => json!({"weight": one(rng, &[10, 25, 50, 100])}),
@@ -313,10 +324,10 @@ fn blue_green(rng: &mut Rng, name: &str) -> Value {
         put("abortScaleDownDelaySeconds", json!(one(rng, &[0, 1, 5, 12])));
     }
     if rng.chance(250) {
-        put("prePromotionAnalysis", analysis(name, 2));
+        put("prePromotionAnalysis", analysis(name, one(rng, &[2, 6])));
     }
     if rng.chance(250) {
-        put("postPromotionAnalysis", analysis(name, 2));
+        put("postPromotionAnalysis", analysis(name, one(rng, &[2, 6])));
     }
     if rng.chance(150) {
         put("previewMetadata", json!({"labels": {"role": "preview"}}));
@@ -415,7 +426,9 @@ impl People {
             }
             810..835 => Deed::LosePod,
             835..845 => Deed::LoseVersion,
-            845..905 => Deed::Metrics(one(
+            845..855 => Deed::TouchVersion,
+            855..862 => Deed::LoseRun,
+            862..905 => Deed::Metrics(one(
                 rng,
                 &[
                     Answer::Good,

@@ -79,7 +79,7 @@ impl History {
             // a deadline that aborts is the user's own word too
             Some(Order::Full)
                 if !settled
-                    && (status["promoteFull"] != true || facts.aborted())
+                    && (status["promoteFull"] != true || facts.aborted() && !is_invalid(facts))
                     && !text(&status["message"]).contains("has timed out progressing") =>
             {
                 lost.push("the full promotion is lost".to_owned());
@@ -203,4 +203,9 @@ fn pause_ends(rollout: &Value) -> Option<Timestamp> {
         _ => return None,
     };
     Some(start + SignedDuration::from_secs(seconds))
+}
+
+/// Whether nothing is decided until somebody mends the spec or what it names.
+fn is_invalid(facts: &Facts) -> bool {
+    text(&facts.status()["message"]).starts_with("InvalidSpec")
 }

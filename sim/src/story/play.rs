@@ -200,10 +200,12 @@ impl<'s> Player<'s> {
                 let patch = json!({"metadata": {"annotations": {key: weight.to_string()}}});
                 Op::MergeOther(&kinds::INGRESSES, Part::CanaryIngress.name(name), patch)
             }
-            Deed::LosePod | Deed::LoseVersion => match self.victim(on, deed) {
-                Some(op) => op,
-                None => return false,
-            },
+            Deed::LosePod | Deed::LoseVersion | Deed::TouchVersion | Deed::LoseRun => {
+                match self.victim(on, deed) {
+                    Some(op) => op,
+                    None => return false,
+                }
+            }
             Deed::Metrics(answer) => {
                 self.answer(*answer);
                 return true;
@@ -227,6 +229,20 @@ impl<'s> Player<'s> {
         let version = facts.versions.get(facts.current())?;
         if *deed == Deed::LoseVersion {
             return Some(Op::DeleteOther(&kinds::REPLICA_SETS, version.name.clone()));
+        }
+        if *deed == Deed::LoseRun {
+            let runs = self.world.judge.picture().all("AnalysisRun", NAMESPACE);
+            let mine = runs.filter(|run| {
+                controller_of(run).is_some_and(|owner| owner["uid"] == facts.rollout["metadata"]["uid"])
+            });
+            let newest = mine.max_by_key(|run| text(&run["metadata"]["creationTimestamp"]).to_owned())?;
+            let name = text(&newest["metadata"]["name"]).to_owned();
+            return Some(Op::DeleteOther(&kinds::ANALYSIS_RUNS, name));
+        }
+        if *deed == Deed::TouchVersion {
+            let annotations = json!({"policy.example.com/checked": "yes"});
+            let patch = json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});
+            return Some(Op::MergeOther(&kinds::REPLICA_SETS, version.name.clone(), patch));
         }
         let mut pods = self.world.judge.picture().all("Pod", NAMESPACE);
         let pod = pods.find(|pod| controller_of(pod).is_some_and(|owner| owner["name"] == *version.name))?;

@@ -241,7 +241,9 @@ impl Rest<'_> {
             self.version(self.facts.current()),
         );
         if self.is_settled() {
-            if stable.wanted != self.facts.replicas {
+            // Without a router pods of others stay where those of the version never come.
+            let waits = self.facts.strategy == Strategy::Canary && stable.available < stable.wanted;
+            if stable.wanted != self.facts.replicas && !waits {
                 say(
                     "R6",
                     format!(
@@ -284,7 +286,8 @@ impl Rest<'_> {
 
     fn blue_green_sizes(&self, stable: &Version, current: &Version, say: &mut impl FnMut(&str, String)) {
         let size = self.facts.replicas;
-        if stable.wanted != size {
+        // One that somebody deleted cannot be made again: its template is gone.
+        if stable.wanted != size && !stable.name.is_empty() {
             say(
                 "R6",
                 format!("{} wants {} pods, not {size}", stable.name, stable.wanted),

@@ -56,7 +56,7 @@ pub(super) const FAULTS: &[(&str, &[Row])] = &[
             row(1032, 1, 2, &["step: 0"]),
             row(1032, 3, 3, &["sizes: v1 [10 10], v3 [5 5]", "step: 1"]),
             row(1032, 4, 4, &["step: 2"]),
-            row(1032, 7, 7, &["sizes: bad4 [2 0], v1 [3 3], v3 [8 8]"]),
+            row(1032, 7, 7, &["sizes: bad4 [1 0], v1 [3 3], v3 [8 8]"]),
             row(
                 1032,
                 8,
@@ -162,7 +162,6 @@ pub(super) const FAULTS: &[(&str, &[Row])] = &[
         &[
             row(1002, 9, 9, &["sizes: v3 [5 5], v4 [2 2]"]),
             row(1018, 4, 5, &["sizes: v1 [10 10], v2 [1 1], v3 [1 1]"]),
-            row(1035, 7, 8, &["sizes: v1 [4 4]"]),
             row(1039, 9, 9, &["sizes: "]),
             row(1049, 9, 9, &["sizes: v2 [5 5]"]),
         ],
