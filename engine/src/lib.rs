@@ -5,6 +5,7 @@
 
 mod bluegreen;
 mod canary;
+pub mod checked;
 mod context;
 mod draft;
 mod duration;
@@ -22,21 +23,26 @@ mod routing;
 mod runs;
 mod services;
 mod status;
+pub mod valid;
 pub mod validate;
 pub mod why;
 mod workload;
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_crds::Rollout;
 
+pub use checked::Checked;
 pub use observed::{Observed, Settings};
 pub use plan::{Action, Change, Event, Plan, Scale, Urgency};
 pub use progress::Progress;
 pub use refusal::Refusal;
 
-use crate::context::{Context, Strategy};
+use crate::context::Context;
 use crate::draft::Draft;
+use crate::valid::Strategy;
 use crate::validate::Violation;
 use crate::why::Reason;
 
@@ -61,28 +67,24 @@ pub fn plan(seen: &Observed, now: Timestamp, settings: &Settings) -> Plan {
         draft.tell(false, "RolloutAddedToInformer", text);
     }
     heal::act(seen, &mut draft);
-    let template = resolved_template(seen);
-    let violations = validate::validate(seen, template);
-    let strategy = rollout
-        .spec
-        .strategy
-        .as_ref()
-        .and_then(|s| match (&s.canary, &s.blue_green) {
-            (Some(canary), None) => Some(Strategy::Canary(canary)),
-            (None, Some(blue_green)) => Some(Strategy::BlueGreen(blue_green)),
-            _ => None,
-        });
-    let (Some(strategy), Some(template), None) = (strategy, template, violations.first()) else {
-        return invalid(rollout, violations.first(), now, draft);
+    // What was said of other versions of anything that validation reads is of no use.
+    let known = seen.checked.as_ref().filter(|checked| checked.holds(seen));
+    let checked = known.map_or_else(|| Arc::new(Checked::of(seen)), Arc::clone);
+    let (valid, template) = match (checked.outcome(), resolved_template(seen)) {
+        (Ok(valid), Some(template)) => (valid, template),
+        (outcome, _) => {
+            let violations = outcome.as_ref().err();
+            return invalid(rollout, violations.and_then(|all| all.first()), now, draft);
+        }
     };
-    let cx = Context::new(seen, template, strategy, now, settings);
-    if rollout.spec.replicas.is_none() {
+    let cx = Context::new(seen, template, valid, now, settings);
+    if valid.size_missing {
         draft.act(Change::PatchRollout {
-            patch: json!({ "spec": { "replicas": 1 } }),
+            patch: json!({ "spec": { "replicas": valid.size } }),
         });
     }
     workload::act(&cx, &mut draft);
-    match strategy {
+    match &valid.strategy {
         Strategy::Canary(spec) => canary::plan(&cx, spec, &mut draft),
         Strategy::BlueGreen(spec) => bluegreen::plan(&cx, spec, &mut draft),
     }
@@ -109,8 +111,8 @@ fn invalid(rollout: &Rollout, violation: Option<&Violation>, now: Timestamp, mut
             violation.fix.clone(),
         ),
         None => (
-            "the spec has no strategy".to_owned(),
-            "set spec.strategy".to_owned(),
+            "there is no pod template".to_owned(),
+            "set spec.template".to_owned(),
         ),
     };
     let known = status::find(&rollout.status, &tidegate_crds::RolloutConditionType::InvalidSpec)

@@ -1,13 +1,12 @@
 //! `restartAt`: pods that are older are evicted, few at a time (contract 3.9).
 
 use jiff::SignedDuration;
-use tidegate_crds::{IntOrString, Time};
+use tidegate_crds::Time;
 
-use crate::context::{Context, Strategy, after};
+use crate::context::{Context, after};
 use crate::draft::Draft;
 use crate::observed::{PodView, ReplicaSetView};
 use crate::plan::Change;
-use crate::replicas::Limits;
 use crate::why::Reason;
 
 /// How soon to look again while pods remain.
@@ -49,7 +48,7 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) -> bool {
         .max(cx.size);
     // The counters of a ReplicaSet may not know yet of pods that have just gone.
     let unavailable = total.saturating_sub(cx.available().min(ready));
-    let budget = usize::try_from(limit(cx).saturating_sub(unavailable)).unwrap_or(0);
+    let budget = usize::try_from(cx.valid.restart_limit.saturating_sub(unavailable)).unwrap_or(0);
     for pod in old.iter().take(budget) {
         draft.act(Change::EvictPod {
             name: pod.name.clone(),
@@ -65,7 +64,7 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) -> bool {
 
 /// The restart that is due and not done; a new update counts as one.
 fn pending(cx: &Context<'_>, draft: &mut Draft) -> Option<Time> {
-    let at = cx.rollout().spec.restart_at?;
+    let at = cx.valid.restart_at?;
     if cx.status().restarted_at == Some(at) {
         return None;
     }
@@ -83,15 +82,4 @@ fn in_order<'a>(cx: &Context<'a>) -> Vec<&'a ReplicaSetView> {
         .chain(cx.older.iter().copied())
         .filter(|rs| rs.spec_replicas > 0)
         .collect()
-}
-
-fn limit(cx: &Context<'_>) -> i32 {
-    let (surge, unavailable) = match cx.strategy {
-        Strategy::Canary(c) => (c.max_surge.as_ref(), c.max_unavailable.as_ref()),
-        Strategy::BlueGreen(bg) => (None, bg.max_unavailable.as_ref()),
-    };
-    let surge = surge.cloned().unwrap_or(IntOrString::Int(1));
-    Limits::resolve(Some(&surge), unavailable, cx.size)
-        .unavailable
-        .max(1)
 }

@@ -1,11 +1,11 @@
 //! Which share of the requests the canary shall have (contract 3.6): weight first when it falls, pods first when it rises.
 
-use tidegate_crds::ReplicaProgressThresholdType;
 use tidegate_traffic::WeightState::{Mixed, Set};
 
 use super::Canary;
 use crate::draft::selected;
 use crate::replicas::floor_share;
+use crate::valid::{Step, Threshold};
 
 impl Canary<'_, '_> {
     /// The last `setWeight` of the first `count` steps, 0 when there is none.
@@ -15,7 +15,7 @@ impl Canary<'_, '_> {
             .iter()
             .take(count)
             .rev()
-            .find_map(|s| s.set_weight)
+            .find_map(Step::weight)
             .unwrap_or(0)
     }
 
@@ -142,11 +142,7 @@ impl Canary<'_, '_> {
         let cx = self.cx;
         let available = cx.stable.or(cx.new).map_or(0, |rs| rs.available);
         let needed = floor_share(cx.size, share, cx.total_weight());
-        let percent = self
-            .spec
-            .replica_progress_threshold
-            .as_ref()
-            .is_some_and(|t| t.type_ == ReplicaProgressThresholdType::Percent);
+        let percent = matches!(self.spec.threshold, Threshold::Percent(_));
         available >= needed || percent && self.meets(available, needed)
     }
 }

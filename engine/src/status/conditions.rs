@@ -101,9 +101,8 @@ fn healthy(cx: &Context<'_>, status: &RolloutStatus) -> bool {
             }
             Strategy::BlueGreen(spec) => {
                 let bg = status.blue_green.clone().unwrap_or_default();
-                let preview = spec.preview_service.as_deref().unwrap_or_default();
                 bg.active_selector.as_deref() == Some(current)
-                    && (preview.is_empty() || bg.preview_selector.as_deref() == Some(current))
+                    && (spec.preview_service.is_none() || bg.preview_selector.as_deref() == Some(current))
             }
         }
 }
