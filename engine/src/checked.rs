@@ -19,7 +19,7 @@ pub struct Checked {
     workload: Option<Version>,
     services: Vec<(String, Version)>,
     ingresses: Vec<(String, Version)>,
-    /// Kept by a Rollout for as long as they are what they are, so the same place in memory is the same version.
+    /// Held on to, so that the same place in memory is the same version.
     templates: Vec<(TemplateKey, Arc<AnalysisTemplateSpec>)>,
 }
 
@@ -52,8 +52,13 @@ fn version_of(object: &Value) -> (&str, &str) {
 }
 
 impl Checked {
-    /// Validates what is observed.
-    pub fn of(seen: &Observed) -> Self {
+    /// What is known already, if it was said of what is observed; else validates.
+    pub fn latest(known: Option<&Arc<Self>>, seen: &Observed) -> Arc<Self> {
+        let known = known.filter(|known| known.holds(seen));
+        known.map_or_else(|| Arc::new(Self::of(seen)), Arc::clone)
+    }
+
+    fn of(seen: &Observed) -> Self {
         let meta = &seen.rollout.metadata;
         let ingresses = seen.ingresses.iter().map(|(name, ingress)| {
             let (uid, version) = version_of(ingress);
@@ -79,7 +84,7 @@ impl Checked {
     }
 
     /// Whether it was said of the very objects that are observed.
-    pub fn holds(&self, seen: &Observed) -> bool {
+    fn holds(&self, seen: &Observed) -> bool {
         let meta = &seen.rollout.metadata;
         self.rollout.is(&meta.uid, &meta.resource_version)
             && same(self.workload.iter(), seen.workload.iter(), |known, workload| {

@@ -28,8 +28,6 @@ pub mod validate;
 pub mod why;
 mod workload;
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_crds::Rollout;
@@ -67,9 +65,7 @@ pub fn plan(seen: &Observed, now: Timestamp, settings: &Settings) -> Plan {
         draft.tell(false, "RolloutAddedToInformer", text);
     }
     heal::act(seen, &mut draft);
-    // What was said of other versions of anything that validation reads is of no use.
-    let known = seen.checked.as_ref().filter(|checked| checked.holds(seen));
-    let checked = known.map_or_else(|| Arc::new(Checked::of(seen)), Arc::clone);
+    let checked = Checked::latest(seen.checked.as_ref(), seen);
     let (valid, template) = match (checked.outcome(), resolved_template(seen)) {
         (Ok(valid), Some(template)) => (valid, template),
         (outcome, _) => {

@@ -21,8 +21,7 @@ pub struct Observed {
     /// Hashes of `rollout`'s pod template and steps when the shell has them from an earlier look at the same generation;
     /// the planner computes what is missing.
     pub identity: Option<Arc<Identity>>,
-    /// What validation said at an earlier look, when the shell has it. It counts only where it
-    /// [holds](Checked::holds); else the planner validates.
+    /// What validation said at an earlier look, when the shell has it; of no use where an object has another version since.
     pub checked: Option<Arc<Checked>>,
     /// The workload that `spec.workloadRef` names; `None` where there is no reference or no such object.
     pub workload: Option<Workload>,
