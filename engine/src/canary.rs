@@ -60,7 +60,7 @@ fn position(spec: &valid::Canary, recorded: Option<i32>) -> Option<usize> {
 /// The template or the steps changed: a new update begins, or the Rollout returns to a version that it knows (contract 3.2).
 /// Only the record is made; all else follows from it on the next look.
 fn begin(cx: &Context<'_>, spec: &valid::Canary, draft: &mut Draft) {
-    let end = i32::try_from(spec.steps.len()).unwrap_or(i32::MAX);
+    let end = spec.end();
     let back_to_stable = cx.fully_promoted();
     let in_window = cx
         .new
@@ -186,7 +186,7 @@ impl<'a> Canary<'_, 'a> {
     /// Moves the record on by what was observed: promotion, abort, or at most one step (contract 3.2).
     fn advance(&self, verdict: &Verdict<'_>, draft: &mut Draft) {
         let cx = self.cx;
-        let end = i32::try_from(self.spec.steps.len()).unwrap_or(i32::MAX);
+        let end = self.spec.end();
         let end_index = (end > 0).then_some(end);
         routing::record(self, draft);
         runs::record(cx, verdict, draft);

@@ -1,127 +1,91 @@
 //! What validation said of certain versions of a Rollout and of what it refers to, so that a look at rest need not ask again.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde_json::Value;
-use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::AnalysisTemplateSpec;
 
 use crate::observed::Observed;
 use crate::resolved_template;
 use crate::valid::Valid;
-use crate::validate::{Violation, validate};
+use crate::validate::{self, Violation, violations};
 
-/// The outcome of validation, with the versions of all objects that it read. It says nothing of others.
+/// The outcome of validation, with the versions of all objects that it read. It says nothing of others. There is one in memory for
+/// each Rollout, so it is small: what the planner reads is read from the spec again.
 #[derive(Clone, Debug)]
 pub struct Checked {
-    outcome: Result<Valid, Vec<Violation>>,
-    rollout: Version,
-    workload: Option<Version>,
-    services: Vec<(String, Version)>,
-    ingresses: Vec<(String, Version)>,
+    violations: Vec<Violation>,
+    /// `None` where an object has no version, so that nobody can say whether it is the same.
+    versions: Option<Box<str>>,
     /// Held on to, so that the same place in memory is the same version.
-    templates: Vec<(TemplateKey, Arc<AnalysisTemplateSpec>)>,
-}
-
-/// One version of an object, as the API server tells them apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Version {
-    uid: String,
-    resource_version: String,
-}
-
-impl Version {
-    fn of(uid: &str, resource_version: &str) -> Self {
-        Self {
-            uid: uid.to_owned(),
-            resource_version: resource_version.to_owned(),
-        }
-    }
-
-    /// An object without a version is never known to be the same.
-    fn is(&self, uid: &str, resource_version: &str) -> bool {
-        !resource_version.is_empty() && self.resource_version == resource_version && self.uid == uid
-    }
-}
-
-/// uid and resourceVersion of an object that is kept whole.
-fn version_of(object: &Value) -> (&str, &str) {
-    let metadata = object.get("metadata");
-    let text = |key: &str| metadata.and_then(|m| m.get(key)?.as_str()).unwrap_or_default();
-    (text("uid"), text("resourceVersion"))
+    templates: Vec<Arc<AnalysisTemplateSpec>>,
 }
 
 impl Checked {
     /// What is known already, if it was said of what is observed; else validates.
     pub fn latest(known: Option<&Arc<Self>>, seen: &Observed) -> Arc<Self> {
-        let known = known.filter(|known| known.holds(seen));
-        known.map_or_else(|| Arc::new(Self::of(seen)), Arc::clone)
+        let versions = versions(seen);
+        if let Some(known) = known
+            && versions.is_some()
+            && known.versions.as_deref() == versions.as_deref()
+            && known.templates.len() == seen.templates.len()
+            && known
+                .templates
+                .iter()
+                .zip(seen.templates.values())
+                .all(|(known, seen)| Arc::ptr_eq(known, seen))
+        {
+            return Arc::clone(known);
+        }
+        Arc::new(Self {
+            violations: violations(seen, resolved_template(seen)),
+            versions: versions.map(String::into_boxed_str),
+            templates: seen.templates.values().cloned().collect(),
+        })
     }
 
-    fn of(seen: &Observed) -> Self {
-        let meta = &seen.rollout.metadata;
-        let ingresses = seen.ingresses.iter().map(|(name, ingress)| {
-            let (uid, version) = version_of(ingress);
-            (name.clone(), Version::of(uid, version))
-        });
-        let services = seen.services.iter();
-        let templates = seen.templates.iter();
-        Self {
-            outcome: validate(seen, resolved_template(seen)),
-            rollout: Version::of(&meta.uid, &meta.resource_version),
-            workload: seen
-                .workload
-                .as_ref()
-                .map(|workload| Version::of(&workload.uid, &workload.resource_version)),
-            services: services
-                .map(|(name, service)| (name.clone(), Version::of(&service.uid, &service.resource_version)))
-                .collect(),
-            ingresses: ingresses.collect(),
-            templates: templates
-                .map(|(key, spec)| (key.clone(), Arc::clone(spec)))
-                .collect(),
+    /// The spec as the planner reads it and the pod template in force, or the first thing that is wrong.
+    pub(crate) fn valid<'a>(&self, seen: &'a Observed) -> Result<(Valid, &'a Value), Violation> {
+        match self.violations.first() {
+            Some(violation) => Err(violation.clone()),
+            None => validate::read(&seen.rollout, resolved_template(seen)),
         }
     }
-
-    /// Whether it was said of the very objects that are observed.
-    fn holds(&self, seen: &Observed) -> bool {
-        let meta = &seen.rollout.metadata;
-        self.rollout.is(&meta.uid, &meta.resource_version)
-            && same(self.workload.iter(), seen.workload.iter(), |known, workload| {
-                known.is(&workload.uid, &workload.resource_version)
-            })
-            && same(
-                self.services.iter(),
-                seen.services.iter(),
-                |known, (name, service)| {
-                    known.0 == *name && known.1.is(&service.uid, &service.resource_version)
-                },
-            )
-            && same(
-                self.ingresses.iter(),
-                seen.ingresses.iter(),
-                |known, (name, ingress)| {
-                    let (uid, version) = version_of(ingress);
-                    known.0 == *name && known.1.is(uid, version)
-                },
-            )
-            && same(
-                self.templates.iter(),
-                seen.templates.iter(),
-                |known, (key, spec)| known.0 == *key && Arc::ptr_eq(&known.1, spec),
-            )
-    }
-
-    pub(crate) fn outcome(&self) -> &Result<Valid, Vec<Violation>> {
-        &self.outcome
-    }
 }
 
-/// Whether there are as many, and each is the one beside it.
-fn same<K, S>(
-    known: impl ExactSizeIterator<Item = K>,
-    seen: impl ExactSizeIterator<Item = S>,
-    mut is: impl FnMut(K, S) -> bool,
-) -> bool {
-    known.len() == seen.len() && known.zip(seen).all(|(known, seen)| is(known, seen))
+/// resourceVersions of all that validation reads, by name, in one text. Analysis templates are known by their place in memory.
+fn versions(seen: &Observed) -> Option<String> {
+    let workload = seen.workload.iter();
+    let services = seen.services.iter();
+    let ingresses = seen.ingresses.iter();
+    let others = workload
+        .map(|workload| (workload.name.as_str(), workload.resource_version.as_str()))
+        .chain(services.map(|(name, service)| (name.as_str(), service.resource_version.as_str())))
+        .chain(ingresses.map(|(name, ingress)| (name.as_str(), version_of(ingress))));
+    let meta = &seen.rollout.metadata;
+    let counts = (seen.workload.is_some(), seen.services.len(), seen.ingresses.len());
+    let mut text = format!("{} {} {counts:?}", meta.uid, meta.resource_version);
+    for (name, version) in others {
+        if version.is_empty() {
+            return None;
+        }
+        // To write to a text cannot fail.
+        let _ = write!(text, "\n{name} {version}");
+    }
+    for template in seen.templates.keys() {
+        let _ = write!(text, "\n{template}");
+    }
+    (!meta.resource_version.is_empty()).then_some(text)
 }
+
+/// resourceVersion of an object that is kept whole.
+fn version_of(object: &Value) -> &str {
+    let version = object
+        .get("metadata")
+        .and_then(|metadata| metadata.get("resourceVersion"));
+    version.and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 
 mod bluegreen;
 mod canary;
-pub mod checked;
+mod checked;
 mod context;
 mod draft;
 mod duration;
@@ -66,14 +66,11 @@ pub fn plan(seen: &Observed, now: Timestamp, settings: &Settings) -> Plan {
     }
     heal::act(seen, &mut draft);
     let checked = Checked::latest(seen.checked.as_ref(), seen);
-    let (valid, template) = match (checked.outcome(), resolved_template(seen)) {
-        (Ok(valid), Some(template)) => (valid, template),
-        (outcome, _) => {
-            let violations = outcome.as_ref().err();
-            return invalid(rollout, violations.and_then(|all| all.first()), now, draft);
-        }
+    let (valid, template) = match checked.valid(seen) {
+        Ok(read) => read,
+        Err(violation) => return invalid(rollout, &violation, now, draft),
     };
-    let cx = Context::new(seen, template, valid, now, settings);
+    let cx = Context::new(seen, template, &valid, now, settings);
     if valid.size_missing {
         draft.act(Change::PatchRollout {
             patch: json!({ "spec": { "replicas": valid.size } }),
@@ -100,17 +97,9 @@ pub fn resolved_template(seen: &Observed) -> Option<&Value> {
     }
 }
 
-fn invalid(rollout: &Rollout, violation: Option<&Violation>, now: Timestamp, mut draft: Draft) -> Plan {
-    let (text, fix) = match violation {
-        Some(violation) => (
-            violation.condition_text(&rollout.metadata.name),
-            violation.fix.clone(),
-        ),
-        None => (
-            "there is no pod template".to_owned(),
-            "set spec.template".to_owned(),
-        ),
-    };
+fn invalid(rollout: &Rollout, violation: &Violation, now: Timestamp, mut draft: Draft) -> Plan {
+    let text = violation.condition_text(&rollout.metadata.name);
+    let fix = violation.fix.clone();
     let known = status::find(&rollout.status, &tidegate_crds::RolloutConditionType::InvalidSpec)
         .is_some_and(|c| c.message == text);
     status::invalid(&mut draft.status, now, &text);

@@ -113,6 +113,13 @@ pub(crate) struct Canary {
     pub(crate) background: Option<Background>,
 }
 
+impl Canary {
+    /// The index that a status records once all steps are done.
+    pub(crate) fn end(&self) -> i32 {
+        i32::try_from(self.steps.len()).unwrap_or(i32::MAX)
+    }
+}
+
 /// How much of a version has to be available to be enough (contract F45).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Threshold {

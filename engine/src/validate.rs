@@ -136,18 +136,36 @@ impl fmt::Display for Violation {
     }
 }
 
-/// The spec as the planner reads it, or all that is wrong with the Rollout and what it refers to, as observed. References are
-/// looked at only when the spec itself is right, as upstream does: the first violation is what the condition says.
+/// The spec as the planner reads it, or all that is wrong with the Rollout and what it refers to, as observed.
 pub fn validate(seen: &Observed, resolved_template: Option<&Value>) -> Result<Valid, Vec<Violation>> {
-    let mut violations = validate_spec(&seen.rollout, resolved_template);
-    if violations.is_empty() {
-        violations = validate_references(&seen.rollout, resolved_template, &References::from(seen));
+    let violations = violations(seen, resolved_template);
+    if !violations.is_empty() {
+        return Err(violations);
     }
-    if violations.is_empty() {
-        read::valid(&seen.rollout).map_err(|violation| vec![violation])
-    } else {
-        Err(violations)
+    let read = read(&seen.rollout, resolved_template);
+    read.map(|(valid, _)| valid).map_err(|violation| vec![violation])
+}
+
+/// All that is wrong with the Rollout and what it refers to. References are looked at only when the spec itself is right, as
+/// upstream does: the first violation is what the condition says.
+pub(crate) fn violations(seen: &Observed, resolved_template: Option<&Value>) -> Vec<Violation> {
+    let violations = validate_spec(&seen.rollout, resolved_template);
+    if !violations.is_empty() {
+        return violations;
     }
+    validate_references(&seen.rollout, resolved_template, &References::from(seen))
+}
+
+/// Reads a spec in which nothing is wrong, and the pod template in force. What cannot be read would be wrong.
+pub(crate) fn read<'a>(
+    rollout: &Rollout,
+    resolved_template: Option<&'a Value>,
+) -> Result<(Valid, &'a Value), Violation> {
+    let template = resolved_template.ok_or_else(|| {
+        Violation::required(FieldPath::of("spec.template"), "there is no pod template")
+            .fix("set spec.template, or spec.workloadRef")
+    })?;
+    Ok((read::valid(rollout)?, template))
 }
 
 /// All that is wrong with the spec by itself, in upstream's order (contract 4.1), and after it what this controller

@@ -94,7 +94,7 @@ fn healthy(cx: &Context<'_>, status: &RolloutStatus) -> bool {
     complete
         && match cx.strategy {
             Strategy::Canary(canary) => {
-                let steps = i32::try_from(canary.steps.len()).unwrap_or(i32::MAX);
+                let steps = canary.end();
                 status.replicas == size
                     && status.stable_rs.as_deref() == Some(current)
                     && (steps == 0 || status.current_step_index == Some(steps))

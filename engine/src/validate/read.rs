@@ -282,3 +282,6 @@ fn count(number: i32) -> usize {
 fn seconds(number: i32) -> SignedDuration {
     SignedDuration::from_secs(i64::from(number))
 }
+
+#[cfg(test)]
+mod tests;
