@@ -19,7 +19,7 @@ use tidegate_analysis::Reading;
 use tidegate_crds::AnalysisTemplateSpec;
 use tidegate_crds::labels::POD_TEMPLATE_HASH_LABEL;
 use tidegate_engine::observed::{Identity, PodView};
-use tidegate_engine::{Observed, Plan, Progress, Refusal, Settings, Urgency, refusal};
+use tidegate_engine::{Checked, Observed, Plan, Progress, Refusal, Settings, Urgency, refusal};
 use tidegate_gitsync::remote::Remote;
 
 use crate::cache::{Cache, Look};
@@ -275,6 +275,8 @@ pub struct Controller {
     progress: BTreeMap<ObjectKey, Progress>,
     /// Hashes of the version of each Rollout, for as long as neither its spec nor its workload changes.
     identities: BTreeMap<ObjectKey, (Generations, Arc<Identity>)>,
+    /// What validation said of each Rollout, for as long as nothing that it read changes.
+    checked: BTreeMap<ObjectKey, Arc<Checked>>,
     /// Writes that the API server refused. Of no use for another spec: then they are tried at once.
     refusals: BTreeMap<ObjectKey, (Generations, BTreeMap<String, Refusal>)>,
     /// What the next look at a Rollout reads first: a write to it lost a race or had no answer, so that the cache may be behind.
@@ -301,6 +303,7 @@ impl Controller {
             counters_since: BTreeMap::new(),
             progress: BTreeMap::new(),
             identities: BTreeMap::new(),
+            checked: BTreeMap::new(),
             refusals: BTreeMap::new(),
             unsure: BTreeMap::new(),
             memory: BTreeMap::new(),
@@ -722,6 +725,7 @@ impl Controller {
             self.counters_since.remove(key);
             self.progress.remove(key);
             self.identities.remove(key);
+            self.checked.remove(key);
             self.refusals.remove(key);
             self.unsure.remove(key);
             return Stage::Over(Outcome::Done);
@@ -733,6 +737,7 @@ impl Controller {
             // What it owns goes by garbage collection (contract 2.1).
             return Stage::Over(Outcome::Done);
         }
+        observed.checked = Some(self.checked(key, &observed));
         observed.progress = self.progress.get(key).cloned();
         observed.pods.clone_from(&reading.pods);
         observed.pods.retain(|hash, _| !reading.unread.contains(hash));
@@ -829,6 +834,13 @@ impl Controller {
         self.identities
             .insert(key.clone(), (generations.clone(), Arc::clone(&identity)));
         Some(identity)
+    }
+
+    /// What validation says, asked again only where it would read another version of anything.
+    fn checked(&mut self, key: &ObjectKey, observed: &Observed) -> Arc<Checked> {
+        let checked = Checked::latest(self.checked.get(key), observed);
+        self.checked.insert(key.clone(), Arc::clone(&checked));
+        checked
     }
 
     /// The difference of the status, unless it is only counters and they are to wait.

@@ -15,7 +15,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::{Value, json};
 use tidegate_crds::AnalysisPhase;
 use tidegate_engine::observed::Identity;
-use tidegate_engine::{Change, Settings, plan, resolved_template};
+use tidegate_engine::{Change, Checked, Settings, plan, resolved_template};
 
 use self::mini::Mini;
 
@@ -43,6 +43,11 @@ fn release(world: &mut Mini, revision: usize) {
 fn remember(world: &mut Mini) {
     let template = resolved_template(&world.seen).unwrap();
     world.seen.identity = Some(Arc::new(Identity::of(&world.seen.rollout, template)));
+}
+
+/// And what validation said, for as long as nothing changes.
+fn remember_checked(world: &mut Mini) {
+    world.seen.checked = Some(Checked::latest(None, &world.seen));
 }
 
 fn rest(world: &mut Mini) {
@@ -83,11 +88,13 @@ fn plans(criterion: &mut Criterion) {
 
     rest(&mut world);
     assert_eq!(world.seen.replica_sets.len(), REVISIONS);
+    remember_checked(&mut world);
     criterion.bench_function("plan of a settled Rollout", |bencher| {
         bencher.iter(|| plan(black_box(&world.seen), world.now, &settings));
     });
 
     world.seen.identity = None;
+    world.seen.checked = None;
     criterion.bench_function("plan of a settled Rollout at the first look", |bencher| {
         bencher.iter(|| plan(black_box(&world.seen), world.now, &settings));
     });
@@ -96,6 +103,7 @@ fn plans(criterion: &mut Criterion) {
     let mut world = at_rest(&json!([{ "setWeight": 20 }, analysis, { "setWeight": 50 }, analysis]));
     release(&mut world, REVISIONS);
     rest(&mut world);
+    remember_checked(&mut world);
     criterion.bench_function(
         "plan of a settled Rollout with analyses in its steps",
         |bencher| {

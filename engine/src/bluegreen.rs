@@ -1,19 +1,21 @@
 //! The blue-green strategy: preview, pause, switch, abort (contract 3.11).
 
 use jiff::SignedDuration;
-use tidegate_crds::{BlueGreenStrategy, PauseReason, labels};
+use tidegate_crds::{PauseReason, labels};
 
 use crate::context::{Annotated, Context, after, saturated};
 use crate::draft::{Draft, selected};
 use crate::observed::{ReplicaSetView, ServiceView};
+use crate::promotion::Because;
 use crate::runs::{self, Verdict};
+use crate::valid::{self, Rejected, Switch};
 use crate::why::Reason;
 use crate::{metadata, promotion, revision, services, status};
 
 /// A blue-green update at one look.
 struct BlueGreen<'c, 'a> {
     cx: &'c Context<'a>,
-    spec: &'a BlueGreenStrategy,
+    spec: &'a valid::BlueGreen,
     active: Option<&'a ServiceView>,
     /// The update is being taken back.
     aborting: bool,
@@ -22,7 +24,7 @@ struct BlueGreen<'c, 'a> {
 }
 
 /// Plans one look at a Rollout with the blue-green strategy.
-pub(crate) fn plan(cx: &Context<'_>, spec: &BlueGreenStrategy, draft: &mut Draft) {
+pub(crate) fn plan(cx: &Context<'_>, spec: &valid::BlueGreen, draft: &mut Draft) {
     if revision::adopt(cx.seen, draft) {
         return;
     }
@@ -39,7 +41,7 @@ pub(crate) fn plan(cx: &Context<'_>, spec: &BlueGreenStrategy, draft: &mut Draft
     let blue_green = BlueGreen {
         cx,
         spec,
-        active: cx.service(Some(&spec.active_service)),
+        active: cx.service(spec.active_service.as_deref()),
         aborting: promotion::aborting(cx, &verdict, draft),
         fast: promotion::fast(cx) || cx.stable_hash().is_empty() || cx.fully_promoted(),
     };
@@ -47,12 +49,12 @@ pub(crate) fn plan(cx: &Context<'_>, spec: &BlueGreenStrategy, draft: &mut Draft
     blue_green.advance(&verdict, draft);
 }
 
-fn begin(cx: &Context<'_>, spec: &BlueGreenStrategy, draft: &mut Draft) {
+fn begin(cx: &Context<'_>, spec: &valid::BlueGreen, draft: &mut Draft) {
     promotion::reset(cx, draft, None);
     let size = match cx.new {
         Some(_) => 0,
         None if cx.spec_paused() => 0,
-        None if cx.stable.is_some() => spec.preview_replica_count.unwrap_or(cx.size),
+        None if cx.stable.is_some() => spec.preview_size.unwrap_or(cx.size),
         None => cx.size,
     };
     let made = cx.new.is_none() && revision::create(cx, draft, size);
@@ -62,7 +64,7 @@ fn begin(cx: &Context<'_>, spec: &BlueGreenStrategy, draft: &mut Draft) {
     }
     draft.tell_scaling(revision::created_at_size(cx, size).filter(|_| made));
     if cx.stable_hash().is_empty() && (made || cx.new.is_some()) {
-        promotion::promote(cx, draft, "Initial deploy", None);
+        promotion::promote(cx, draft, Because::First, None);
     }
 }
 
@@ -88,8 +90,8 @@ impl<'a> BlueGreen<'_, 'a> {
             || self.fast
             || cx.stable.is_none()
             || self.checked() && cx.status().pause_conditions.is_empty();
-        match self.spec.preview_replica_count {
-            Some(preview) if !whole => preview.max(0),
+        match self.spec.preview_size {
+            Some(preview) if !whole => preview,
             _ => cx.size,
         }
     }
@@ -101,21 +103,18 @@ impl<'a> BlueGreen<'_, 'a> {
 
     /// Pause and pre-promotion analysis are over.
     fn gates_open(&self, verdict: &Verdict<'_>) -> bool {
-        self.fast
-            || self.pause_over() && (self.spec.pre_promotion_analysis.is_none() || verdict.pre_successful())
+        self.fast || self.pause_over() && (self.spec.pre_analysis.is_none() || verdict.pre_successful())
     }
 
     fn pauses(&self) -> bool {
-        self.spec.auto_promotion_enabled == Some(false) || self.auto_promotion().is_some()
+        self.spec.switch != Switch::AtOnce
     }
 
     fn auto_promotion(&self) -> Option<SignedDuration> {
-        // Who switched automatic promotion off has the last word, whatever time there is (contract F52).
-        let seconds = self
-            .spec
-            .auto_promotion_seconds
-            .filter(|s| *s > 0 && self.spec.auto_promotion_enabled != Some(false))?;
-        Some(SignedDuration::from_secs(i64::from(seconds)))
+        match self.spec.switch {
+            Switch::After(time) => Some(time),
+            Switch::AtOnce | Switch::ByHand => None,
+        }
     }
 
     /// The new version went through all gates at the preview's size.
@@ -291,11 +290,11 @@ impl<'a> BlueGreen<'_, 'a> {
         if active {
             // Once begun, it goes on even when a pod is lost.
             if verdict.post_begun() || cx.new.is_some_and(|rs| saturated(rs, cx.size)) {
-                wanted.post = self.spec.post_promotion_analysis.as_ref();
+                wanted.post = self.spec.post_analysis.as_ref();
             }
         } else {
             if verdict.pre_begun() || self.new_ready() {
-                wanted.pre = self.spec.pre_promotion_analysis.as_ref();
+                wanted.pre = self.spec.pre_analysis.as_ref();
             }
         }
         wanted
@@ -310,7 +309,7 @@ impl<'a> BlueGreen<'_, 'a> {
         if let Some(new) = cx
             .new
             .filter(|rs| self.aborting && !self.is_active(rs) && rs.spec_replicas > 0)
-            && let Some(delay) = cx.abort_delay()
+            && let Rejected::Kept(delay) = cx.valid.rejected
         {
             self.lower_delayed(new, delay, draft);
         }
@@ -322,13 +321,11 @@ impl<'a> BlueGreen<'_, 'a> {
             .collect();
         old.sort_by_key(|rs| std::cmp::Reverse(rs.revision()));
         for (position, rs) in old.into_iter().enumerate() {
-            let over = cx
-                .scale_down_revision_limit()
-                .is_some_and(|limit| position >= limit);
+            let over = cx.valid.scale_down_limit.is_some_and(|limit| position >= limit);
             if over {
-                self.lower(rs, cx.scale_down_delay(), draft);
+                self.lower(rs, cx.valid.scale_down_delay, draft);
             } else {
-                self.lower_delayed(rs, cx.scale_down_delay(), draft);
+                self.lower_delayed(rs, cx.valid.scale_down_delay, draft);
             }
         }
     }
@@ -379,8 +376,8 @@ impl<'a> BlueGreen<'_, 'a> {
         }
         bg.preview_selector = hash(cx.service(self.spec.preview_service.as_deref()));
         runs::record(cx, verdict, draft);
-        if let Some(reason) = self.promotable(verdict).filter(|_| metadata::ready(cx)) {
-            promotion::promote(cx, draft, &reason, None);
+        if let Some(because) = self.promotable(verdict).filter(|_| metadata::ready(cx)) {
+            promotion::promote(cx, draft, because, None);
             return;
         }
         if self.aborting {
@@ -413,7 +410,7 @@ impl<'a> BlueGreen<'_, 'a> {
     fn pause(&self, verdict: &Verdict<'_>, draft: &mut Draft) {
         let cx = self.cx;
         let active = cx.new.is_some_and(|rs| self.is_active(rs));
-        let analysed = self.spec.pre_promotion_analysis.is_none() || verdict.pre_successful();
+        let analysed = self.spec.pre_analysis.is_none() || verdict.pre_successful();
         if active && draft.status.pause_conditions.is_empty() {
             // What was paused for has happened: clients take this for a Rollout that waits to go on.
             draft.status.controller_pause = None;
@@ -446,7 +443,7 @@ impl<'a> BlueGreen<'_, 'a> {
             if let Some(duration) = self.auto_promotion() {
                 draft.wake_at(after(cx.now, duration));
             }
-        } else if self.spec.preview_replica_count.is_some() {
+        } else if self.spec.preview_size.is_some() {
             // Through all gates at preview size: from here on the new version grows to take the traffic.
             draft
                 .status
@@ -457,31 +454,29 @@ impl<'a> BlueGreen<'_, 'a> {
     }
 
     /// Why the new version is to be fully promoted now, if it is (contract 3.7).
-    fn promotable(&self, verdict: &Verdict<'_>) -> Option<String> {
+    fn promotable(&self, verdict: &Verdict<'_>) -> Option<Because> {
         let cx = self.cx;
         let new = cx.new?;
         if cx.stable_hash().is_empty() {
-            return Some("Initial deploy".to_owned());
+            return Some(Because::First);
         }
         if cx.fully_promoted() {
-            return Some(String::new());
+            return Some(Because::Again);
         }
         if !self.is_active(new) || self.aborting || new.serving() == 0 && cx.size > 0 {
             return None;
         }
         if promotion::full(cx) {
-            return Some("Full promotion requested".to_owned());
+            return Some(Because::Full);
         }
         if revision::fast_rollback(cx) {
-            let within = revision::within_window(cx, new);
-            let how = if within {
-                "Rollback within window"
+            return Some(if revision::within_window(cx, new) {
+                Because::WithinWindow
             } else {
-                "Fast rollback"
-            };
-            return Some(how.to_owned());
+                Because::FastRollback
+            });
         }
-        let analysed = self.spec.post_promotion_analysis.is_none() || verdict.post_successful();
-        analysed.then(|| "Completed blue-green update".to_owned())
+        let analysed = self.spec.post_analysis.is_none() || verdict.post_successful();
+        analysed.then_some(Because::Switched)
     }
 }

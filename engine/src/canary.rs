@@ -3,19 +3,21 @@
 mod sizes;
 mod weight;
 
-use tidegate_crds::{CanaryStep, CanaryStrategy, PauseReason, RolloutStatus};
+use tidegate_crds::{PauseReason, RolloutStatus};
 
 use crate::context::{Context, after};
 use crate::draft::{Draft, selected};
 use crate::observed::ReplicaSetView;
+use crate::promotion::Because;
 use crate::runs::{self, Verdict};
+use crate::valid::{self, Pause, Step, StepKind};
 use crate::why::Reason;
 use crate::{metadata, promotion, revision, routing, services, status};
 
 /// A canary at one look: the spec, and where in its steps the Rollout is.
 pub(crate) struct Canary<'c, 'a> {
     pub(crate) cx: &'c Context<'a>,
-    pub(crate) spec: &'a CanaryStrategy,
+    pub(crate) spec: &'a valid::Canary,
     /// Index into `spec.steps` as the status records it, the first when it records none; `None` without steps.
     pub(crate) index: Option<usize>,
     /// The update is being taken back, by the user or by what was just observed.
@@ -25,7 +27,7 @@ pub(crate) struct Canary<'c, 'a> {
 }
 
 /// Plans one look at a Rollout with the canary strategy.
-pub(crate) fn plan(cx: &Context<'_>, spec: &CanaryStrategy, draft: &mut Draft) {
+pub(crate) fn plan(cx: &Context<'_>, spec: &valid::Canary, draft: &mut Draft) {
     if revision::adopt(cx.seen, draft) {
         return;
     }
@@ -53,15 +55,15 @@ pub(crate) fn plan(cx: &Context<'_>, spec: &CanaryStrategy, draft: &mut Draft) {
 }
 
 /// Where in the steps a recorded index is. A status without one is at the beginning, never at the end: somebody took it away.
-fn position(spec: &CanaryStrategy, recorded: Option<i32>) -> Option<usize> {
+fn position(spec: &valid::Canary, recorded: Option<i32>) -> Option<usize> {
     let recorded = recorded.and_then(|i| usize::try_from(i).ok()).unwrap_or(0);
     (!spec.steps.is_empty()).then_some(recorded)
 }
 
 /// The template or the steps changed: a new update begins, or the Rollout returns to a version that it knows (contract 3.2).
 /// Only the record is made; all else follows from it on the next look.
-fn begin(cx: &Context<'_>, spec: &CanaryStrategy, draft: &mut Draft) {
-    let end = i32::try_from(spec.steps.len()).unwrap_or(i32::MAX);
+fn begin(cx: &Context<'_>, spec: &valid::Canary, draft: &mut Draft) {
+    let end = spec.end();
     let back_to_stable = cx.fully_promoted();
     let in_window = cx
         .new
@@ -94,7 +96,7 @@ fn begin(cx: &Context<'_>, spec: &CanaryStrategy, draft: &mut Draft) {
     }
     if cx.stable_hash().is_empty() && there {
         // Nothing to release it against: the first version is stable from the start.
-        promotion::promote(cx, draft, "Initial deploy", (end > 0).then_some(end));
+        promotion::promote(cx, draft, Because::First, (end > 0).then_some(end));
     }
     if index == Some(end) && cx.stable.is_some() {
         let target = if back_to_stable {
@@ -112,10 +114,10 @@ impl<'a> Canary<'_, 'a> {
     }
 
     fn dynamic(&self) -> bool {
-        self.routed() && self.spec.dynamic_stable_scale == Some(true)
+        self.spec.dynamic
     }
 
-    pub(crate) fn step(&self) -> Option<&'a CanaryStep> {
+    pub(crate) fn step(&self) -> Option<&'a Step> {
         self.spec.steps.get(self.index?)
     }
 
@@ -195,22 +197,17 @@ impl<'a> Canary<'_, 'a> {
             wanted.keep = cx.spec_paused() && !over;
             return wanted;
         }
-        if let Some(background) = &self.spec.analysis {
-            let start = usize::try_from(background.starting_step.unwrap_or(0)).unwrap_or(0);
-            if self.index.is_none_or(|i| i >= start) {
-                wanted.background = Some(background);
-            }
-        }
-        if let (Some(index), Some(analysis)) = (self.index, self.step().and_then(|s| s.analysis.as_ref())) {
-            wanted.step = Some((index, analysis));
-        }
+        let background = self.spec.background.as_ref();
+        let begun = background.filter(|background| self.index.is_none_or(|i| i >= background.start));
+        wanted.background = begun.map(|background| &background.analysis);
+        wanted.step = self.index.zip(self.step().and_then(Step::analysis));
         wanted
     }
 
     /// Moves the record on by what was observed: promotion, abort, or at most one step (contract 3.2).
     fn advance(&self, verdict: &Verdict<'_>, measured: bool, draft: &mut Draft) {
         let cx = self.cx;
-        let end = i32::try_from(self.spec.steps.len()).unwrap_or(i32::MAX);
+        let end = self.spec.end();
         let end_index = (end > 0).then_some(end);
         routing::record(self, draft);
         runs::record(cx, verdict, draft);
@@ -220,8 +217,8 @@ impl<'a> Canary<'_, 'a> {
             promotion::unblock(cx, draft);
             draft.status.current_step_index = end_index;
         }
-        if let Some(reason) = self.promotable().filter(|_| measured && metadata::ready(cx)) {
-            promotion::promote(cx, draft, &reason, end_index);
+        if let Some(because) = self.promotable().filter(|_| measured && metadata::ready(cx)) {
+            promotion::promote(cx, draft, because, end_index);
             return;
         }
         if self.aborting {
@@ -251,7 +248,7 @@ impl<'a> Canary<'_, 'a> {
             .status
             .pause_conditions
             .retain(|p| p.reason != PauseReason::InconclusiveAnalysisRun);
-        if verdict.measures_again() && self.step().is_none_or(|step| step.pause.is_none()) {
+        if verdict.measures_again() && self.step().and_then(Step::pause).is_none() {
             draft.status.controller_pause = None;
         }
         // What cannot be measured goes no further: no verdict is not a good one.
@@ -268,7 +265,7 @@ impl<'a> Canary<'_, 'a> {
     fn hold(&self, draft: &mut Draft) {
         let cx = self.cx;
         status::pause(cx, &mut draft.status, PauseReason::InconclusiveAnalysisRun);
-        let pause = self.step().and_then(|step| step.pause.as_ref());
+        let pause = self.step().and_then(Step::pause);
         if let Some(pause) = pause.filter(|_| cx.has_pause(&PauseReason::CanaryPauseStep))
             && self.pause_done(pause, draft)
         {
@@ -295,21 +292,20 @@ impl<'a> Canary<'_, 'a> {
             if let Some(canary) = &mut draft.status.canary {
                 canary.current_step_analysis_run_status = None;
             }
-            let text = step_text(self.spec.steps.get(index));
+            let words = self.spec.steps.get(index).map_or("", |step| &step.words);
             draft.tell(
                 false,
                 "RolloutStepCompleted",
-                format!("Rollout step {current}/{end} completed ({text})"),
+                format!("Rollout step {current}/{end} completed ({words})"),
             );
         }
         // A pause begins with the step before it ending: one write for both.
-        if let Some(step) = self.spec.steps.get(current)
-            && let Some(pause) = &step.pause
+        if let Some(pause) = self.spec.steps.get(current).and_then(Step::pause)
             && draft.status.controller_pause != Some(true)
         {
             status::pause(cx, &mut draft.status, PauseReason::CanaryPauseStep);
-            if let Ok(Some(seconds)) = pause.duration_seconds() {
-                draft.wake_at(after(cx.now, jiff::SignedDuration::from_secs(seconds)));
+            if let Some(length) = pause.length {
+                draft.wake_at(after(cx.now, length));
             }
         }
     }
@@ -319,13 +315,12 @@ impl<'a> Canary<'_, 'a> {
         let Some(step) = self.spec.steps.get(index) else {
             return false;
         };
-        if let Some(pause) = &step.pause {
-            return self.pause_done(pause, draft);
-        }
-        if step.analysis.is_some() {
-            return verdict.step_successful();
-        }
-        let placed = step.set_weight.is_none() || self.placed();
+        let placed = match &step.kind {
+            StepKind::Pause(pause) => return self.pause_done(*pause, draft),
+            StepKind::Analysis(_) => return verdict.step_successful(),
+            StepKind::SetWeight(_) => self.placed(),
+            StepKind::Set => true,
+        };
         let done = self.at_wanted() && placed && routing::headers_placed(self);
         if !done && let Some(new) = self.cx.new {
             let (wanted, _) = self.wanted();
@@ -366,16 +361,13 @@ impl<'a> Canary<'_, 'a> {
         }
     }
 
-    fn pause_done(&self, pause: &tidegate_crds::RolloutPause, draft: &mut Draft) -> bool {
+    fn pause_done(&self, pause: Pause, draft: &mut Draft) -> bool {
         let cx = self.cx;
         let Some(since) = cx.pause(&PauseReason::CanaryPauseStep) else {
             // The condition is gone but the controller had paused: a client resumed it.
             return cx.controller_pause();
         };
-        let until = match pause.duration_seconds() {
-            Ok(Some(seconds)) => Some(after(since.timestamp(), jiff::SignedDuration::from_secs(seconds))),
-            _ => None,
-        };
+        let until = pause.length.map(|length| after(since.timestamp(), length));
         draft.because(Reason::Paused {
             reason: PauseReason::CanaryPauseStep.to_string(),
             until,
@@ -384,33 +376,33 @@ impl<'a> Canary<'_, 'a> {
     }
 
     /// Why the new version is to be fully promoted now, if it is (contract 3.7).
-    fn promotable(&self) -> Option<String> {
+    fn promotable(&self) -> Option<Because> {
         let cx = self.cx;
         let new = cx.new?;
         if cx.stable.is_none() && !cx.fully_promoted() {
-            return Some("Initial deploy".to_owned());
+            return Some(Because::First);
         }
         if cx.fully_promoted() {
-            return Some(String::new());
+            return Some(Because::Again);
         }
         if self.aborting || !self.meets(new.serving(), cx.size) || new.observed_generation < new.generation {
             return None;
         }
         if self.full {
-            return Some("Full promotion requested".to_owned());
+            return Some(Because::Full);
         }
         if cx.spec_paused() {
             // A person holds it (contract F6).
             return None;
         }
         if revision::fast_rollback(cx) && self.finished() {
-            return Some("Rollback within window".to_owned());
+            return Some(Because::WithinWindow);
         }
         let placed = self.spec.steps.is_empty() || self.placed();
         let whole = !self.routed() || new.spec_replicas == cx.size;
         let steps = self.spec.steps.len();
         (self.finished() && placed && whole && (self.routed() || self.at_wanted()))
-            .then(|| format!("Completed all {steps} canary steps"))
+            .then_some(Because::Steps(steps))
     }
 
     /// The stable Service of a routed canary points at the stable version.
@@ -418,34 +410,6 @@ impl<'a> Canary<'_, 'a> {
         let service = self.cx.service(self.spec.stable_service.as_deref());
         service.is_none_or(|s| selected(s) == self.cx.stable_hash())
     }
-}
-
-/// Words of a step in an event (contract 2.8).
-fn step_text(step: Option<&CanaryStep>) -> String {
-    let Some(step) = step else { return String::new() };
-    if let Some(weight) = step.set_weight {
-        return format!("setWeight: {weight}");
-    }
-    if let Some(pause) = &step.pause {
-        return pause
-            .duration
-            .as_ref()
-            .map_or("pause".to_owned(), |d| format!("pause: {d}"));
-    }
-    if step.analysis.is_some() {
-        return "analysis".to_owned();
-    }
-    if let Some(set) = &step.set_canary_scale {
-        return match (set.replicas, set.weight) {
-            (Some(replicas), _) => format!("setCanaryScale{{replicas: {replicas}}}"),
-            (None, Some(weight)) => format!("setCanaryScale{{weight: {weight}}}"),
-            _ => "setCanaryScale{matchTrafficWeight: true}".to_owned(),
-        };
-    }
-    if let Some(route) = &step.set_header_route {
-        return format!("setHeaderRoute: {}", route.name.as_deref().unwrap_or_default());
-    }
-    "invalid".to_owned()
 }
 
 /// The weights that a status remembers.

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tidegate_crds::{
-    AnalysisRun, BlueGreenStrategy, CanaryStrategy, PauseReason, Rollout, RolloutStatus,
-    RolloutTrafficRouting, Time, labels,
+    AnalysisRun, LabelSelector, PauseReason, Rollout, RolloutStatus, RolloutTrafficRouting, Time, labels,
 };
 use tidegate_traffic::WeightState;
 
@@ -14,25 +13,8 @@ use crate::draft::selected;
 use crate::observed::{Identity, Observed, ReplicaSetView, ServiceView, Settings};
 use crate::replicas::ceil_share;
 use crate::routing;
-
-/// Default of `scaleDownDelaySeconds` and `abortScaleDownDelaySeconds` (contract F39, F41, F54, F56).
-const DEFAULT_SCALE_DOWN_DELAY: i32 = 30;
-
-/// The strategy of a valid Rollout.
-#[derive(Clone, Copy)]
-pub(crate) enum Strategy<'a> {
-    Canary(&'a CanaryStrategy),
-    BlueGreen(&'a BlueGreenStrategy),
-}
-
-impl<'a> Strategy<'a> {
-    pub(crate) fn routing(self) -> Option<&'a RolloutTrafficRouting> {
-        match self {
-            Self::Canary(canary) => canary.traffic_routing.as_ref(),
-            Self::BlueGreen(_) => None,
-        }
-    }
-}
+pub(crate) use crate::valid::Strategy;
+use crate::valid::{DEFAULT_TOTAL, Valid};
 
 /// What was observed, with roles given to the ReplicaSets. Nothing here decides.
 pub(crate) struct Context<'a> {
@@ -44,14 +26,17 @@ pub(crate) struct Context<'a> {
     /// Hash that names the new version: the label of its ReplicaSet, or the computed one before there is one.
     pub(crate) hash: String,
     pub(crate) identity: Arc<Identity>,
-    pub(crate) strategy: Strategy<'a>,
+    /// What the spec says.
+    pub(crate) valid: &'a Valid,
+    /// How versions change, as the spec says.
+    pub(crate) strategy: &'a Strategy,
     /// ReplicaSet of the pod template in the spec.
     pub(crate) new: Option<&'a ReplicaSetView>,
     /// ReplicaSet that `status.stableRS` names.
     pub(crate) stable: Option<&'a ReplicaSetView>,
     /// All others that the Rollout owns, oldest first.
     pub(crate) older: Vec<&'a ReplicaSetView>,
-    /// `spec.replicas`, 1 when absent.
+    /// Pods that the Rollout shall have.
     pub(crate) size: i32,
     /// The canary's share as the live route objects give it, over all routers.
     pub(crate) live: WeightState,
@@ -61,7 +46,7 @@ impl<'a> Context<'a> {
     pub(crate) fn new(
         seen: &'a Observed,
         template: &'a Value,
-        strategy: Strategy<'a>,
+        valid: &'a Valid,
         now: Timestamp,
         settings: &'a Settings,
     ) -> Self {
@@ -102,12 +87,13 @@ impl<'a> Context<'a> {
             template,
             hash,
             identity,
-            strategy,
+            valid,
+            strategy: &valid.strategy,
             new,
             stable,
             older,
-            size: rollout.spec.replicas.unwrap_or(1).max(0),
-            live: routing::observe(seen, strategy),
+            size: valid.size,
+            live: routing::observe(seen, &valid.strategy),
         }
     }
 
@@ -155,18 +141,19 @@ impl<'a> Context<'a> {
 
     /// What weights add up to (contract F47).
     pub(crate) fn total_weight(&self) -> i32 {
-        self.max_weight().unwrap_or(100)
+        self.max_weight().unwrap_or(DEFAULT_TOTAL)
     }
 
     /// The total that the Rollout asks for, if it does.
     pub(crate) fn max_weight(&self) -> Option<i32> {
-        let routing = self.routing()?;
-        routing.max_traffic_weight.filter(|w| *w > 0)
+        match self.strategy {
+            Strategy::Canary(canary) => canary.max_weight,
+            Strategy::BlueGreen(_) => None,
+        }
     }
 
     pub(crate) fn service(&self, name: Option<&str>) -> Option<&'a ServiceView> {
-        name.filter(|n| !n.is_empty())
-            .and_then(|n| self.seen.services.get(n))
+        name.and_then(|name| self.seen.services.get(name))
     }
 
     pub(crate) fn has_pause(&self, reason: &PauseReason) -> bool {
@@ -187,7 +174,7 @@ impl<'a> Context<'a> {
     }
 
     pub(crate) fn spec_paused(&self) -> bool {
-        self.rollout().spec.paused == Some(true)
+        self.valid.paused
     }
 
     /// Progress stops: by the user, or because an analysis could not decide (contract 3.2, 3.11).
@@ -212,45 +199,19 @@ impl<'a> Context<'a> {
             .find(|run| run.metadata.name == name)
     }
 
-    /// How long an old version keeps its pods after it lost its traffic; `None` when it does not wait.
-    pub(crate) fn scale_down_delay(&self) -> SignedDuration {
-        let seconds = match self.strategy {
-            Strategy::BlueGreen(bg) => bg.scale_down_delay_seconds.unwrap_or(DEFAULT_SCALE_DOWN_DELAY),
-            Strategy::Canary(c) if c.traffic_routing.is_none() => 0,
-            // As small as its share all along, it is not kept beyond it.
-            Strategy::Canary(c) if c.dynamic_stable_scale == Some(true) => 0,
-            Strategy::Canary(c) => c.scale_down_delay_seconds.unwrap_or(DEFAULT_SCALE_DOWN_DELAY),
-        };
-        SignedDuration::from_secs(i64::from(seconds.max(0)))
-    }
-
-    pub(crate) fn scale_down_revision_limit(&self) -> Option<usize> {
-        let limit = match self.strategy {
-            Strategy::BlueGreen(bg) => bg.scale_down_delay_revision_limit,
-            Strategy::Canary(c) => c.scale_down_delay_revision_limit,
-        };
-        limit.map(|limit| usize::try_from(limit).unwrap_or(0))
-    }
-
-    /// How long the rejected version keeps its pods after an abort; `None` means for ever (contract F41, F56).
-    pub(crate) fn abort_delay(&self) -> Option<SignedDuration> {
-        let seconds = match self.strategy {
-            Strategy::BlueGreen(bg) => bg.abort_scale_down_delay_seconds,
-            Strategy::Canary(c) => c.abort_scale_down_delay_seconds,
-        };
-        match seconds.unwrap_or(DEFAULT_SCALE_DOWN_DELAY) {
-            0 => None,
-            seconds => Some(SignedDuration::from_secs(i64::from(seconds))),
-        }
+    /// Selects the pods: the Rollout's own, or that of the workload that it refers to.
+    pub(crate) fn selector(&self) -> Option<&'a LabelSelector> {
+        let own = self.seen.rollout.spec.selector.as_ref();
+        own.or_else(|| self.seen.workload.as_ref()?.selector.as_ref())
     }
 
     /// Whether a Service of the Rollout selects no version, and so sends requests to all of them.
     pub(crate) fn sends_to_all(&self) -> bool {
         let names = match self.strategy {
-            Strategy::BlueGreen(bg) => [Some(bg.active_service.as_str()), bg.preview_service.as_deref()],
-            Strategy::Canary(c) => [c.stable_service.as_deref(), c.canary_service.as_deref()],
+            Strategy::BlueGreen(bg) => [&bg.active_service, &bg.preview_service],
+            Strategy::Canary(c) => [&c.stable_service, &c.canary_service],
         };
-        let services = names.into_iter().filter_map(|name| self.service(name));
+        let services = names.into_iter().filter_map(|name| self.service(name.as_deref()));
         services.into_iter().any(|service| selected(service).is_empty())
     }
 

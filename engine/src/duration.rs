@@ -8,6 +8,7 @@ use crate::context::{Context, Strategy};
 use crate::draft::Draft;
 use crate::revision::{fast_rollback, older};
 use crate::status::find;
+use crate::valid::Switch;
 
 /// Keeps the record, once the rest of the status is known: what counts are the differences from the observed one.
 pub(crate) fn keep(cx: &Context<'_>, draft: &mut Draft) {
@@ -98,11 +99,9 @@ fn by_hand(cx: &Context<'_>, status: &RolloutStatus) -> bool {
                 (PauseReason::CanaryPauseStep, Strategy::Canary(canary)) => status
                     .current_step_index
                     .and_then(|i| usize::try_from(i).ok())
-                    .and_then(|i| canary.steps.get(i)?.pause.as_ref())
-                    .is_some_and(|pause| pause.duration.is_none()),
-                (PauseReason::BlueGreenPause, Strategy::BlueGreen(bg)) => {
-                    bg.auto_promotion_enabled == Some(false)
-                }
+                    .and_then(|i| canary.steps.get(i)?.pause())
+                    .is_some_and(|pause| pause.length.is_none()),
+                (PauseReason::BlueGreenPause, Strategy::BlueGreen(bg)) => bg.switch == Switch::ByHand,
                 (PauseReason::InconclusiveAnalysisRun | PauseReason::InconclusiveExperiment, _) => true,
                 _ => false,
             })

@@ -5,6 +5,7 @@
 
 mod bluegreen;
 mod canary;
+mod checked;
 mod context;
 mod draft;
 mod duration;
@@ -22,6 +23,7 @@ mod routing;
 mod runs;
 mod services;
 mod status;
+pub mod valid;
 pub mod validate;
 pub mod why;
 mod workload;
@@ -30,13 +32,15 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_crds::Rollout;
 
+pub use checked::Checked;
 pub use observed::{Observed, Settings};
 pub use plan::{Action, Change, Event, Plan, Scale, Urgency};
 pub use progress::Progress;
 pub use refusal::Refusal;
 
-use crate::context::{Context, Strategy};
+use crate::context::Context;
 use crate::draft::Draft;
+use crate::valid::Strategy;
 use crate::validate::Violation;
 use crate::why::Reason;
 
@@ -61,28 +65,19 @@ pub fn plan(seen: &Observed, now: Timestamp, settings: &Settings) -> Plan {
         draft.tell(false, "RolloutAddedToInformer", text);
     }
     heal::act(seen, &mut draft);
-    let template = resolved_template(seen);
-    let violations = validate::validate(seen, template);
-    let strategy = rollout
-        .spec
-        .strategy
-        .as_ref()
-        .and_then(|s| match (&s.canary, &s.blue_green) {
-            (Some(canary), None) => Some(Strategy::Canary(canary)),
-            (None, Some(blue_green)) => Some(Strategy::BlueGreen(blue_green)),
-            _ => None,
-        });
-    let (Some(strategy), Some(template), None) = (strategy, template, violations.first()) else {
-        return invalid(rollout, violations.first(), now, draft);
+    let checked = Checked::latest(seen.checked.as_ref(), seen);
+    let (valid, template) = match checked.valid(seen) {
+        Ok(read) => read,
+        Err(violation) => return invalid(rollout, &violation, now, draft),
     };
-    let cx = Context::new(seen, template, strategy, now, settings);
-    if rollout.spec.replicas.is_none() {
+    let cx = Context::new(seen, template, &valid, now, settings);
+    if valid.size_missing {
         draft.act(Change::PatchRollout {
-            patch: json!({ "spec": { "replicas": 1 } }),
+            patch: json!({ "spec": { "replicas": valid.size } }),
         });
     }
     workload::act(&cx, &mut draft);
-    match strategy {
+    match &valid.strategy {
         Strategy::Canary(spec) => canary::plan(&cx, spec, &mut draft),
         Strategy::BlueGreen(spec) => bluegreen::plan(&cx, spec, &mut draft),
     }
@@ -102,17 +97,9 @@ pub fn resolved_template(seen: &Observed) -> Option<&Value> {
     }
 }
 
-fn invalid(rollout: &Rollout, violation: Option<&Violation>, now: Timestamp, mut draft: Draft) -> Plan {
-    let (text, fix) = match violation {
-        Some(violation) => (
-            violation.condition_text(&rollout.metadata.name),
-            violation.fix.clone(),
-        ),
-        None => (
-            "the spec has no strategy".to_owned(),
-            "set spec.strategy".to_owned(),
-        ),
-    };
+fn invalid(rollout: &Rollout, violation: &Violation, now: Timestamp, mut draft: Draft) -> Plan {
+    let text = violation.condition_text(&rollout.metadata.name);
+    let fix = violation.fix.clone();
     let known = status::find(&rollout.status, &tidegate_crds::RolloutConditionType::InvalidSpec)
         .is_some_and(|c| c.message == text);
     status::invalid(&mut draft.status, now, &text);

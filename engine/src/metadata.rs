@@ -5,29 +5,22 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use tidegate_crds::{PodTemplateMetadata, labels};
 
-use crate::context::{Context, Strategy};
+use crate::context::Context;
 use crate::draft::Draft;
 use crate::observed::{PodView, ReplicaSetView};
 use crate::plan::Change;
 
 /// What the new version carries while it is not promoted.
 pub(crate) fn of_new<'a>(cx: &Context<'a>) -> Option<&'a PodTemplateMetadata> {
-    let (new, stable) = match cx.strategy {
-        Strategy::Canary(c) => (c.canary_metadata.as_ref(), c.stable_metadata.as_ref()),
-        Strategy::BlueGreen(bg) => (bg.preview_metadata.as_ref(), bg.active_metadata.as_ref()),
-    };
     if cx.stable_hash().is_empty() || cx.fully_promoted() {
-        stable
+        of_stable(cx)
     } else {
-        new
+        cx.valid.new_metadata.as_ref()
     }
 }
 
 fn of_stable<'a>(cx: &Context<'a>) -> Option<&'a PodTemplateMetadata> {
-    match cx.strategy {
-        Strategy::Canary(c) => c.stable_metadata.as_ref(),
-        Strategy::BlueGreen(bg) => bg.active_metadata.as_ref(),
-    }
+    cx.valid.stable_metadata.as_ref()
 }
 
 /// The annotation that remembers what was injected, so that it can be taken away again.

@@ -9,6 +9,7 @@ use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::template::{self, Digest};
 use tidegate_crds::{AnalysisRun, AnalysisTemplateSpec, Rollout};
 
+use crate::checked::Checked;
 use crate::progress::Progress;
 use crate::refusal::Refusal;
 
@@ -20,6 +21,8 @@ pub struct Observed {
     /// Hashes of `rollout`'s pod template and steps when the shell has them from an earlier look at the same generation;
     /// the planner computes what is missing.
     pub identity: Option<Arc<Identity>>,
+    /// What validation said at an earlier look, when the shell has it; of no use where an object has another version since.
+    pub checked: Option<Arc<Checked>>,
     /// The workload that `spec.workloadRef` names; `None` where there is no reference or no such object.
     pub workload: Option<Workload>,
     /// ReplicaSets of the namespace that match the selector or are owned by the Rollout, oldest first, then by name.

@@ -1,14 +1,12 @@
 //! The clock of the progress deadline (contract 2.6): when the update last got better, and when it counts as stuck.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tidegate_crds::{RolloutConditionType, RolloutStatus, Time};
 
 use crate::context::{Annotated, Context, Strategy, after};
 use crate::draft::Draft;
 use crate::status::{counters, find};
-
-/// Default of `progressDeadlineSeconds` (contract F7).
-const DEFAULT_DEADLINE: i32 = 600;
+use crate::valid::StepKind;
 
 /// How far an update had come at the last look. The status tells this too, but late ([`Urgency::Soon`](crate::Urgency::Soon)) and
 /// without the best that there was, so the shell hands this back with the next look. Without it the status has to do.
@@ -93,7 +91,7 @@ fn known(cx: &Context<'_>, pods: Pods) -> Option<Progress> {
     let mut written = condition.last_update_time;
     if condition.reason == "ProgressDeadlineExceeded" {
         // It got no better for the whole deadline before that was told.
-        let before = written.timestamp().checked_sub(allowed(cx));
+        let before = written.timestamp().checked_sub(cx.valid.deadline);
         written = Time::from(before.unwrap_or(Timestamp::MIN));
     }
     let attempt = Attempt::of(cx);
@@ -171,7 +169,7 @@ fn deadline(cx: &Context<'_>, status: &RolloutStatus, at: Time) -> Option<Timest
         Strategy::Canary(canary) => {
             let index = status.current_step_index.and_then(|i| usize::try_from(i).ok());
             let step = index.and_then(|i| canary.steps.get(i));
-            step.is_some_and(|s| s.pause.is_some() || s.analysis.is_some() || s.experiment.is_some())
+            step.is_some_and(|s| matches!(s.kind, StepKind::Pause(_) | StepKind::Analysis(_)))
         }
         Strategy::BlueGreen(_) => false,
     };
@@ -184,11 +182,5 @@ fn deadline(cx: &Context<'_>, status: &RolloutStatus, at: Time) -> Option<Timest
     if stopped || waiting || draining || updated || !status.pause_conditions.is_empty() || cx.spec_paused() {
         return None;
     }
-    Some(after(at.timestamp(), allowed(cx)))
-}
-
-/// `progressDeadlineSeconds`.
-fn allowed(cx: &Context<'_>) -> SignedDuration {
-    let seconds = cx.rollout().spec.progress_deadline_seconds;
-    SignedDuration::from_secs(i64::from(seconds.unwrap_or(DEFAULT_DEADLINE)))
+    Some(after(at.timestamp(), cx.valid.deadline))
 }

@@ -1,5 +1,7 @@
 //! Turning points of an update, the same for both strategies: it begins, is promoted, aborted or retried (contract 3.7).
 
+use std::fmt;
+
 use tidegate_crds::{
     CanaryStatus, CompletionStatus, ConditionStatus, PauseReason, RolloutConditionType, Time, labels,
 };
@@ -53,7 +55,7 @@ pub(crate) fn reset(cx: &Context<'_>, draft: &mut Draft, index: Option<i32>) {
     }
     status.promote_full = None;
     // A new update cancels a restart (contract 3.9); one of the steps alone does too, as upstream has it.
-    status.restarted_at = cx.rollout().spec.restart_at;
+    status.restarted_at = cx.valid.restart_at;
     match cx.strategy {
         Strategy::Canary(_) => {
             status.blue_green = None;
@@ -131,7 +133,7 @@ pub(crate) fn aborting(cx: &Context<'_>, verdict: &Verdict<'_>, draft: &mut Draf
     }
     let exceeded = status::find(status, &RolloutConditionType::Progressing)
         .is_some_and(|c| c.reason == "ProgressDeadlineExceeded" && c.status == ConditionStatus::False);
-    if cx.rollout().spec.progress_deadline_abort == Some(true) && (exceeded || progress::late(cx, draft)) {
+    if cx.valid.deadline_aborts && (exceeded || progress::late(cx, draft)) {
         let name = cx.new.map_or(cx.name(), |rs| rs.name.as_str());
         draft.because(Reason::Aborted {
             because: format!("ReplicaSet \"{name}\" has timed out progressing."),
@@ -170,8 +172,41 @@ pub(crate) fn retry(draft: &mut Draft, index: Option<i32>) {
     runs::clear(draft);
 }
 
-/// Makes the new version the stable one; `reason` tells why (contract 3.7). Repeating it is harmless.
-pub(crate) fn promote(cx: &Context<'_>, draft: &mut Draft, reason: &str, index: Option<i32>) {
+/// Why a version is promoted, in upstream's words (contract 3.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Because {
+    /// There is nothing to release it against.
+    First,
+    /// It is the stable version.
+    Again,
+    /// A client asked for a full promotion.
+    Full,
+    /// It was stable a few revisions before.
+    WithinWindow,
+    /// It was stable before, and its pods are still there.
+    FastRollback,
+    /// All so many steps of a canary are done.
+    Steps(usize),
+    /// All that a blue-green update waits for has come.
+    Switched,
+}
+
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::First => f.write_str("Initial deploy"),
+            Self::Again => Ok(()),
+            Self::Full => f.write_str("Full promotion requested"),
+            Self::WithinWindow => f.write_str("Rollback within window"),
+            Self::FastRollback => f.write_str("Fast rollback"),
+            Self::Steps(steps) => write!(f, "Completed all {steps} canary steps"),
+            Self::Switched => f.write_str("Completed blue-green update"),
+        }
+    }
+}
+
+/// Makes the new version the stable one. Repeating it is harmless.
+pub(crate) fn promote(cx: &Context<'_>, draft: &mut Draft, because: Because, index: Option<i32>) {
     let promoted = !cx.fully_promoted();
     let full = full(cx);
     let status = &mut draft.status;
@@ -203,7 +238,7 @@ pub(crate) fn promote(cx: &Context<'_>, draft: &mut Draft, reason: &str, index: 
         draft.tell(
             false,
             "RolloutCompleted",
-            format!("Rollout completed update to revision {revision} ({hash}): {reason}"),
+            format!("Rollout completed update to revision {revision} ({hash}): {because}"),
         );
     }
 }

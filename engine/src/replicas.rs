@@ -1,7 +1,7 @@
 //! Replica arithmetic: how many pods of which version (contract 3.3 and 3.4). Integers only, 64 bits inside, so that no size
 //! that the API accepts overflows.
 
-use tidegate_crds::{CanaryStrategy, IntOrString};
+use tidegate_crds::IntOrString;
 
 /// Limits of a rolling change, resolved against the size of the Rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +30,6 @@ impl Limits {
             surge,
             unavailable: unavailable.min(size),
         }
-    }
-
-    /// Limits of a canary.
-    pub(crate) fn of_canary(canary: &CanaryStrategy, size: i32) -> Self {
-        Self::resolve(canary.max_surge.as_ref(), canary.max_unavailable.as_ref(), size)
     }
 }
 

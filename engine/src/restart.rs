@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
-use tidegate_crds::{IntOrString, Time, labels};
+use tidegate_crds::{Time, labels};
 
-use crate::context::{Context, Strategy, after};
+use crate::context::{Context, after};
 use crate::draft::Draft;
 use crate::observed::{PodView, ReplicaSetView};
 use crate::plan::Change;
-use crate::replicas::Limits;
 use crate::services;
 use crate::why::Reason;
 
@@ -102,7 +101,7 @@ fn budget(cx: &Context<'_>, ready: i32) -> usize {
         .max(cx.size);
     // The counters of a ReplicaSet may not know yet of pods that have just gone.
     let unavailable = total.saturating_sub(cx.available().min(ready));
-    usize::try_from(limit(cx).saturating_sub(unavailable)).unwrap_or(0)
+    usize::try_from(cx.valid.restart_limit.saturating_sub(unavailable)).unwrap_or(0)
 }
 
 /// Those of the old pods that may go, in their order. During an update Services send requests to one version alone, so the last pod that
@@ -136,7 +135,7 @@ fn evictable<'p>(cx: &Context<'_>, old: &[&'p PodView]) -> Vec<&'p PodView> {
 
 /// The restart that is due and not done; a new update counts as one.
 fn pending(cx: &Context<'_>, draft: &mut Draft) -> Option<Time> {
-    let at = cx.rollout().spec.restart_at?;
+    let at = cx.valid.restart_at?;
     if cx.status().restarted_at == Some(at) {
         return None;
     }
@@ -154,15 +153,4 @@ fn in_order<'a>(cx: &Context<'a>) -> Vec<&'a ReplicaSetView> {
         .chain(cx.older.iter().copied())
         .filter(|rs| rs.spec_replicas > 0)
         .collect()
-}
-
-fn limit(cx: &Context<'_>) -> i32 {
-    let (surge, unavailable) = match cx.strategy {
-        Strategy::Canary(c) => (c.max_surge.as_ref(), c.max_unavailable.as_ref()),
-        Strategy::BlueGreen(bg) => (None, bg.max_unavailable.as_ref()),
-    };
-    let surge = surge.cloned().unwrap_or(IntOrString::Int(1));
-    Limits::resolve(Some(&surge), unavailable, cx.size)
-        .unavailable
-        .max(1)
 }

@@ -9,9 +9,9 @@ use crate::context::{Annotated, Context, Strategy, name_of};
 use crate::draft::{Draft, scaling_message};
 use crate::observed::{Observed, ReplicaSetView};
 use crate::plan::{Change, Event};
+use crate::valid::AntiAffinity;
+use crate::valid::Rejected;
 
-/// Default of `revisionHistoryLimit` (contract F5).
-const DEFAULT_HISTORY: usize = 10;
 /// Longest chain of earlier revisions that an annotation keeps.
 const MAX_HISTORY_BYTES: usize = 2000;
 
@@ -130,22 +130,14 @@ pub(crate) fn create(cx: &Context<'_>, draft: &mut Draft, replicas: i32) -> bool
     }
     anti_affinity(cx, &mut template);
 
-    let mut selector = match &cx.rollout().spec.selector {
-        Some(selector) => serde_json::to_value(selector).unwrap_or_default(),
-        None => cx
-            .seen
-            .workload
-            .as_ref()
-            .and_then(|w| w.selector.as_ref())
-            .map_or(Value::Null, |s| json!(s)),
-    };
+    let mut selector = cx.selector().map_or(Value::Null, |selector| json!(selector));
     object(&mut selector, "matchLabels")
         .as_object_mut()
         .map(|l| l.insert(labels::POD_TEMPLATE_HASH_LABEL.to_owned(), json!(cx.hash)));
 
     let mut spec = json!({ "replicas": replicas, "selector": selector, "template": template });
-    if let Some(seconds) = cx.rollout().spec.min_ready_seconds.filter(|s| *s > 0) {
-        spec["minReadySeconds"] = json!(seconds);
+    if cx.valid.min_ready_seconds > 0 {
+        spec["minReadySeconds"] = json!(cx.valid.min_ready_seconds);
     }
     let body = json!({
         "apiVersion": "apps/v1",
@@ -211,12 +203,9 @@ pub(crate) fn inject(template: &mut Value, metadata: &PodTemplateMetadata) {
 
 /// Keeps pods of the new version off the nodes of the stable one (contract 3.8, F37).
 fn anti_affinity(cx: &Context<'_>, template: &mut Value) {
-    let spec = match cx.strategy {
-        Strategy::Canary(c) => c.anti_affinity.as_ref(),
-        Strategy::BlueGreen(bg) => bg.anti_affinity.as_ref(),
-    };
     let stable = cx.stable_hash();
-    let Some(spec) = spec.filter(|_| !stable.is_empty() && stable != cx.hash) else {
+    let beside = !stable.is_empty() && stable != cx.hash;
+    let Some(anti_affinity) = cx.valid.anti_affinity.filter(|_| beside) else {
         return;
     };
     let term = json!({
@@ -226,12 +215,12 @@ fn anti_affinity(cx: &Context<'_>, template: &mut Value) {
         "topologyKey": "kubernetes.io/hostname",
     });
     let affinity = object(object(object(template, "spec"), "affinity"), "podAntiAffinity");
-    let (field, entry) = match &spec.preferred_during_scheduling_ignored_during_execution {
-        Some(preferred) => (
+    let (field, entry) = match anti_affinity {
+        AntiAffinity::Preferred { weight } => (
             "preferredDuringSchedulingIgnoredDuringExecution",
-            json!({ "weight": preferred.weight, "podAffinityTerm": term }),
+            json!({ "weight": weight, "podAffinityTerm": term }),
         ),
-        None => ("requiredDuringSchedulingIgnoredDuringExecution", term),
+        AntiAffinity::Required => ("requiredDuringSchedulingIgnoredDuringExecution", term),
     };
     match affinity[field].as_array_mut() {
         Some(terms) => terms.push(entry),
@@ -241,7 +230,7 @@ fn anti_affinity(cx: &Context<'_>, template: &mut Value) {
 
 /// `minReadySeconds` of the Rollout holds for every ReplicaSet (contract F4).
 pub(crate) fn min_ready_seconds(cx: &Context<'_>, draft: &mut Draft) {
-    let seconds = cx.rollout().spec.min_ready_seconds.unwrap_or(0).max(0);
+    let seconds = cx.valid.min_ready_seconds;
     for rs in cx.owned().filter(|rs| rs.min_ready_seconds != seconds) {
         draft.amend(rs, json!({ "spec": { "minReadySeconds": seconds } }));
     }
@@ -250,11 +239,7 @@ pub(crate) fn min_ready_seconds(cx: &Context<'_>, draft: &mut Draft) {
 /// Deletes old ReplicaSets beyond `revisionHistoryLimit`: only empty ones, oldest first, never one that a Service still
 /// names (contract F5).
 pub(crate) fn forget(cx: &Context<'_>, draft: &mut Draft) {
-    let limit = cx
-        .rollout()
-        .spec
-        .revision_history_limit
-        .map_or(DEFAULT_HISTORY, |l| usize::try_from(l).unwrap_or(0));
+    let limit = cx.valid.history;
     let mut old: Vec<&ReplicaSetView> = cx.older.clone();
     if old.len() <= limit {
         return;
@@ -292,34 +277,26 @@ pub(crate) fn older(one: &ReplicaSetView, other: &ReplicaSetView) -> bool {
 
 /// Whether going to `target` stays within `rollbackWindow` (contract F10, 3.7).
 pub(crate) fn within_window(cx: &Context<'_>, target: &ReplicaSetView) -> bool {
-    let Some(window) = cx
-        .rollout()
-        .spec
-        .rollback_window
-        .as_ref()
-        .and_then(|w| w.revisions)
-        .filter(|w| *w > 0)
-    else {
+    if cx.valid.rollback_window == 0 {
         return false;
-    };
+    }
     let Some(stable) = cx
         .stable
         .filter(|stable| older(target, stable) && !was_aborted(target))
     else {
         return false;
     };
-    let count = cx
+    let between = cx
         .owned()
-        .filter(|rs| older(target, rs) && older(rs, stable) && !rs.of_experiment())
-        .count();
-    i64::try_from(count).is_ok_and(|count| count < i64::from(window))
+        .filter(|rs| older(target, rs) && older(rs, stable) && !rs.of_experiment());
+    between.count() < cx.valid.rollback_window
 }
 
 /// Remembers on the new version that it was aborted: it is no version to go back to, until it is promoted. Beside another write of it,
 /// where there is to be one.
 pub(crate) fn mark(cx: &Context<'_>, aborting: bool, draft: &mut Draft) {
     let Some(new) = cx.new else { return };
-    if aborting && (draft.changes(new) || cx.abort_delay().is_none()) {
+    if aborting && (draft.changes(new) || cx.valid.rejected == Rejected::KeptForEver) {
         draft.annotate(new, labels::ABORTED_ANNOTATION, Some("true".to_owned()));
     } else if cx.fully_promoted() {
         draft.annotate(new, labels::ABORTED_ANNOTATION, None);

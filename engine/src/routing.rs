@@ -17,7 +17,7 @@ use crate::revision::new_revision;
 use crate::why::Reason;
 
 /// The canary's share as the live route objects give it, over all routers. Once a look: [`Context::live`] keeps it.
-pub(crate) fn observe(seen: &Observed, strategy: Strategy<'_>) -> WeightState {
+pub(crate) fn observe(seen: &Observed, strategy: &Strategy) -> WeightState {
     let Some(routing) = strategy.routing() else {
         return WeightState::Absent;
     };
@@ -185,7 +185,7 @@ fn headers(canary: &Canary<'_, '_>, routing: &RolloutTrafficRouting) -> Vec<Head
     let mut routes = Vec::new();
     for managed in &routing.managed_routes {
         let last = canary.spec.steps.iter().take(index + 1).rev().find_map(|step| {
-            step.set_header_route
+            step.header_route
                 .as_ref()
                 .filter(|r| r.name.as_deref() == Some(managed.name.as_str()))
         });
@@ -211,7 +211,7 @@ fn headers(canary: &Canary<'_, '_>, routing: &RolloutTrafficRouting) -> Vec<Head
 pub(crate) fn headers_placed(canary: &Canary<'_, '_>) -> bool {
     let cx = canary.cx;
     let Some(routing) = cx.routing() else { return true };
-    if canary.step().is_none_or(|s| s.set_header_route.is_none()) {
+    if canary.step().is_none_or(|step| step.header_route.is_none()) {
         return true;
     }
     let intent = intent(canary, routing, cx.live.at_most());

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tidegate_analysis::run::{Placed, RunRequest, RunRole, new_run, place};
 use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::{
-    AnalysisPhase, AnalysisRun, PauseReason, RolloutAnalysis, RolloutAnalysisBackground,
-    RolloutAnalysisRunStatus, RolloutConditionType, labels,
+    AnalysisPhase, AnalysisRun, PauseReason, RolloutAnalysis, RolloutAnalysisRunStatus, RolloutConditionType,
+    labels,
 };
 
 use crate::context::{Context, Strategy};
@@ -16,9 +16,6 @@ use crate::promotion;
 use crate::revision::new_revision;
 use crate::status;
 use crate::why::Reason;
-
-/// Default of both history limits (contract F11, F12).
-const DEFAULT_HISTORY: i32 = 5;
 
 /// The runs of the update in progress.
 #[derive(Default)]
@@ -37,7 +34,7 @@ pub(crate) struct Verdict<'a> {
 #[derive(Default)]
 pub(crate) struct Wanted<'a> {
     pub(crate) step: Option<(usize, &'a RolloutAnalysis)>,
-    pub(crate) background: Option<&'a RolloutAnalysisBackground>,
+    pub(crate) background: Option<&'a RolloutAnalysis>,
     pub(crate) pre: Option<&'a RolloutAnalysis>,
     pub(crate) post: Option<&'a RolloutAnalysis>,
     /// Neither create nor stop any.
@@ -229,7 +226,6 @@ pub(crate) fn act(cx: &Context<'_>, verdict: &Verdict<'_>, wanted: &Wanted<'_>, 
     if wanted.keep {
         return true;
     }
-    let background = wanted.background.map(RolloutAnalysisBackground::analysis);
     let roles = [
         (
             wanted
@@ -238,7 +234,7 @@ pub(crate) fn act(cx: &Context<'_>, verdict: &Verdict<'_>, wanted: &Wanted<'_>, 
             verdict.step,
         ),
         (
-            background.as_ref().map(|a| (RunRole::Background, a)),
+            wanted.background.map(|a| (RunRole::Background, a)),
             verdict.background,
         ),
         (wanted.pre.map(|a| (RunRole::PrePromotion, a)), verdict.pre),
@@ -318,10 +314,7 @@ fn create(cx: &Context<'_>, role: RunRole, analysis: &RolloutAnalysis, draft: &m
 
 /// Runs that no update needs any more (contract F11, F12; 3.12 "History").
 fn forget(cx: &Context<'_>, verdict: &Verdict<'_>, draft: &mut Draft) {
-    let limits = cx.rollout().spec.analysis.as_ref();
-    let limit = |l: Option<i32>| usize::try_from(l.unwrap_or(DEFAULT_HISTORY)).unwrap_or(0);
-    let mut room_good = limit(limits.and_then(|l| l.successful_run_history_limit));
-    let mut room_bad = limit(limits.and_then(|l| l.unsuccessful_run_history_limit));
+    let (mut room_good, mut room_bad) = (cx.valid.good_runs, cx.valid.bad_runs);
     let current: Vec<&str> = verdict.all().map(|run| run.metadata.name.as_str()).collect();
     // Newest first, so that the oldest are the ones beyond the limit.
     for run in cx.seen.analysis_runs.iter().rev() {

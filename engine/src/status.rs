@@ -2,8 +2,7 @@
 
 use jiff::Timestamp;
 use tidegate_crds::{
-    ConditionStatus, LabelSelector, PauseReason, RolloutCondition, RolloutConditionType, RolloutPhase,
-    RolloutStatus, Time,
+    ConditionStatus, PauseReason, RolloutCondition, RolloutConditionType, RolloutPhase, RolloutStatus, Time,
 };
 
 pub(crate) use self::conditions::{find, remove, replace};
@@ -27,11 +26,7 @@ pub(crate) fn complete(cx: &Context<'_>, draft: &mut Draft) {
     draft.status.phase = Some(phase);
     draft.status.message = (!message.is_empty()).then_some(message);
     draft.status.observed_generation = Some(cx.rollout().metadata.generation.unwrap_or(0).to_string());
-    let workload = cx
-        .seen
-        .workload
-        .as_ref()
-        .filter(|_| cx.rollout().spec.workload_ref.is_some());
+    let workload = cx.seen.workload.as_ref().filter(|_| cx.valid.workload.is_some());
     draft.status.workload_observed_generation = workload.map(|w| w.generation.to_string());
 }
 
@@ -84,10 +79,7 @@ pub(crate) fn counters(cx: &Context<'_>, status: &mut RolloutStatus) {
 
 /// A label selector in the text form that the scale subresource wants.
 fn selector_text(cx: &Context<'_>) -> String {
-    let own = cx.rollout().spec.selector.as_ref();
-    let selector: Option<&LabelSelector> =
-        own.or_else(|| cx.seen.workload.as_ref().and_then(|w| w.selector.as_ref()));
-    let Some(selector) = selector else {
+    let Some(selector) = cx.selector() else {
         return String::new();
     };
     let mut terms: Vec<String> = selector
@@ -128,7 +120,7 @@ fn phase(cx: &Context<'_>, status: &RolloutStatus) -> (RolloutPhase, String) {
         return (RolloutPhase::Paused, pause.reason.to_string());
     }
     // One of the future counts too.
-    if let Some(at) = cx.rollout().spec.restart_at
+    if let Some(at) = cx.valid.restart_at
         && status.restarted_at != Some(at)
     {
         return progressing("rollout is restarting");

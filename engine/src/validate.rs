@@ -8,7 +8,9 @@ mod canary;
 mod names;
 mod path;
 mod pod_template;
+mod read;
 mod references;
+mod rules;
 mod spec;
 mod unsupported;
 
@@ -23,6 +25,7 @@ pub use self::{
     references::{References, validate_references},
 };
 use crate::observed::Observed;
+use crate::valid::Valid;
 
 /// Most violations that one validation reports; a spec can hold thousands of steps.
 const MAX_VIOLATIONS: usize = 100;
@@ -133,14 +136,36 @@ impl fmt::Display for Violation {
     }
 }
 
-/// All that is wrong with the Rollout and what it refers to, as observed. References are looked at only when the spec
-/// itself is right, as upstream does: the first violation is what the condition says.
-pub fn validate(seen: &Observed, resolved_template: Option<&Value>) -> Vec<Violation> {
+/// The spec as the planner reads it, or all that is wrong with the Rollout and what it refers to, as observed.
+pub fn validate(seen: &Observed, resolved_template: Option<&Value>) -> Result<Valid, Vec<Violation>> {
+    let violations = violations(seen, resolved_template);
+    if !violations.is_empty() {
+        return Err(violations);
+    }
+    let read = read(&seen.rollout, resolved_template);
+    read.map(|(valid, _)| valid).map_err(|violation| vec![violation])
+}
+
+/// All that is wrong with the Rollout and what it refers to. References are looked at only when the spec itself is right, as
+/// upstream does: the first violation is what the condition says.
+pub(crate) fn violations(seen: &Observed, resolved_template: Option<&Value>) -> Vec<Violation> {
     let violations = validate_spec(&seen.rollout, resolved_template);
     if !violations.is_empty() {
         return violations;
     }
     validate_references(&seen.rollout, resolved_template, &References::from(seen))
+}
+
+/// Reads a spec in which nothing is wrong, and the pod template in force. What cannot be read would be wrong.
+pub(crate) fn read<'a>(
+    rollout: &Rollout,
+    resolved_template: Option<&'a Value>,
+) -> Result<(Valid, &'a Value), Violation> {
+    let template = resolved_template.ok_or_else(|| {
+        Violation::required(FieldPath::of("spec.template"), "there is no pod template")
+            .fix("set spec.template, or spec.workloadRef")
+    })?;
+    Ok((read::valid(rollout)?, template))
 }
 
 /// All that is wrong with the spec by itself, in upstream's order (contract 4.1), and after it what this controller

@@ -1,13 +1,14 @@
 //! `workloadRef`: the pod template comes from another object, which may be scaled down (contract 3.10, F14 to F16).
 
 use serde_json::json;
-use tidegate_crds::{ConditionStatus, RolloutConditionType, ScaleDownStrategy, labels};
+use tidegate_crds::{ConditionStatus, RolloutConditionType, labels};
 
 use crate::context::{Annotated, Context};
 use crate::draft::Draft;
 use crate::observed::Workload;
 use crate::plan::{Change, Scale};
 use crate::status;
+use crate::valid::ScaleDown;
 use crate::why::Reason;
 
 /// Records the workload's generation, as long as there is a reference, and scales it down as the Rollout takes over.
@@ -17,7 +18,7 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
         .metadata
         .annotations
         .get(labels::WORKLOAD_GENERATION_ANNOTATION);
-    let Some(reference) = &cx.rollout().spec.workload_ref else {
+    let Some(scale_down) = cx.valid.workload else {
         if told.is_some() {
             draft.act(Change::PatchRollout {
                 patch: json!({ "metadata": { "annotations": { labels::WORKLOAD_GENERATION_ANNOTATION: null } } }),
@@ -38,19 +39,17 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
     let Some(new) = cx.new.filter(|rs| rs.revision() == 1) else {
         // Before there is a first version, the Deployment is what runs.
         if cx.new.is_some() {
-            tell_that_it_runs(reference.scale_down.as_ref(), workload, cx, draft);
+            tell_that_it_runs(scale_down, workload, cx, draft);
         }
         return;
     };
     let healthy = status::find(cx.status(), &RolloutConditionType::Healthy)
         .is_some_and(|c| c.status == ConditionStatus::True);
-    let to = match reference.scale_down {
-        Some(ScaleDownStrategy::OnSuccess | ScaleDownStrategy::Progressively) if healthy => 0,
+    let to = match scale_down {
+        ScaleDown::OnSuccess | ScaleDown::Progressively if healthy => 0,
         // One pod goes for each that is ready here, never up again.
-        Some(ScaleDownStrategy::Progressively) => {
-            cx.size.saturating_sub(new.ready).clamp(0, workload.replicas)
-        }
-        _ => return,
+        ScaleDown::Progressively => cx.size.saturating_sub(new.ready).clamp(0, workload.replicas),
+        ScaleDown::OnSuccess | ScaleDown::Never => return,
     };
     if to < workload.replicas {
         draft.act(Change::ScaleWorkload {
@@ -66,16 +65,8 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
 
 /// After the first revision the Deployment is left as it is, as upstream does: whoever scales it up again may be on the way
 /// back to it. That it runs beside the Rollout is told, once for each change of it.
-fn tell_that_it_runs(
-    mode: Option<&ScaleDownStrategy>,
-    workload: &Workload,
-    cx: &Context<'_>,
-    draft: &mut Draft,
-) {
-    if !matches!(
-        mode,
-        Some(ScaleDownStrategy::OnSuccess | ScaleDownStrategy::Progressively)
-    ) {
+fn tell_that_it_runs(scale_down: ScaleDown, workload: &Workload, cx: &Context<'_>, draft: &mut Draft) {
+    if scale_down == ScaleDown::Never {
         return;
     }
     let Workload { name, replicas, .. } = workload;

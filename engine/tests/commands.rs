@@ -630,6 +630,12 @@ fn waiting() -> [Mini; 2] {
     ]
 }
 
+/// When the update that the duration tells of began.
+fn began(world: &Mini) -> Option<Time> {
+    let duration = world.seen.rollout.status.duration.as_ref();
+    duration.unwrap().rollout_started_at
+}
+
 #[test]
 fn a_duration_is_kept_as_upstream_keeps_it() {
     use CompletionStatus::{Aborted, FastPromoted, FastRolledBack, Promoted, RolledBack};
@@ -643,14 +649,7 @@ fn a_duration_is_kept_as_upstream_keeps_it() {
         );
         let mut world = updated(world);
         assert_eq!(duration(&world), (None, false, true, None), "paused");
-        let began = world
-            .seen
-            .rollout
-            .status
-            .duration
-            .clone()
-            .unwrap()
-            .rollout_started_at;
+        let before = began(&world);
         world.promote();
         world.settle();
         assert_eq!(
@@ -670,17 +669,7 @@ fn a_duration_is_kept_as_upstream_keeps_it() {
         retry(&mut world);
         world.settle();
         assert_eq!(duration(&world), (None, false, true, None), "retried");
-        assert_ne!(
-            world
-                .seen
-                .rollout
-                .status
-                .duration
-                .clone()
-                .unwrap()
-                .rollout_started_at,
-            began
-        );
+        assert_ne!(began(&world), before);
         world.pass(3);
         promote_full(&mut world);
         world.settle();
@@ -689,14 +678,7 @@ fn a_duration_is_kept_as_upstream_keeps_it() {
         world.pass(1);
         world.release("v4");
         world.settle();
-        let began = world
-            .seen
-            .rollout
-            .status
-            .duration
-            .clone()
-            .unwrap()
-            .rollout_started_at;
+        let before = began(&world);
         world.pass(1);
         world.release("v3");
         world.settle();
@@ -705,17 +687,7 @@ fn a_duration_is_kept_as_upstream_keeps_it() {
             (Some(FastRolledBack), true, false, Some(1)),
             "back to stable"
         );
-        assert_eq!(
-            world
-                .seen
-                .rollout
-                .status
-                .duration
-                .clone()
-                .unwrap()
-                .rollout_started_at,
-            began
-        );
+        assert_eq!(began(&world), before);
         world.pass(1);
         world.release("v5");
         world.settle();

@@ -110,8 +110,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         guard: "an analysis step ends when its run is successful",
         file: "engine/src/canary.rs",
-        code: "return verdict.step_successful();",
-        instead: "return true;",
+        code: "StepKind::Analysis(_) => return verdict.step_successful(),",
+        instead: "StepKind::Analysis(_) => return true,",
     },
     Mutant {
         guard: "a pause ends by its time or by a client",

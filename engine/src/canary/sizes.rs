@@ -1,16 +1,17 @@
 //! How many pods canary, stable and older versions shall have, and when they get or lose them (contract 3.3, 3.4).
 
-use tidegate_crds::{ReplicaProgressThresholdType, SetCanaryScale, labels};
+use tidegate_crds::labels;
 
 use super::Canary;
 use crate::context::Annotated;
 use crate::draft::Draft;
 use crate::observed::ReplicaSetView;
-use crate::replicas::{Limits, Side, ceil_share, nearest_counts, rolling};
+use crate::replicas::{Side, ceil_share, nearest_counts, rolling};
+use crate::valid::{CanaryScale, Rejected, Threshold};
 use crate::why::Reason;
 use crate::{routing, services};
 
-impl<'a> Canary<'_, 'a> {
+impl Canary<'_, '_> {
     /// Pods that canary and stable shall have at this weight and step.
     pub(crate) fn wanted(&self) -> (i32, i32) {
         let (cx, size) = (self.cx, self.cx.size);
@@ -19,7 +20,7 @@ impl<'a> Canary<'_, 'a> {
         }
         let (weight, total) = (self.scale_weight(), cx.total_weight());
         if !self.routed() {
-            return nearest_counts(size, weight, total, Limits::of_canary(self.spec, size).surge);
+            return nearest_counts(size, weight, total, self.spec.limits.surge);
         }
         let mut canary = self
             .pods_asked_for()
@@ -42,36 +43,30 @@ impl<'a> Canary<'_, 'a> {
 
     /// `minPodsPerReplicaSet` holds for every version that has any.
     fn at_least(&self, count: i32) -> i32 {
-        match self.spec.min_pods_per_replica_set {
-            Some(pods) if count > 0 => count.max(pods.min(self.cx.size)),
-            _ => count,
+        if count > 0 {
+            count.max(self.spec.min_pods)
+        } else {
+            count
         }
     }
 
     /// Pods that the `setCanaryScale` in force asks for, whatever the weight.
     pub(crate) fn pods_asked_for(&self) -> Option<i32> {
-        let set = self.set_canary_scale()?;
-        let by_weight = |weight| self.at_least(ceil_share(self.cx.size, weight, self.cx.total_weight()));
-        set.replicas.or(set.weight.map(by_weight)).map(|pods| pods.max(0))
+        match self.canary_scale()? {
+            CanaryScale::Pods(pods) => Some(pods),
+            CanaryScale::MatchTraffic => None,
+        }
     }
 
     /// The `setCanaryScale` in force: the nearest at or before the current step; not after the steps, and not while aborting
     /// unless the canary is to be kept for ever (contract 3.4).
-    fn set_canary_scale(&self) -> Option<&'a SetCanaryScale> {
-        if self.finished()
-            || self.full
-            || (self.aborting && self.spec.abort_scale_down_delay_seconds != Some(0))
-        {
+    fn canary_scale(&self) -> Option<CanaryScale> {
+        let kept = self.cx.valid.rejected == Rejected::KeptForEver;
+        if self.finished() || self.full || self.aborting && !kept {
             return None;
         }
-        let set = self
-            .spec
-            .steps
-            .iter()
-            .take(self.index? + 1)
-            .rev()
-            .find_map(|s| s.set_canary_scale.as_ref())?;
-        (set.match_traffic_weight != Some(true)).then_some(set)
+        let so_far = self.spec.steps.iter().take(self.index? + 1);
+        so_far.rev().find_map(|step| step.canary_scale)
     }
 
     pub(super) fn size_at_birth(&self) -> i32 {
@@ -93,7 +88,7 @@ impl<'a> Canary<'_, 'a> {
             .fold(0, i32::saturating_add);
         rolling(
             cx.size,
-            Limits::of_canary(self.spec, cx.size),
+            self.spec.limits,
             side(None, canary),
             side(cx.stable, stable),
             older,
@@ -103,15 +98,13 @@ impl<'a> Canary<'_, 'a> {
 
     /// Enough of a version is available for what it is wanted for: all of it, or as much as the threshold says (contract F45).
     pub(super) fn meets(&self, available: i32, wanted: i32) -> bool {
-        use ReplicaProgressThresholdType::{Percent, Pods};
-
-        let threshold = self.spec.replica_progress_threshold.as_ref();
-        let met = threshold.filter(|t| t.value >= 0).is_some_and(|t| match t.type_ {
-            Percent => i64::from(available) * 100 >= i64::from(t.value) * i64::from(wanted),
-            Pods => available >= t.value,
-            // Validation refuses what it does not know.
-            _ => false,
-        });
+        let met = match self.spec.threshold {
+            Threshold::All => false,
+            Threshold::Percent(percent) => {
+                i64::from(available) * 100 >= i64::from(percent) * i64::from(wanted)
+            }
+            Threshold::Pods(pods) => available >= pods,
+        };
         met || available >= wanted
     }
 
@@ -151,9 +144,7 @@ impl<'a> Canary<'_, 'a> {
             return roles.any(|rs| rs.spec_replicas > cx.size);
         }
         let all = cx.owned().map(|rs| rs.spec_replicas).fold(0, i32::saturating_add);
-        all > cx
-            .size
-            .saturating_add(Limits::of_canary(self.spec, cx.size).surge)
+        all > cx.size.saturating_add(self.spec.limits.surge)
     }
 
     pub(super) fn scale(&self, draft: &mut Draft) {
@@ -204,13 +195,7 @@ impl<'a> Canary<'_, 'a> {
             .iter()
             .map(|rs| rs.spec_replicas)
             .fold(0, i32::saturating_add);
-        rolling(
-            self.cx.size,
-            Limits::of_canary(self.spec, self.cx.size),
-            canary,
-            stable,
-            older,
-        )
+        rolling(self.cx.size, self.spec.limits, canary, stable, older)
     }
 
     pub(super) fn scale_up(&self, draft: &mut Draft) {
@@ -262,7 +247,7 @@ impl<'a> Canary<'_, 'a> {
 
     fn may_wait_for_services(&self, rs: &ReplicaSetView) -> bool {
         // Where no pod may be added the old ones have to go first.
-        let adds = Limits::of_canary(self.spec, self.cx.size).surge > 0;
+        let adds = self.spec.limits.surge > 0;
         adds && self.cx.size > 0 && services::selects(self.cx, &rs.hash)
     }
 
@@ -289,14 +274,11 @@ impl<'a> Canary<'_, 'a> {
     /// The rejected version goes once stable is whole again and the abort delay has passed (contract 3.4).
     fn lower_rejected(&self, rs: &ReplicaSetView, to: i32, draft: &mut Draft) {
         let cx = self.cx;
-        if self.dynamic() && self.spec.abort_scale_down_delay_seconds.is_none() {
-            self.lower(rs, to, draft);
-            return;
-        }
-        let Some(delay) = cx.abort_delay() else {
-            // Kept for ever, but not beyond the size of the Rollout.
-            self.lower(rs, rs.spec_replicas.min(cx.size), draft);
-            return;
+        let delay = match cx.valid.rejected {
+            Rejected::GoWithTraffic => return self.lower(rs, to, draft),
+            // But not beyond the size of the Rollout.
+            Rejected::KeptForEver => return self.lower(rs, rs.spec_replicas.min(cx.size), draft),
+            Rejected::Kept(delay) => delay,
         };
         let stable_whole = cx.stable.is_some_and(|stable| stable.serving() >= cx.size);
         if !stable_whole || cx.live.at_most() > 0 {
@@ -315,7 +297,7 @@ impl<'a> Canary<'_, 'a> {
     /// ReplicaSets that are neither new nor stable (contract 3.3, 3.4).
     fn lower_older(&self, draft: &mut Draft) {
         let cx = self.cx;
-        let limits = Limits::of_canary(self.spec, cx.size);
+        let limits = self.spec.limits;
         let mut older: Vec<&ReplicaSetView> = cx
             .older
             .iter()
@@ -333,13 +315,11 @@ impl<'a> Canary<'_, 'a> {
                 // What was stable before had requests until the promotion: a newer version that came at once does not shorten that.
                 let was_stable = cx.stable.is_some_and(|stable| rs.revision() < stable.revision());
                 let delayed = cx.fully_promoted() || was_stable || rs.scale_down_deadline().is_some();
-                let over = cx
-                    .scale_down_revision_limit()
-                    .is_some_and(|limit| waiting >= limit);
+                let over = cx.valid.scale_down_limit.is_some_and(|limit| waiting >= limit);
                 if delayed && !over {
                     waiting += 1;
                     self.lower_delayed(rs, draft);
-                } else if draft.drained(cx, rs, cx.scale_down_delay()) {
+                } else if draft.drained(cx, rs, cx.valid.scale_down_delay) {
                     draft.annotate(rs, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
                     draft.scale(cx, rs, 0);
                 }
@@ -365,7 +345,7 @@ impl<'a> Canary<'_, 'a> {
 
     fn lower_delayed(&self, rs: &ReplicaSetView, draft: &mut Draft) {
         let cx = self.cx;
-        let delay = cx.scale_down_delay();
+        let delay = cx.valid.scale_down_delay;
         match rs.scale_down_deadline() {
             deadline if delay.is_zero() || deadline.is_some_and(|deadline| draft.due(cx, deadline)) => {
                 if draft.settled(cx) {

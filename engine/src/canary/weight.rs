@@ -1,12 +1,12 @@
 //! Which share of the requests the canary shall have (contract 3.6): weight first when it falls, pods first when it rises.
 
-use tidegate_crds::ReplicaProgressThresholdType;
 use tidegate_traffic::WeightState::{Mixed, Set};
 
 use super::Canary;
 use crate::draft::selected;
 use crate::observed::ReplicaSetView;
 use crate::replicas::floor_share;
+use crate::valid::{Step, Threshold};
 
 impl Canary<'_, '_> {
     /// The last `setWeight` of the first `count` steps, 0 when there is none.
@@ -16,7 +16,7 @@ impl Canary<'_, '_> {
             .iter()
             .take(count)
             .rev()
-            .find_map(|s| s.set_weight)
+            .find_map(Step::weight)
             .unwrap_or(0)
     }
 
@@ -166,11 +166,7 @@ impl Canary<'_, '_> {
         let cx = self.cx;
         let (_, pods) = self.stable_side();
         let needed = floor_share(cx.size, share, cx.total_weight());
-        let percent = self
-            .spec
-            .replica_progress_threshold
-            .as_ref()
-            .is_some_and(|t| t.type_ == ReplicaProgressThresholdType::Percent);
+        let percent = matches!(self.spec.threshold, Threshold::Percent(_));
         pods >= needed || percent && self.meets(pods, needed)
     }
 }

@@ -94,16 +94,15 @@ fn healthy(cx: &Context<'_>, status: &RolloutStatus) -> bool {
     complete
         && match cx.strategy {
             Strategy::Canary(canary) => {
-                let steps = i32::try_from(canary.steps.len()).unwrap_or(i32::MAX);
+                let steps = canary.end();
                 status.replicas == size
                     && status.stable_rs.as_deref() == Some(current)
                     && (steps == 0 || status.current_step_index == Some(steps))
             }
             Strategy::BlueGreen(spec) => {
                 let bg = status.blue_green.clone().unwrap_or_default();
-                let preview = spec.preview_service.as_deref().unwrap_or_default();
                 bg.active_selector.as_deref() == Some(current)
-                    && (preview.is_empty() || bg.preview_selector.as_deref() == Some(current))
+                    && (spec.preview_service.is_none() || bg.preview_selector.as_deref() == Some(current))
             }
         }
 }

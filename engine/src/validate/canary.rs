@@ -3,11 +3,11 @@
 use tidegate_analysis::args;
 use tidegate_crds::{
     AnalysisRunArgument, CanaryStep, CanaryStrategy, HeaderRoutingMatch, IntOrString, NginxTrafficRouting,
-    ReplicaProgressThresholdType, Rollout, RolloutPause, RolloutTrafficRouting, SetHeaderRoute,
-    SetMirrorRoute, StringMatch,
+    ReplicaProgressThresholdType, Rollout, RolloutTrafficRouting, SetHeaderRoute, SetMirrorRoute,
+    StringMatch,
 };
 
-use super::{FieldPath, Found, Json, Violation, names, spec};
+use super::{FieldPath, Found, Json, Violation, names, rules};
 
 const STEP_MESSAGE: &str =
     "Step must have one of the following set: experiment, setWeight, setCanaryScale, plugin or pause";
@@ -35,7 +35,7 @@ pub(super) fn check(rollout: &Rollout, canary: &CanaryStrategy, found: &mut Foun
         };
         at.check(step, found);
     }
-    spec::anti_affinity(&path, canary.anti_affinity.as_ref(), found);
+    rules::anti_affinity(&path, canary.anti_affinity.as_ref(), found);
 }
 
 /// Upstream leaves the strategy's name out of the path.
@@ -352,8 +352,8 @@ impl Step<'_> {
                 );
             }
         }
-        if let Some(pause) = &step.pause {
-            self.pause(pause, found);
+        if let Some(Err(violation)) = step.pause.as_ref().map(|pause| rules::pause(pause, self.index)) {
+            found.add(violation);
         }
         if step.set_canary_scale.is_some() && self.canary.traffic_routing.is_none() {
             found.add(
@@ -406,22 +406,6 @@ impl Step<'_> {
                 Violation::invalid(path, value, STEP_MESSAGE)
                     .said(said)
                     .fix("remove the step, or say what it does, such as setWeight: 20 or pause: {}"),
-            );
-        }
-    }
-
-    fn pause(&self, pause: &RolloutPause, found: &mut Found) {
-        let seconds = match pause.duration_seconds() {
-            Ok(seconds) => seconds.unwrap_or(0),
-            // upstream's value for what it cannot read
-            Err(_) => -1,
-        };
-        if seconds < 0 {
-            let (path, said) = self.at("pause.duration");
-            found.add(
-                Violation::invalid(path, seconds, "Duration needs to be greater than 0")
-                    .said(said)
-                    .fix("write seconds, such as 30, or a duration, such as 5m or 1h30m; without it, a promotion is awaited"),
             );
         }
     }

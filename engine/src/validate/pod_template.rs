@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 use tidegate_crds::{LabelSelector, template::drop_malformed_fields};
 
-use super::{FieldPath, Found, Json, Violation, ViolationKind, names, spec};
+use super::{FieldPath, Found, Json, Violation, ViolationKind, names, rules};
 
 pub(super) fn check(template: &Value, selector: Option<&LabelSelector>, path: &FieldPath, found: &mut Found) {
     let labels = labels(template);
@@ -22,7 +22,7 @@ pub(super) fn check(template: &Value, selector: Option<&LabelSelector>, path: &F
             .fix("give the template the labels that spec.selector asks for"),
         );
     }
-    spec::labels(&path.child("metadata.labels"), &labels, found);
+    rules::labels(&path.child("metadata.labels"), &labels, found);
     let empty = Map::new();
     let pod = template.get("spec").and_then(Value::as_object).unwrap_or(&empty);
     let spec_path = path.child("spec");

@@ -1,16 +1,12 @@
 //! The rules for the spec that do not depend on a strategy, and those of blue-green (contract 4.1).
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 use tidegate_crds::{
-    AntiAffinity, BlueGreenStrategy, LabelSelector, LabelSelectorRequirement, ObjectRef, Rollout, RolloutSpec,
+    BlueGreenStrategy, LabelSelector, LabelSelectorRequirement, ObjectRef, Rollout, RolloutSpec,
 };
 
+use super::rules::{self, Chosen, DEFAULT_DEADLINE, DEFAULT_HISTORY, anti_affinity, labels, not_negative};
 use super::{FieldPath, Found, Json, Violation, canary, names, pod_template};
-
-const DEFAULT_REVISION_HISTORY_LIMIT: i32 = 10;
-const DEFAULT_PROGRESS_DEADLINE: i32 = 600;
 
 pub(super) fn check(rollout: &Rollout, resolved_template: Option<&Value>, found: &mut Found) {
     let spec = &rollout.spec;
@@ -36,13 +32,9 @@ pub(super) fn check(rollout: &Rollout, resolved_template: Option<&Value>, found:
 
     let min_ready = spec.min_ready_seconds.unwrap_or(0);
     not_negative(path.child("minReadySeconds"), min_ready, found);
-    let history = spec
-        .revision_history_limit
-        .unwrap_or(DEFAULT_REVISION_HISTORY_LIMIT);
+    let history = spec.revision_history_limit.unwrap_or(DEFAULT_HISTORY);
     not_negative(path.child("revisionHistoryLimit"), history, found);
-    let deadline = spec
-        .progress_deadline_seconds
-        .unwrap_or(DEFAULT_PROGRESS_DEADLINE);
+    let deadline = spec.progress_deadline_seconds.unwrap_or(DEFAULT_DEADLINE);
     let deadline_path = path.child("progressDeadlineSeconds");
     not_negative(deadline_path.clone(), deadline, found);
     if deadline <= min_ready {
@@ -57,30 +49,10 @@ pub(super) fn check(rollout: &Rollout, resolved_template: Option<&Value>, found:
 }
 
 fn strategy(rollout: &Rollout, found: &mut Found) {
-    let strategy = rollout.spec.strategy.as_ref();
-    let canary = strategy.and_then(|strategy| strategy.canary.as_ref());
-    let blue_green = strategy.and_then(|strategy| strategy.blue_green.as_ref());
-    let path = FieldPath::of("spec.strategy");
-    match (canary, blue_green) {
-        (None, None) => found.add(
-            Violation::required(
-                path,
-                "Rollout has missing field '.spec.strategy.canary or .spec.strategy.blueGreen'",
-            )
-            .said("spec.strategy.strategy")
-            .fix("set either spec.strategy.canary or spec.strategy.blueGreen"),
-        ),
-        (Some(_), Some(_)) => found.add(
-            Violation::invalid(
-                path,
-                "blueGreen: true canary: true",
-                "Multiple Strategies can not be listed",
-            )
-            .said("spec.strategy.strategy")
-            .fix("keep one of spec.strategy.canary and spec.strategy.blueGreen"),
-        ),
-        (Some(canary), None) => canary::check(rollout, canary, found),
-        (None, Some(blue_green)) => self::blue_green(&rollout.spec, blue_green, found),
+    match rules::strategy(&rollout.spec) {
+        Ok(Chosen::Canary(canary)) => canary::check(rollout, canary, found),
+        Ok(Chosen::BlueGreen(blue_green)) => self::blue_green(&rollout.spec, blue_green, found),
+        Err(violation) => found.add(violation),
     }
 }
 
@@ -104,9 +76,7 @@ fn blue_green(spec: &RolloutSpec, blue_green: &BlueGreenStrategy, found: &mut Fo
             .fix(fix),
         );
     }
-    let history = spec
-        .revision_history_limit
-        .unwrap_or(DEFAULT_REVISION_HISTORY_LIMIT);
+    let history = spec.revision_history_limit.unwrap_or(DEFAULT_HISTORY);
     if let Some(limit) = blue_green
         .scale_down_delay_revision_limit
         .filter(|limit| history < *limit)
@@ -122,50 +92,6 @@ fn blue_green(spec: &RolloutSpec, blue_green: &BlueGreenStrategy, found: &mut Fo
         );
     }
     anti_affinity(&path, blue_green.anti_affinity.as_ref(), found);
-}
-
-pub(super) fn anti_affinity(strategy: &FieldPath, anti_affinity: Option<&AntiAffinity>, found: &mut Found) {
-    let Some(anti_affinity) = anti_affinity else {
-        return;
-    };
-    let path = strategy.child("antiAffinity");
-    let preferred = anti_affinity
-        .preferred_during_scheduling_ignored_during_execution
-        .as_ref();
-    let required = anti_affinity
-        .required_during_scheduling_ignored_during_execution
-        .as_ref();
-    if preferred.is_some() == required.is_some() {
-        let value = format!(
-            "antiAffinity.PreferredDuringSchedulingIgnoredDuringExecution: {} \
-             antiAffinity.RequiredDuringSchedulingIgnoredDuringExecution: {}",
-            preferred.is_some(),
-            required.is_some()
-        );
-        found.add(
-            Violation::invalid(
-                path.clone(),
-                value.as_str(),
-                "AntiAffinity must have exactly one strategy listed",
-            )
-            .said("spec.strategy.antiAffinity")
-            .fix(
-                "set one of preferredDuringSchedulingIgnoredDuringExecution and \
-                     requiredDuringSchedulingIgnoredDuringExecution",
-            ),
-        );
-    }
-    if let Some(preferred) = preferred.filter(|preferred| !(1..=100).contains(&preferred.weight)) {
-        found.add(
-            Violation::invalid(
-                path.child("preferredDuringSchedulingIgnoredDuringExecution.weight"),
-                preferred.weight,
-                "AntiAffinity weight must be between 1-100",
-            )
-            .said("spec.strategy.antiAffinity.weight")
-            .fix("set the weight to a number from 1 to 100"),
-        );
-    }
 }
 
 fn workload_kind(reference: &ObjectRef, found: &mut Found) {
@@ -295,31 +221,5 @@ fn requirement(path: &FieldPath, requirement: &LabelSelectorRequirement, found: 
                     .fix("use the value of a label"),
             );
         }
-    }
-}
-
-/// Keys and values of labels. Kubernetes names the map, not the entry.
-pub(super) fn labels(path: &FieldPath, labels: &BTreeMap<String, String>, found: &mut Found) {
-    for (key, value) in labels {
-        if let Some(problem) = names::qualified_name(key) {
-            found.add(
-                Violation::invalid(path.clone(), key.as_str(), problem)
-                    .fix("rename the label, such as to app or example.com/app"),
-            );
-        }
-        if let Some(problem) = names::label_value(value) {
-            found.add(
-                Violation::invalid(path.clone(), value.as_str(), problem).fix("shorten or change the value"),
-            );
-        }
-    }
-}
-
-fn not_negative(path: FieldPath, value: i32, found: &mut Found) {
-    if value < 0 {
-        found.add(
-            Violation::invalid(path, value, "must be greater than or equal to 0")
-                .fix("set it to 0 or more, or remove it"),
-        );
     }
 }

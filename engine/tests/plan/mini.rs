@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each of them uses its own part")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -9,7 +10,8 @@ use serde_json::{Value, json};
 use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::{Rollout, labels, template::template_digest};
 use tidegate_engine::observed::{PodView, ReplicaSetView, ServiceView};
-use tidegate_engine::{Change, Observed, Plan, Refusal, Settings, plan, refusal};
+use tidegate_engine::{Change, Observed, Plan, Refusal, Scale, Settings, plan, refusal};
+use tidegate_traffic::{RouteOp, RouteWrite};
 
 fn now() -> Timestamp {
     "2026-11-21T12:00:00Z".parse().unwrap()
@@ -38,8 +40,7 @@ fn rollout(strategy: &Value, version: &str) -> Rollout {
 }
 
 fn service(name: &str, hash: &str) -> ServiceView {
-    let mut selector: std::collections::BTreeMap<String, String> =
-        [("app".to_owned(), "web".to_owned())].into();
+    let mut selector: BTreeMap<String, String> = [("app".to_owned(), "web".to_owned())].into();
     if !hash.is_empty() {
         selector.insert(labels::POD_TEMPLATE_HASH_LABEL.to_owned(), hash.to_owned());
     }
@@ -57,11 +58,11 @@ pub(crate) struct Mini {
     pub(crate) seen: Observed,
     pub(crate) now: Timestamp,
     /// Most available pods of ReplicaSets, by their place; as many as they want where none is given.
-    pub(crate) serving: std::collections::BTreeMap<usize, i32>,
+    pub(crate) serving: BTreeMap<usize, i32>,
     /// Pods of a ReplicaSet that become available between two looks.
     pub(crate) ready_at_once: i32,
     /// Pods that a plan asked for, by hash.
-    pub(crate) pods: std::collections::BTreeMap<String, Vec<PodView>>,
+    pub(crate) pods: BTreeMap<String, Vec<PodView>>,
     /// Writes whose key begins with one of these are refused.
     pub(crate) refuses: Vec<String>,
     version: u64,
@@ -95,9 +96,9 @@ impl Mini {
         Self {
             seen,
             now: now(),
-            serving: std::collections::BTreeMap::new(),
+            serving: BTreeMap::new(),
             ready_at_once: i32::MAX,
-            pods: std::collections::BTreeMap::new(),
+            pods: BTreeMap::new(),
             refuses: Vec::new(),
             version: 10,
         }
@@ -214,64 +215,21 @@ impl Mini {
     }
 
     fn apply(&mut self, change: &Change) {
-        let version = self.version.to_string();
         match change {
-            Change::CreateReplicaSet { name, body } => {
-                let replicas = i32::try_from(body["spec"]["replicas"].as_i64().unwrap()).unwrap();
-                let annotations: std::collections::BTreeMap<String, String> =
-                    serde_json::from_value(body["metadata"]["annotations"].clone()).unwrap();
-                let injected = annotations.get(labels::EPHEMERAL_METADATA_ANNOTATION);
-                let injected = injected.map(|text| serde_json::from_str(text).unwrap());
-                self.seen.replica_sets.push(ReplicaSetView {
-                    name: name.clone(),
-                    uid: format!("rs-{name}"),
-                    generation: 1,
-                    observed_generation: 1,
-                    created: self.now,
-                    controller_uid: Some("u1".to_owned()),
-                    hash: body["metadata"]["labels"][labels::POD_TEMPLATE_HASH_LABEL]
-                        .as_str()
-                        .unwrap()
-                        .to_owned(),
-                    annotations,
-                    digest: template_digest(&body["spec"]["template"], injected.as_ref()),
-                    spec_replicas: replicas,
-                    replicas,
-                    ..ReplicaSetView::default()
-                });
-            }
+            Change::CreateReplicaSet { name, body } => self.create_replica_set(name, body),
             Change::PatchReplicaSet {
                 name,
                 scale,
                 annotations,
                 ..
-            } => {
-                let rs = self
-                    .seen
-                    .replica_sets
-                    .iter_mut()
-                    .find(|rs| rs.name == *name)
-                    .unwrap();
-                if let Some(scale) = scale {
-                    assert_eq!(rs.spec_replicas, scale.from);
-                    (rs.spec_replicas, rs.replicas) = (scale.to, scale.to);
-                    // Those that are not available go first.
-                    rs.available = rs.available.min(scale.to);
-                    rs.ready = rs.available;
-                }
-                for (key, value) in annotations {
-                    match value {
-                        Some(value) => rs.annotations.insert(key.clone(), value.clone()),
-                        None => rs.annotations.remove(key),
-                    };
-                }
-            }
+            } => self.patch_replica_set(name, scale.as_ref(), annotations),
             Change::SetServiceSelector {
                 name,
                 hash,
                 managed_by,
                 ..
             } => {
+                let version = self.version.to_string();
                 let service = self.seen.services.get_mut(name).unwrap();
                 service
                     .selector
@@ -280,36 +238,7 @@ impl Mini {
                 service.resource_version = version;
                 self.seen.routed_since.insert(format!("Service/{name}"), self.now);
             }
-            Change::Route(write) => {
-                let mut object = self
-                    .seen
-                    .ingresses
-                    .get(&write.name)
-                    .map_or(Value::Null, |o| (**o).clone());
-                match &write.op {
-                    tidegate_traffic::RouteOp::Create(body) => {
-                        object = body.clone();
-                        object["metadata"]["uid"] = json!("canary-ingress");
-                    }
-                    tidegate_traffic::RouteOp::Patch { patch, .. } => merge(&mut object, patch),
-                    tidegate_traffic::RouteOp::SetWeight {
-                        annotation, from, to, ..
-                    } => {
-                        let weight = &mut object["metadata"]["annotations"][annotation];
-                        assert_eq!(*weight, from.to_string());
-                        *weight = json!(to.to_string());
-                    }
-                    tidegate_traffic::RouteOp::Delete { .. } => {
-                        self.seen.ingresses.remove(&write.name);
-                        return;
-                    }
-                }
-                object["metadata"]["resourceVersion"] = json!(version);
-                self.seen.ingresses.insert(write.name.clone(), Arc::new(object));
-                self.seen
-                    .routed_since
-                    .insert(format!("Ingress/{}", write.name), self.now);
-            }
+            Change::Route(write) => self.route(write),
             Change::PatchRollout { patch } => {
                 let mut object = serde_json::to_value(&self.seen.rollout).unwrap();
                 merge(&mut object, patch);
@@ -329,12 +258,7 @@ impl Mini {
                 Arc::make_mut(run.unwrap()).spec.terminate = Some(true);
             }
             Change::PatchPod { name, patch, .. } => {
-                let pod = self
-                    .pods
-                    .values_mut()
-                    .flatten()
-                    .find(|pod| pod.name == *name)
-                    .unwrap();
+                let pod = self.pod(name);
                 for (key, value) in patch["metadata"]["labels"].as_object().into_iter().flatten() {
                     match value.as_str() {
                         Some(value) => pod.labels.insert(key.clone(), value.to_owned()),
@@ -342,20 +266,100 @@ impl Mini {
                     };
                 }
             }
-            Change::EvictPod { name, .. } => {
-                let pod = self
-                    .pods
-                    .values_mut()
-                    .flatten()
-                    .find(|pod| pod.name == *name)
-                    .unwrap();
-                pod.deleting = true;
-            }
+            Change::EvictPod { name, .. } => self.pod(name).deleting = true,
             Change::DeleteAnalysisRun { name, .. } => {
                 self.seen.analysis_runs.retain(|run| run.metadata.name != *name);
             }
             other => panic!("not in these tables: {other:?}"),
         }
+    }
+
+    fn pod(&mut self, name: &str) -> &mut PodView {
+        let mut pods = self.pods.values_mut().flatten();
+        pods.find(|pod| pod.name == name).unwrap()
+    }
+
+    fn create_replica_set(&mut self, name: &str, body: &Value) {
+        let replicas = i32::try_from(body["spec"]["replicas"].as_i64().unwrap()).unwrap();
+        let annotations: BTreeMap<String, String> =
+            serde_json::from_value(body["metadata"]["annotations"].clone()).unwrap();
+        let injected = annotations.get(labels::EPHEMERAL_METADATA_ANNOTATION);
+        let injected = injected.map(|text| serde_json::from_str(text).unwrap());
+        self.seen.replica_sets.push(ReplicaSetView {
+            name: name.to_owned(),
+            uid: format!("rs-{name}"),
+            generation: 1,
+            observed_generation: 1,
+            created: self.now,
+            controller_uid: Some("u1".to_owned()),
+            hash: body["metadata"]["labels"][labels::POD_TEMPLATE_HASH_LABEL]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+            annotations,
+            digest: template_digest(&body["spec"]["template"], injected.as_ref()),
+            spec_replicas: replicas,
+            replicas,
+            ..ReplicaSetView::default()
+        });
+    }
+
+    fn patch_replica_set(
+        &mut self,
+        name: &str,
+        scale: Option<&Scale>,
+        annotations: &BTreeMap<String, Option<String>>,
+    ) {
+        let rs = self
+            .seen
+            .replica_sets
+            .iter_mut()
+            .find(|rs| rs.name == name)
+            .unwrap();
+        if let Some(scale) = scale {
+            assert_eq!(rs.spec_replicas, scale.from);
+            (rs.spec_replicas, rs.replicas) = (scale.to, scale.to);
+            // Those that are not available go first.
+            rs.available = rs.available.min(scale.to);
+            rs.ready = rs.available;
+        }
+        for (key, value) in annotations {
+            match value {
+                Some(value) => rs.annotations.insert(key.clone(), value.clone()),
+                None => rs.annotations.remove(key),
+            };
+        }
+    }
+
+    fn route(&mut self, write: &RouteWrite) {
+        let mut object = self
+            .seen
+            .ingresses
+            .get(&write.name)
+            .map_or(Value::Null, |o| (**o).clone());
+        match &write.op {
+            RouteOp::Create(body) => {
+                object = body.clone();
+                object["metadata"]["uid"] = json!("canary-ingress");
+            }
+            RouteOp::Patch { patch, .. } => merge(&mut object, patch),
+            RouteOp::SetWeight {
+                annotation, from, to, ..
+            } => {
+                let weight = &mut object["metadata"]["annotations"][annotation];
+                assert_eq!(*weight, from.to_string());
+                *weight = json!(to.to_string());
+            }
+            RouteOp::Delete { .. } => {
+                self.seen.ingresses.remove(&write.name);
+                return;
+            }
+        }
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.seen.ingresses.insert(write.name.clone(), Arc::new(object));
+        self.seen
+            .routed_since
+            .insert(format!("Ingress/{}", write.name), self.now);
     }
 
     pub(crate) fn weight(&self) -> String {

@@ -1,0 +1,91 @@
+//! What validation said of certain versions of a Rollout and of what it refers to, so that a look at rest need not ask again.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tidegate_crds::AnalysisTemplateSpec;
+
+use crate::observed::Observed;
+use crate::resolved_template;
+use crate::valid::Valid;
+use crate::validate::{self, Violation, violations};
+
+/// The outcome of validation, with the versions of all objects that it read. It says nothing of others. There is one in memory for
+/// each Rollout, so it is small: what the planner reads is read from the spec again.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    violations: Vec<Violation>,
+    /// `None` where an object has no version, so that nobody can say whether it is the same.
+    versions: Option<Box<str>>,
+    /// Held on to, so that the same place in memory is the same version.
+    templates: Vec<Arc<AnalysisTemplateSpec>>,
+}
+
+impl Checked {
+    /// What is known already, if it was said of what is observed; else validates.
+    pub fn latest(known: Option<&Arc<Self>>, seen: &Observed) -> Arc<Self> {
+        let versions = versions(seen);
+        if let Some(known) = known
+            && versions.is_some()
+            && known.versions.as_deref() == versions.as_deref()
+            && known.templates.len() == seen.templates.len()
+            && known
+                .templates
+                .iter()
+                .zip(seen.templates.values())
+                .all(|(known, seen)| Arc::ptr_eq(known, seen))
+        {
+            return Arc::clone(known);
+        }
+        Arc::new(Self {
+            violations: violations(seen, resolved_template(seen)),
+            versions: versions.map(String::into_boxed_str),
+            templates: seen.templates.values().cloned().collect(),
+        })
+    }
+
+    /// The spec as the planner reads it and the pod template in force, or the first thing that is wrong.
+    pub(crate) fn valid<'a>(&self, seen: &'a Observed) -> Result<(Valid, &'a Value), Violation> {
+        match self.violations.first() {
+            Some(violation) => Err(violation.clone()),
+            None => validate::read(&seen.rollout, resolved_template(seen)),
+        }
+    }
+}
+
+/// resourceVersions of all that validation reads, by name, in one text. Analysis templates are known by their place in memory.
+fn versions(seen: &Observed) -> Option<String> {
+    let workload = seen.workload.iter();
+    let services = seen.services.iter();
+    let ingresses = seen.ingresses.iter();
+    let others = workload
+        .map(|workload| (workload.name.as_str(), workload.resource_version.as_str()))
+        .chain(services.map(|(name, service)| (name.as_str(), service.resource_version.as_str())))
+        .chain(ingresses.map(|(name, ingress)| (name.as_str(), version_of(ingress))));
+    let meta = &seen.rollout.metadata;
+    let counts = (seen.workload.is_some(), seen.services.len(), seen.ingresses.len());
+    let mut text = format!("{} {} {counts:?}", meta.uid, meta.resource_version);
+    for (name, version) in others {
+        if version.is_empty() {
+            return None;
+        }
+        // To write to a text cannot fail.
+        let _ = write!(text, "\n{name} {version}");
+    }
+    for template in seen.templates.keys() {
+        let _ = write!(text, "\n{template}");
+    }
+    (!meta.resource_version.is_empty()).then_some(text)
+}
+
+/// resourceVersion of an object that is kept whole.
+fn version_of(object: &Value) -> &str {
+    let version = object
+        .get("metadata")
+        .and_then(|metadata| metadata.get("resourceVersion"));
+    version.and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;
