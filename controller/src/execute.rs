@@ -8,14 +8,13 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tidegate_crds::decode::Encode as _;
 use tidegate_crds::labels::{MANAGED_BY_ANNOTATION, POD_TEMPLATE_HASH_LABEL};
-use tidegate_crds::{AnalysisRun, RolloutStatus};
+use tidegate_crds::{AnalysisRun, RolloutStatus, merge};
 use tidegate_engine::refusal;
 use tidegate_engine::{Action, Change, Event, Observed, Plan, Scale};
 use tidegate_traffic::{RouteOp, RouteWrite};
 
 use crate::deliveries::Outside;
 use crate::event::{self, Order, Subject};
-use crate::merge;
 use crate::object::{Kind, ObjectKey};
 use crate::request::{
     ANALYSIS_RUNS, DEPLOYMENTS, Failure, PODS, REPLICA_SETS, ROLLOUTS, Request, Resource, SERVICES, Verb,

@@ -8,11 +8,10 @@ use tidegate_analysis::args::{SecretKey, Secrets, secret_keys};
 use tidegate_analysis::plan::measured_metric;
 use tidegate_analysis::{Measure, MeasureKind, Reading, RunObserved, RunPlan, Trouble};
 use tidegate_crds::decode::Encode as _;
-use tidegate_crds::{AnalysisRun, Metric};
+use tidegate_crds::{AnalysisRun, Metric, merge};
 
 use crate::event::{self, Order, Subject};
 use crate::execute::{Outcome, Step};
-use crate::merge;
 use crate::object::ObjectKey;
 use crate::request::{ANALYSIS_RUNS, Failure, JOBS, Request, SECRETS, Verb};
 

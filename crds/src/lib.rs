@@ -10,6 +10,7 @@ mod delivery;
 mod experiment;
 mod kind;
 pub mod labels;
+pub mod merge;
 mod meta;
 mod rollout;
 mod scalars;

@@ -509,7 +509,7 @@ pub fn differences(want: &BTreeMap<String, Value>, got: &BTreeMap<String, Value>
     {
         match (want.get(name), got.get(name)) {
             (Some(want), Some(got)) => {
-                if let Some(difference) = tidegate_controller::merge::difference(want, got) {
+                if let Some(difference) = tidegate_crds::merge::difference(want, got) {
                     lines.push(format!("L4: {name} differs: {difference}"));
                 }
             }

@@ -1363,7 +1363,7 @@ fn describe(commit: &Commit) -> String {
     };
     let difference = match (&commit.before, &commit.after) {
         (Some(before), Some(after)) => {
-            tidegate_controller::merge::difference(before, after).map(|mut difference| {
+            tidegate_crds::merge::difference(before, after).map(|mut difference| {
                 if let Some(metadata) = difference["metadata"].as_object_mut() {
                     metadata.remove("resourceVersion");
                 }

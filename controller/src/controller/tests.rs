@@ -777,21 +777,6 @@ fn who_stood_by_asks_repositories_again() {
     assert_eq!(work_off(&mut controller, at(60)), 1);
 }
 
-/// What a merge patch makes of an object.
-fn merge(object: &mut Value, patch: &Value) {
-    let Value::Object(fields) = patch else {
-        *object = patch.clone();
-        return;
-    };
-    for (name, value) in fields {
-        if value.is_null() {
-            object.as_object_mut().unwrap().remove(name);
-        } else {
-            merge(&mut object[name], value);
-        }
-    }
-}
-
 const BAD: &str = "9f3c000000000000000000000000000000000000";
 
 /// A Delivery whose newest commit was rejected, which its chat does not know yet.
@@ -857,7 +842,7 @@ fn a_chat_is_told_once_although_the_status_loses_a_race() {
                             controller.answer(&mut job, Err(conflict), now);
                             continue;
                         }
-                        merge(&mut stored, &request.body);
+                        json_patch::merge(&mut stored, &request.body);
                         version += 1;
                         stored["metadata"]["resourceVersion"] = json!(version.to_string());
                         controller.answer(&mut job, Ok(stored.clone()), now);

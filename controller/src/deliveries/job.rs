@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_crds::decode::Encode as _;
 use tidegate_crds::labels::POD_TEMPLATE_HASH_LABEL;
-use tidegate_crds::{DELIVERY_API_VERSION, Delivery, DeliveryStatus};
+use tidegate_crds::{DELIVERY_API_VERSION, Delivery, DeliveryStatus, merge};
 use tidegate_gitsync::bundle::{BUNDLE_KEY, BUNDLE_TYPE, unpack};
 use tidegate_gitsync::notify::{self, Key};
 use tidegate_gitsync::object::ObjectId;
@@ -25,7 +25,6 @@ use crate::base64;
 use crate::cache::Cache;
 use crate::event::{self, Order, Subject, Words};
 use crate::execute::{Outcome, Step};
-use crate::merge;
 use crate::object::ObjectKey;
 use crate::request::{DELIVERIES, Failure, Request, SECRETS, Verb};
 
