@@ -251,7 +251,8 @@ async fn statuses_are_kept(people: &Repository, commit: &str, another: &str) -> 
 async fn pull_requests_end(people: &Repository, name_of_robot: &str, third: &str) -> Result<()> {
     let robot = people.as_robot();
     people.protect("main").await?;
-    let refused = robot.push("No", &[("a.yaml", "a: 0\n")]).await.unwrap_err();
+    let pushed = robot.push("No", &[("a.yaml", "a: 0\n")]).await;
+    let refused = pushed.err().context("a robot pushed to a protected branch")?;
     assert!(refused.to_string().contains("403"), "{refused:#}");
     let number = robot.open_pull_request("change", "The third").await?;
     robot.comment(number, "Please").await?;

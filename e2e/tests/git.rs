@@ -63,8 +63,8 @@ async fn runs(namespace: &Namespace, version: &str) -> Result<()> {
     Ok(())
 }
 
-/// A good version goes all the way by its metrics.
-async fn second_version_is_verified(namespace: &Namespace, delivery: &TestDelivery<'_>) -> Result<()> {
+/// A good version goes all the way by its metrics; how it stands in the ledger then.
+async fn second_version_is_verified(namespace: &Namespace, delivery: &TestDelivery<'_>) -> Result<Value> {
     let second = delivery
         .repository
         .push("Second version", &manifests(namespace, "v2", &[], &gated("v2")))
@@ -72,9 +72,9 @@ async fn second_version_is_verified(namespace: &Namespace, delivery: &TestDelive
     delivery.wait_state(&second, "Progressing", QUICK).await?;
     delivery.wait_status(&second, "pending", QUICK).await?;
     let seen = delivery.wait_state(&second, "Verified", LIMIT).await?;
-    println!("the good commit: {}", entry(&seen, &second));
     delivery.wait_status(&second, "success", QUICK).await?;
-    runs(namespace, "v2").await
+    runs(namespace, "v2").await?;
+    Ok(entry(&seen, &second))
 }
 
 /// The merge brings Git back to what the cluster runs: nothing is released.
@@ -125,7 +125,8 @@ fn a_bad_commit_is_taken_back() -> Result<()> {
         runs(&namespace, "v1").await?;
         let load = namespace.load(&format!("{}.test", namespace.name()), 150).await?;
 
-        second_version_is_verified(&namespace, &delivery).await?;
+        let good = second_version_is_verified(&namespace, &delivery).await?;
+        println!("the good commit: {good}");
         assert_eq!(load.reset().await?.failed(), 0);
 
         // a bad one does not
@@ -331,7 +332,6 @@ async fn rejected_while_git_is_down(
     gitea.start_again().await?;
     delivery.wait_condition("Ready", "True", LIMIT).await?;
     let log = delivery.repository.log("main").await?;
-    println!("{log:?}");
     assert!(log[0].message.starts_with("Take back: A bad one"), "{log:?}");
     assert!(
         log[0].message.contains(&format!("Tidegate-Reverts: {bad}")),
