@@ -289,14 +289,29 @@ mod tests {
         assert_eq!(measured("sse").consecutive_success, None);
     }
 
+    /// Metric, measurements, phase, phase when the run is terminating.
+    type Case = (serde_json::Value, &'static str, &'static str, &'static str);
+
+    fn metric_ends_as(cases: impl IntoIterator<Item = Case>) {
+        for (metric, phases, want, want_terminating) in cases {
+            let metric: Metric = serde_json::from_value(metric).unwrap();
+            let result = measured(phases);
+            assert_eq!(
+                metric_phase(&metric, &result, false).as_str(),
+                want,
+                "{metric:?} {phases}"
+            );
+            assert_eq!(
+                metric_phase(&metric, &result, true).as_str(),
+                want_terminating,
+                "{metric:?} {phases}"
+            );
+        }
+    }
+
     #[test]
-    fn phases_of_a_metric() {
-        // metric, measurements, phase, phase when the run is terminating
-        let minute = json!({"interval": "1m"});
-        let both = json!({"interval": "1m", "count": 4, "consecutiveSuccessLimit": 2});
-        let success_only =
-            json!({"interval": "1m", "count": 4, "consecutiveSuccessLimit": 2, "failureLimit": -1});
-        let cases = [
+    fn phases_of_a_metric_that_is_measured_once() {
+        metric_ends_as([
             (json!({}), "", "Pending", "Successful"),
             (json!({}), "r", "Running", "Running"),
             (json!({}), "s", "Successful", "Successful"),
@@ -307,6 +322,16 @@ mod tests {
             (json!({}), "eeeee", "Error", "Error"),
             (json!({}), "eeees", "Successful", "Successful"),
             (json!({"consecutiveErrorLimit": 0}), "e", "Error", "Error"),
+        ]);
+    }
+
+    #[test]
+    fn phases_of_a_metric_that_is_measured_again() {
+        let minute = json!({"interval": "1m"});
+        let both = json!({"interval": "1m", "count": 4, "consecutiveSuccessLimit": 2});
+        let success_only =
+            json!({"interval": "1m", "count": 4, "consecutiveSuccessLimit": 2, "failureLimit": -1});
+        metric_ends_as([
             (minute.clone(), "sssss", "Running", "Successful"),
             (
                 json!({"interval": "1m", "count": 3, "failureLimit": 1}),
@@ -359,21 +384,7 @@ mod tests {
                 "Inconclusive",
             ),
             (success_only, "fsfs", "Failed", "Failed"),
-        ];
-        for (metric, phases, want, want_terminating) in cases {
-            let metric: Metric = serde_json::from_value(metric).unwrap();
-            let result = measured(phases);
-            assert_eq!(
-                metric_phase(&metric, &result, false).as_str(),
-                want,
-                "{metric:?} {phases}"
-            );
-            assert_eq!(
-                metric_phase(&metric, &result, true).as_str(),
-                want_terminating,
-                "{metric:?} {phases}"
-            );
-        }
+        ]);
     }
 
     /// Runs the assessment over metrics with the given measurements: `name: (metric, measurements, message)`.

@@ -396,13 +396,29 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
+    /// Answer, successCondition, failureCondition, phase, trouble.
+    type Case = (Answer, &'static str, &'static str, &'static str, Option<Trouble>);
+
+    fn judged_as(cases: impl IntoIterator<Item = Case>) {
+        for (answer, success, failure, phase, trouble) in cases {
+            let judgement = judge(&answer, &metric(success, failure), at(0));
+            assert_eq!(
+                (judgement.phase.as_str(), judgement.trouble),
+                (phase, trouble),
+                "{answer} {success} {failure}: {:?}",
+                judgement.message
+            );
+            assert_eq!(judgement.message.is_some(), trouble.is_some());
+        }
+    }
+
+    fn list(numbers: &[f64]) -> Answer {
+        Answer::Numbers(numbers.to_vec())
+    }
+
     #[test]
     fn outcomes() {
-        let list = |numbers: &[f64]| Answer::Numbers(numbers.to_vec());
-        let json = |json: serde_json::Value| Answer::Json(json);
-        let nan = f64::NAN;
-        // answer, successCondition, failureCondition, phase, trouble
-        let cases = [
+        judged_as([
             (list(&[1.0]), "", "", "Successful", None),
             (list(&[1.0]), "result[0] == 1", "", "Successful", None),
             (list(&[0.0]), "result[0] == 1", "", "Failed", None),
@@ -417,6 +433,41 @@ mod tests {
                 None,
             ),
             (list(&[2.5]), "result[0] > 2", "result[0] < 1", "Successful", None),
+            (
+                Answer::Json(json!({"ok": true, "n": 3})),
+                "result.ok && result.n > 2",
+                "",
+                "Successful",
+                None,
+            ),
+            (
+                Answer::Json(json!(null)),
+                "result > 2",
+                "",
+                "Error",
+                Some(Trouble::NoData),
+            ),
+            (
+                Answer::Json(json!(null)),
+                "default(result, 0) < 1",
+                "",
+                "Successful",
+                Some(Trouble::NoData),
+            ),
+            (
+                Answer::Text("up".to_owned()),
+                "result == 'up'",
+                "",
+                "Successful",
+                None,
+            ),
+        ]);
+    }
+
+    #[test]
+    fn what_is_no_number_and_what_is_empty_are_judged_all_the_same() {
+        let nan = f64::NAN;
+        judged_as([
             // recorded: canary-analysis-nan, canary-analysis-empty, analysis-runs-alone/bad-condition
             (
                 list(&[nan]),
@@ -455,6 +506,12 @@ mod tests {
                 Some(Trouble::NoData),
             ),
             (list(&[]), "", "", "Successful", Some(Trouble::NoData)),
+        ]);
+    }
+
+    #[test]
+    fn a_condition_that_does_not_hold_water_is_an_error() {
+        judged_as([
             (
                 list(&[1.0]),
                 "result[0] ==",
@@ -470,45 +527,7 @@ mod tests {
                 "Error",
                 Some(Trouble::Condition),
             ),
-            (
-                json(json!({"ok": true, "n": 3})),
-                "result.ok && result.n > 2",
-                "",
-                "Successful",
-                None,
-            ),
-            (
-                json(json!(null)),
-                "result > 2",
-                "",
-                "Error",
-                Some(Trouble::NoData),
-            ),
-            (
-                json(json!(null)),
-                "default(result, 0) < 1",
-                "",
-                "Successful",
-                Some(Trouble::NoData),
-            ),
-            (
-                Answer::Text("up".to_owned()),
-                "result == 'up'",
-                "",
-                "Successful",
-                None,
-            ),
-        ];
-        for (answer, success, failure, phase, trouble) in cases {
-            let judgement = judge(&answer, &metric(success, failure), at(0));
-            assert_eq!(
-                (judgement.phase.as_str(), judgement.trouble),
-                (phase, trouble),
-                "{answer} {success} {failure}: {:?}",
-                judgement.message
-            );
-            assert_eq!(judgement.message.is_some(), trouble.is_some());
-        }
+        ]);
     }
 
     #[test]

@@ -251,10 +251,20 @@ mod tests {
         serde_json::from_value(json).unwrap()
     }
 
+    fn first_problems(cases: impl IntoIterator<Item = (serde_json::Value, Option<&'static str>)>) {
+        for (json, want) in cases {
+            assert_eq!(
+                validate_metrics(&metrics(json.clone())).as_deref(),
+                want,
+                "{json}"
+            );
+        }
+    }
+
     #[test]
-    fn the_first_problem_of_the_metrics() {
+    fn problems_of_names_providers_and_times() {
         let web = json!({"web": {"url": "http://x"}});
-        let cases = [
+        first_problems([
             (json!([]), Some("no metrics specified")),
             (
                 json!([{"name": "a", "provider": web}, {"name": "a", "provider": web}]),
@@ -288,6 +298,13 @@ mod tests {
                 json!([{"name": "a", "provider": web, "initialDelay": "x"}]),
                 Some("metrics[0]: invalid startDelay string: time: invalid duration \"x\""),
             ),
+        ]);
+    }
+
+    #[test]
+    fn problems_of_limits() {
+        let web = json!({"web": {"url": "http://x"}});
+        first_problems([
             (
                 json!([{"name": "a", "provider": web, "failureLimit": -2}]),
                 Some("metrics[0]: failureLimit must be >= -1"),
@@ -328,14 +345,7 @@ mod tests {
                 json!([{"name": "a", "provider": web, "count": 0, "failureLimit": 2, "interval": "1m"}]),
                 None,
             ),
-        ];
-        for (json, want) in cases {
-            assert_eq!(
-                validate_metrics(&metrics(json.clone())).as_deref(),
-                want,
-                "{json}"
-            );
-        }
+        ]);
     }
 
     #[test]

@@ -19,11 +19,27 @@ fn condition(result: Value, source: &str) -> Result<bool, String> {
     program.run_bool(&env(result)).map_err(|error| error.to_string())
 }
 
+/// Result, condition, and what it says of the result.
+type Case = (Value, &'static str, Result<bool, &'static str>);
+
+fn answered(cases: impl IntoIterator<Item = Case>) {
+    for (result, source, expected) in cases {
+        assert_eq!(
+            condition(result.clone(), source),
+            expected.map_err(str::to_owned),
+            "{source} on {result:?}"
+        );
+    }
+}
+
+fn vector(values: &[f64]) -> Value {
+    Value::floats(values.iter().copied())
+}
+
 #[test]
 fn conditions_of_the_documentation() {
-    let vector = |values: &[f64]| Value::floats(values.iter().copied());
     let json = |json: Json| Value::from_json(&json).unwrap();
-    for (result, source, expected) in [
+    answered([
         (vector(&[0.97]), "result[0] >= 0.95", Ok(true)),
         (vector(&[0.9]), "result[0] >= 0.95", Ok(false)),
         (
@@ -74,6 +90,12 @@ fn conditions_of_the_documentation() {
             "result.ok && result.successPercent >= 0.90",
             Ok(true),
         ),
+    ]);
+}
+
+#[test]
+fn conversions_and_mistakes() {
+    answered([
         (Value::from("1"), "asInt(result) == 1", Ok(true)),
         (Value::from("1.1"), "asFloat(result) >= 1.1", Ok(true)),
         (
@@ -100,13 +122,7 @@ fn conditions_of_the_documentation() {
         (vector(&[1.0]), "result[0] == ", Err("unexpected token EOF")),
         (Value::Nil, "now() - duration('1h') < now()", Ok(true)),
         (Value::Nil, "now() == date('2026-11-21T12:00:00Z')", Ok(true)),
-    ] {
-        assert_eq!(
-            condition(result.clone(), source),
-            expected.map_err(str::to_owned),
-            "{source} on {result:?}"
-        );
-    }
+    ]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tidegate_analysis::{Answer, MeasureKind, Outcome, Reading, RunObserved, plan};
+use tidegate_analysis::{Answer, Measure, MeasureKind, Outcome, Reading, RunObserved, plan};
 use tidegate_crds::AnalysisRun;
 
 /// What was recorded of one run.
@@ -80,28 +80,62 @@ fn numbers(text: &str) -> Answer {
     Answer::Numbers(inner.split(',').map(|number| number.parse().unwrap()).collect())
 }
 
+/// What the recording says of each metric.
+type Results<'r> = BTreeMap<&'r str, &'r Value>;
+
+/// How many measurements upstream took.
+fn taken(results: &Results<'_>, name: &str) -> i64 {
+    let number = |key: &str| {
+        let result = results.get(name);
+        result.and_then(|result| result[key].as_i64()).unwrap_or(0)
+    };
+    number("count") + number("error")
+}
+
+/// The recorded answer to a measurement that the plan asks for; nothing where the recording has ended.
+fn recorded_reading(results: &Results<'_>, measure: &Measure, now: Timestamp) -> Option<Reading> {
+    let taken = taken(results, &measure.metric);
+    if i64::from(measure.number) > taken {
+        return None;
+    }
+    let result = results[measure.metric.as_str()];
+    let kept = result["measurements"].as_array().unwrap();
+    // Measurements that upstream no longer kept were like the first that it kept.
+    let skipped = taken as usize - kept.len();
+    let recorded = &kept[(measure.number as usize - 1).saturating_sub(skipped)];
+    Some(Reading {
+        metric: measure.metric.clone(),
+        number: measure.number,
+        started_at: now,
+        finished_at: now,
+        outcome: outcome(recorded, &measure.kind),
+        metadata: serde_json::from_value(recorded["metadata"].clone()).unwrap_or_default(),
+        metric_metadata: serde_json::from_value(result["metadata"].clone()).unwrap_or_default(),
+    })
+}
+
+/// Whether the run has as many measurements of each metric as the recording.
+fn all_taken(results: &Results<'_>, run: &AnalysisRun) -> bool {
+    results.keys().all(|name| {
+        let mut ours = run.status.metric_results.iter();
+        let ended = ours
+            .find(|result| result.name == *name)
+            .map_or(0, |result| result.count.unwrap_or(0) + result.error.unwrap_or(0));
+        i64::from(ended) == taken(results, name)
+    })
+}
+
 /// Runs the planner from nothing to where the recording ends.
 fn replay(recorded: &Recorded) -> (Value, Vec<Value>) {
     let mut run: AnalysisRun =
         serde_json::from_value(json!({"metadata": {"name": "x"}, "spec": recorded.spec})).unwrap();
     let terminate = run.spec.terminate.take();
-    let results = recorded.status["metricResults"]
+    let results: Results<'_> = recorded.status["metricResults"]
         .as_array()
-        .cloned()
-        .unwrap_or_default();
-    let results: BTreeMap<&str, &Value> = results
-        .iter()
+        .into_iter()
+        .flatten()
         .map(|result| (result["name"].as_str().unwrap(), result))
         .collect();
-    let taken = |name: &str| {
-        let number = |key: &str| {
-            results
-                .get(name)
-                .and_then(|result| result[key].as_i64())
-                .unwrap_or(0)
-        };
-        number("count") + number("error")
-    };
     let start = recorded.status["startedAt"]
         .as_str()
         .unwrap_or("2026-11-21T10:00:00Z");
@@ -119,44 +153,16 @@ fn replay(recorded: &Recorded) -> (Value, Vec<Value>) {
             run.status = plan.status.clone();
         }
         events.extend(plan.events.iter().map(|event| {
-            json!([
-                if event.warning { "Warning" } else { "Normal" },
-                event.reason,
-                event.message
-            ])
+            let kind = if event.warning { "Warning" } else { "Normal" };
+            json!([kind, event.reason, event.message])
         }));
         if plan.status.phase.completed() {
             break;
         }
-        for measure in &plan.measure {
-            if i64::from(measure.number) > taken(&measure.metric) {
-                continue;
-            }
-            let result = results[measure.metric.as_str()];
-            let kept = result["measurements"].as_array().unwrap();
-            // Measurements that upstream no longer kept were like the first that it kept.
-            let skipped = taken(&measure.metric) as usize - kept.len();
-            let recorded = &kept[(measure.number as usize - 1).saturating_sub(skipped)];
-            readings.push(Reading {
-                metric: measure.metric.clone(),
-                number: measure.number,
-                started_at: now,
-                finished_at: now,
-                outcome: outcome(recorded, &measure.kind),
-                metadata: serde_json::from_value(recorded["metadata"].clone()).unwrap_or_default(),
-                metric_metadata: serde_json::from_value(result["metadata"].clone()).unwrap_or_default(),
-            });
-        }
+        let asked = plan.measure.iter();
+        readings.extend(asked.filter_map(|measure| recorded_reading(&results, measure, now)));
         if readings.is_empty() {
-            let all_taken = results.keys().all(|name| {
-                let result = run
-                    .status
-                    .metric_results
-                    .iter()
-                    .find(|result| result.name == *name);
-                let ended = result.map_or(0, |r| r.count.unwrap_or(0) + r.error.unwrap_or(0));
-                i64::from(ended) == taken(name)
-            });
+            let all_taken = all_taken(&results, &run);
             match plan.wake {
                 _ if all_taken && terminate.is_some() && run.spec.terminate.is_none() => {
                     run.spec.terminate = terminate;

@@ -561,52 +561,56 @@ impl Controller {
                         }
                     }
                 },
-                Stage::Delivery(delivery) => {
-                    job.planned = true;
-                    match delivery.step(&self.cache, &mut self.deliveries, now) {
-                        Some(step) => {
-                            if let Step::Request(request) = &step {
-                                job.waiting = Some(request.clone());
-                            }
-                            return Some(step);
-                        }
-                        None if delivery.waits() => return None,
-                        None => {
-                            job.wake = delivery.wake();
-                            let outcome = delivery.outcome();
-                            let stage = std::mem::replace(&mut job.stage, Stage::Over(outcome));
-                            if let Stage::Delivery(delivery) = stage {
-                                self.delivery_over(&delivery, &job.key, now);
-                            }
-                        }
-                    }
-                }
+                Stage::Delivery(_) => return self.step_of_delivery(job, now),
                 Stage::Repository(repository) => return repository.step().map(Step::Outside),
-                Stage::Run(run) => {
-                    job.planned = true;
-                    match run.step(now) {
-                        Some(step) => {
-                            if let Step::Request(request) = &step {
-                                job.waiting = Some(request.clone());
-                            }
-                            self.remember(&step);
-                            return Some(step);
-                        }
-                        None if run.waits() => return None,
-                        None => {
-                            job.wake = run.wake();
-                            let outcome = run.outcome();
-                            if let (Key::Run(key), used) = (&job.key, run.used_readings())
-                                && let Some(memory) = self.memory.get_mut(key)
-                            {
-                                memory.readings.drain(..used.min(memory.readings.len()));
-                            }
-                            job.stage = Stage::Over(outcome);
-                        }
-                    }
-                }
+                Stage::Run(_) => return self.step_of_run(job, now),
             }
         }
+    }
+
+    /// The next step of a look at a Delivery. The look is over when there is none and it waits for nothing.
+    fn step_of_delivery(&mut self, job: &mut Job, now: Timestamp) -> Option<Step> {
+        let Stage::Delivery(delivery) = &mut job.stage else {
+            return None;
+        };
+        job.planned = true;
+        if let Some(step) = delivery.step(&self.cache, &mut self.deliveries, now) {
+            if let Step::Request(request) = &step {
+                job.waiting = Some(request.clone());
+            }
+            return Some(step);
+        }
+        if !delivery.waits() {
+            job.wake = delivery.wake();
+            self.delivery_over(delivery, &job.key, now);
+            job.stage = Stage::Over(delivery.outcome());
+        }
+        None
+    }
+
+    /// The next step of a look at an AnalysisRun. The look is over when there is none and it waits for nothing.
+    fn step_of_run(&mut self, job: &mut Job, now: Timestamp) -> Option<Step> {
+        let Stage::Run(run) = &mut job.stage else {
+            return None;
+        };
+        job.planned = true;
+        if let Some(step) = run.step(now) {
+            if let Step::Request(request) = &step {
+                job.waiting = Some(request.clone());
+            }
+            self.remember(&step);
+            return Some(step);
+        }
+        if !run.waits() {
+            job.wake = run.wake();
+            if let (Key::Run(key), used) = (&job.key, run.used_readings())
+                && let Some(memory) = self.memory.get_mut(key)
+            {
+                memory.readings.drain(..used.min(memory.readings.len()));
+            }
+            job.stage = Stage::Over(run.outcome());
+        }
+        None
     }
 
     /// A plan was carried out, or given up. One with a refused write is made again, with that known: so all that does not

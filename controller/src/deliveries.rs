@@ -65,6 +65,9 @@ pub enum OutsideAnswer {
     Chat(Result<(), RemoteError>),
 }
 
+/// A digest that the API server refused, how often in a row, and when to try again.
+type RefusedDigest = (String, u32, Timestamp);
+
 /// What is remembered of one Delivery.
 #[derive(Debug, Default)]
 struct Memory {
@@ -79,8 +82,8 @@ struct Memory {
     same: Option<Oid>,
     /// What commits render to that another syncer may have applied.
     renders_to: BTreeMap<Oid, String>,
-    /// The digest that the API server refused, how often in a row, and when to try again.
-    refused: Option<(String, u32, Timestamp)>,
+    /// What was refused last, unless it has been applied since.
+    refused: Option<RefusedDigest>,
     drift: Drift,
     /// Failures in a row and when to try again, by the kind of work.
     retry: BTreeMap<&'static str, (u32, Timestamp)>,

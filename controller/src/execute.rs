@@ -6,16 +6,15 @@ use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use tidegate_crds::RolloutStatus;
 use tidegate_crds::decode::Encode as _;
 use tidegate_crds::labels::{MANAGED_BY_ANNOTATION, POD_TEMPLATE_HASH_LABEL, RUN_NOT_WANTED_ANNOTATION};
+use tidegate_crds::{AnalysisRun, RolloutStatus, merge};
 use tidegate_engine::refusal;
 use tidegate_engine::{Action, Change, Event, Observed, Plan, Scale};
 use tidegate_traffic::{RouteOp, RouteWrite};
 
 use crate::deliveries::Outside;
 use crate::event::{self, Order, Subject};
-use crate::merge;
 use crate::object::{Kind, ObjectKey};
 use crate::request::{
     ANALYSIS_RUNS, DEPLOYMENTS, Failure, PODS, REPLICA_SETS, ROLLOUTS, Request, Resource, SERVICES, Verb,
@@ -403,6 +402,26 @@ impl Execution {
         Request::new(Verb::Delete, resource, &self.subject.namespace, name, body)
     }
 
+    fn create_run(&self, run: &AnalysisRun) -> Request {
+        let mut body = run.encode();
+        if let Some(body) = body.as_object_mut() {
+            // A new run has no status: that is for whoever measures to write.
+            body.remove("status");
+        }
+        Request::create(&ANALYSIS_RUNS, &self.subject.namespace, body)
+    }
+
+    fn evict(&self, pod: &str, uid: &str) -> Request {
+        let namespace = self.subject.namespace.as_str();
+        let body = json!({
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"namespace": namespace, "name": pod},
+            "deleteOptions": {"preconditions": {"uid": uid}},
+        });
+        Request::new(Verb::Create, &PODS, namespace, pod, body).on("eviction")
+    }
+
     fn request(&self, change: &Change) -> Request {
         let namespace = self.subject.namespace.as_str();
         match change {
@@ -441,14 +460,7 @@ impl Execution {
                 )
             }
             Change::Route(write) => self.route(write),
-            Change::CreateAnalysisRun(run) => {
-                let mut body = run.encode();
-                if let Some(body) = body.as_object_mut() {
-                    // A new run has no status: that is for whoever measures to write.
-                    body.remove("status");
-                }
-                Request::create(&ANALYSIS_RUNS, namespace, body)
-            }
+            Change::CreateAnalysisRun(run) => self.create_run(run),
             Change::TerminateAnalysisRun { name, uid } => {
                 let annotations = json!({RUN_NOT_WANTED_ANNOTATION: "true"});
                 let metadata = json!({"uid": uid, "annotations": annotations});
@@ -468,15 +480,7 @@ impl Execution {
                 operations.extend(scale_operations(*scale));
                 self.json_patch(&DEPLOYMENTS, name, operations)
             }
-            Change::EvictPod { name, uid } => {
-                let body = json!({
-                    "apiVersion": "policy/v1",
-                    "kind": "Eviction",
-                    "metadata": {"namespace": namespace, "name": name},
-                    "deleteOptions": {"preconditions": {"uid": uid}},
-                });
-                Request::new(Verb::Create, &PODS, namespace, name, body).on("eviction")
-            }
+            Change::EvictPod { name, uid } => self.evict(name, uid),
             Change::PatchPod { name, uid, patch } => {
                 let mut body = patch.clone();
                 merge::overlay(&mut body, json!({"metadata": {"uid": uid}}));

@@ -17,7 +17,6 @@ mod leader;
 pub mod lease;
 pub mod look;
 mod measure;
-pub mod merge;
 mod metrics;
 pub mod object;
 mod outside;

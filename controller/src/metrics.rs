@@ -263,6 +263,15 @@ impl Metrics {
 
 impl Counts {
     fn write(&self, page: &mut Page) {
+        self.write_looks(page);
+        self.write_events(page);
+        self.write_updates(page);
+        self.write_requests(page);
+        self.write_own(page);
+    }
+
+    /// How long looks took and how many failed, by what was looked at.
+    fn write_looks(&self, page: &mut Page) {
         for (kind, name, help) in [
             (
                 "rollout",
@@ -298,6 +307,9 @@ impl Counts {
                 }
             }
         }
+    }
+
+    fn write_events(&self, page: &mut Page) {
         page.head(
             "rollout_events_total",
             "counter",
@@ -312,6 +324,9 @@ impl Counts {
             ];
             page.sample("rollout_events_total", &labels, *count as f64);
         }
+    }
+
+    fn write_updates(&self, page: &mut Page) {
         for (metric, help, part) in UPDATES {
             page.head(metric, "histogram", help);
             for ([namespace, name, status], update) in &self.updates {
@@ -323,6 +338,9 @@ impl Counts {
                 page.histogram(metric, &labels, UPDATE, part(update));
             }
         }
+    }
+
+    fn write_requests(&self, page: &mut Page) {
         let requests = "controller_clientset_k8s_request_total";
         page.head(
             requests,
@@ -340,6 +358,10 @@ impl Counts {
             ];
             page.sample(requests, &labels, *count as f64);
         }
+    }
+
+    /// What upstream does not count.
+    fn write_own(&self, page: &mut Page) {
         page.head("tidegate_writes_total", "counter", "Writes by result");
         for ((resource, verb, result), count) in &self.writes {
             let labels = [("resource", *resource), ("verb", verb), ("result", result)];

@@ -8,7 +8,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tidegate_crds::labels::LAST_APPLIED_ANNOTATION;
+use tidegate_crds::labels::{
+    ANALYSIS_RUN_UID_LABEL, INSTANCE_ID_LABEL, LAST_APPLIED_ANNOTATION, POD_TEMPLATE_HASH_LABEL,
+};
 use tidegate_gitsync::drift::Metadata;
 use tidegate_traffic::RouteKind;
 
@@ -86,6 +88,23 @@ impl Kind {
             Self::Deployment => &DEPLOYMENTS,
             Self::PodTemplate => &POD_TEMPLATES,
             Self::Delivery => &DELIVERIES,
+        }
+    }
+
+    /// The label selector that a watch of this kind is narrowed to, for the instance of that id (F19); empty for all objects.
+    pub fn selector(self, instance_id: Option<&str>) -> String {
+        match self {
+            Self::Rollout
+            | Self::AnalysisRun
+            | Self::AnalysisTemplate
+            | Self::ClusterAnalysisTemplate
+            | Self::Delivery => match instance_id {
+                Some(id) => format!("{INSTANCE_ID_LABEL}={id}"),
+                None => format!("!{INSTANCE_ID_LABEL}"),
+            },
+            Self::ReplicaSet => POD_TEMPLATE_HASH_LABEL.to_owned(),
+            Self::Job => ANALYSIS_RUN_UID_LABEL.to_owned(),
+            _ => String::new(),
         }
     }
 

@@ -1,18 +1,17 @@
 //! One look at an analysis run: Secrets, questions for providers, the status. Sans-IO like [`crate::execute`].
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_analysis::args::{SecretKey, Secrets, secret_keys};
 use tidegate_analysis::plan::measured_metric;
-use tidegate_analysis::{Measure, MeasureKind, Outcome as Answered, Reading, RunObserved, RunPlan, Trouble};
+use tidegate_analysis::{Measure, MeasureKind, Reading, RunObserved, RunPlan, Trouble};
 use tidegate_crds::decode::Encode as _;
-use tidegate_crds::{AnalysisRun, Metric};
+use tidegate_crds::{AnalysisRun, Metric, merge};
 
 use crate::event::{self, Order, Subject};
 use crate::execute::{Outcome, Step};
-use crate::merge;
 use crate::object::ObjectKey;
 use crate::request::{ANALYSIS_RUNS, Failure, JOBS, Request, SECRETS, Verb};
 
@@ -34,22 +33,7 @@ pub struct Ask {
 impl Ask {
     /// The reading of a question that could not be asked.
     pub fn failed(&self, trouble: Trouble, message: impl Into<String>, now: Timestamp) -> Reading {
-        failed(&self.measure, trouble, message, now)
-    }
-}
-
-fn failed(measure: &Measure, trouble: Trouble, message: impl Into<String>, now: Timestamp) -> Reading {
-    Reading {
-        metric: measure.metric.clone(),
-        number: measure.number,
-        started_at: now,
-        finished_at: now,
-        outcome: Answered::Error {
-            trouble,
-            message: message.into(),
-        },
-        metadata: BTreeMap::new(),
-        metric_metadata: BTreeMap::new(),
+        Reading::of_trouble(&self.measure, now, trouble, message)
     }
 }
 
@@ -190,7 +174,7 @@ impl RunJob {
                 Ok(ask) => self.steps.push_back(Step::Measure(Box::new(ask))),
                 // There is nothing to stop where nothing could be started.
                 Err(_) if matches!(measure.kind, MeasureKind::Terminate(_)) => {}
-                Err(message) => unasked.push(failed(measure, Trouble::Cluster, message, now)),
+                Err(message) => unasked.push(Reading::of_trouble(measure, now, Trouble::Cluster, message)),
             }
         }
         if !unasked.is_empty() {

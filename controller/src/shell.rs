@@ -89,6 +89,46 @@ impl Sink for Shared {
     }
 }
 
+impl Shared {
+    /// What the command line asks for, before anything is known of the cluster.
+    fn new(cli: &Cli) -> Self {
+        let instance_id = cli.scope.instance();
+        let part = match cli.run.controllers {
+            None => Part::All,
+            Some(Controllers::Analysis) => Part::Analysis,
+            Some(Controllers::Deliveries) => Part::Deliveries,
+        };
+        let election = cli.run.leader_elect.then(|| {
+            Election::new(
+                &cli.run.lease_namespace,
+                &lease_name(part, instance_id.as_deref()),
+                &identity(),
+            )
+        });
+        let options = Options {
+            settings: Settings {
+                propagation: SignedDuration::from_millis(cli.run.propagation),
+                instance_id,
+                ..Settings::default()
+            },
+            rollout_threads: cli.run.rollout_threads.into(),
+            analysis_threads: cli.run.analysis_threads.into(),
+            resync: SignedDuration::from_secs(cli.run.rollout_resync),
+            part,
+            job_namespace: job_namespace(),
+            deliveries: cli.run.git_cache.is_some(),
+            ..Options::default()
+        };
+        Self {
+            controller: Mutex::new(Controller::new(options, Timestamp::now())),
+            news: Notify::new(),
+            metrics: Arc::default(),
+            leadership: Arc::new(Leadership::new(election)),
+            troubles: Arc::default(),
+        }
+    }
+}
+
 impl Pages for Shared {
     fn metrics(&self) -> String {
         let controller = self.controller();
@@ -153,42 +193,8 @@ impl Door for Hooks {
 
 /// Runs the controller until `stop`.
 pub async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<()> {
-    let instance_id = cli.scope.instance();
-    let part = match cli.run.controllers {
-        None => Part::All,
-        Some(Controllers::Analysis) => Part::Analysis,
-        Some(Controllers::Deliveries) => Part::Deliveries,
-    };
-    let job_namespace = environment("ARGO_ROLLOUTS_ANALYSIS_JOB_NAMESPACE");
-    let options = Options {
-        settings: Settings {
-            propagation: SignedDuration::from_millis(cli.run.propagation),
-            instance_id: instance_id.clone(),
-            ..Settings::default()
-        },
-        rollout_threads: cli.run.rollout_threads.into(),
-        analysis_threads: cli.run.analysis_threads.into(),
-        resync: SignedDuration::from_secs(cli.run.rollout_resync),
-        part,
-        job_namespace: job_namespace.clone(),
-        deliveries: cli.run.git_cache.is_some(),
-        ..Options::default()
-    };
     let outside = Arc::new(Outsiders::new(&cli.run).context("repositories cannot be set up")?);
-    let election = cli.run.leader_elect.then(|| {
-        Election::new(
-            &cli.run.lease_namespace,
-            &lease_name(part, instance_id.as_deref()),
-            &identity(),
-        )
-    });
-    let shared = Arc::new(Shared {
-        controller: Mutex::new(Controller::new(options, Timestamp::now())),
-        news: Notify::new(),
-        metrics: Arc::default(),
-        leadership: Arc::new(Leadership::new(election)),
-        troubles: Arc::default(),
-    });
+    let shared = Arc::new(Shared::new(&cli));
     let (metrics, health) = (
         http::bind(cli.run.metrics_port).await?,
         http::bind(cli.run.healthz_port).await?,
@@ -208,24 +214,8 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<()> {
         return Ok(());
     };
     let api = Api::new(client, Arc::clone(&shared.metrics));
-    let scope = Scope {
-        namespace: if cli.scope.namespaced {
-            namespace
-        } else {
-            String::new()
-        },
-        instance_id,
-    };
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        namespace = if scope.namespace.is_empty() {
-            "all"
-        } else {
-            &scope.namespace
-        },
-        instance_id = scope.instance_id.as_deref().unwrap_or_default(),
-        "started"
-    );
+    let scope = scope(&cli, namespace);
+    tell_started(&scope);
     background.spawn(watches(Arc::clone(&shared), api.clone(), scope));
     background.spawn(elect(Arc::clone(&shared), api.clone()));
     background.spawn(sweep(Arc::clone(&shared)));
@@ -240,7 +230,7 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<()> {
     let telling = tokio::spawn(tell(queue, api.clone()));
     let config = ProviderConfig {
         prometheus_address: environment(PROMETHEUS_ADDRESS_VARIABLE),
-        job_namespace,
+        job_namespace: job_namespace(),
         ..ProviderConfig::default()
     };
     let providers = measure::providers(api.clone(), Arc::clone(&shared.leadership), config)
@@ -262,6 +252,36 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<()> {
     shared.leadership.release(&api).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What is watched: the namespace of the kubeconfig, or all.
+fn scope(cli: &Cli, namespace: String) -> Scope {
+    Scope {
+        namespace: if cli.scope.namespaced {
+            namespace
+        } else {
+            String::new()
+        },
+        instance_id: cli.scope.instance(),
+    }
+}
+
+fn tell_started(scope: &Scope) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        namespace = if scope.namespace.is_empty() {
+            "all"
+        } else {
+            &scope.namespace
+        },
+        instance_id = scope.instance_id.as_deref().unwrap_or_default(),
+        "started"
+    );
+}
+
+/// Where the Jobs of measurements run, if not beside their AnalysisRuns.
+fn job_namespace() -> Option<String> {
+    environment("ARGO_ROLLOUTS_ANALYSIS_JOB_NAMESPACE")
 }
 
 fn environment(variable: &str) -> Option<String> {

@@ -8,7 +8,6 @@ use http_body_util::BodyExt;
 use kube::client::Body;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tidegate_crds::labels::{ANALYSIS_RUN_UID_LABEL, INSTANCE_ID_LABEL, POD_TEMPLATE_HASH_LABEL};
 use tidegate_gitsync::object::DELIVERY_LABEL;
 
 use crate::client::{Api, JSON, escape};
@@ -41,26 +40,9 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// The label selector that the server filters a kind by.
-    fn selector(&self, kind: Kind) -> String {
-        match kind {
-            Kind::Rollout
-            | Kind::AnalysisRun
-            | Kind::AnalysisTemplate
-            | Kind::ClusterAnalysisTemplate
-            | Kind::Delivery => match &self.instance_id {
-                Some(id) => format!("{INSTANCE_ID_LABEL}={id}"),
-                None => format!("!{INSTANCE_ID_LABEL}"),
-            },
-            Kind::ReplicaSet => POD_TEMPLATE_HASH_LABEL.to_owned(),
-            Kind::Job => ANALYSIS_RUN_UID_LABEL.to_owned(),
-            _ => String::new(),
-        }
-    }
-
     fn query(&self, watched: Watched) -> String {
         let (resource, selector) = match watched {
-            Watched::Kind(kind) => (kind.resource(), self.selector(kind)),
+            Watched::Kind(kind) => (kind.resource(), kind.selector(self.instance_id.as_deref())),
             Watched::Metadata(resource) => (resource, DELIVERY_LABEL.to_owned()),
         };
         let path = resource.path(&self.namespace);

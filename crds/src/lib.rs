@@ -1,4 +1,5 @@
-//! The argoproj.io/v1alpha1 API, field for field, the hashes that name its versions, and our own kind, Delivery.
+//! The argoproj.io/v1alpha1 API, field for field, the hashes that name its versions, our own kind, Delivery, and
+//! merge patches of all of them.
 //!
 //! Types have upstream's Go names and document meaning and default of each field; "F12" and "contract 2.5" name
 //! the rules of `docs/contract.md`. Whatever Kubernetes itself judges (pod templates, Job specs) is kept as it
@@ -10,6 +11,7 @@ mod delivery;
 mod experiment;
 mod kind;
 pub mod labels;
+pub mod merge;
 mod meta;
 mod rollout;
 mod scalars;

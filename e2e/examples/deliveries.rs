@@ -61,6 +61,34 @@ fn main() -> Result<()> {
     tokio::runtime::Runtime::new()?.block_on(measure(&arguments))
 }
 
+/// How long it takes from a commit to its object.
+async fn measure_pushes(
+    arguments: &Arguments,
+    client: &Client,
+    controller: &Controller,
+    folder: &Path,
+    apps: &[App],
+) -> Result<()> {
+    let mut times = Vec::new();
+    for round in 0..arguments.pushes {
+        // far apart in the list, and never the same twice in a row
+        let Some(app) = apps.get(round * 37 % apps.len().max(1)) else {
+            break;
+        };
+        times.push(controller.push(client, folder, app, round).await?);
+    }
+    times.sort();
+    let of = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or_default();
+    println!(
+        "{} pushes: from the commit to its object p50 {:.2} s, p90 {:.2} s, most {:.2} s",
+        times.len(),
+        of(50).as_secs_f64(),
+        of(90).as_secs_f64(),
+        times.last().copied().unwrap_or_default().as_secs_f64(),
+    );
+    Ok(())
+}
+
 async fn measure(arguments: &Arguments) -> Result<()> {
     let client = Client::try_default().await?;
     let folder = tempfile::Builder::new()
@@ -110,23 +138,7 @@ async fn measure(arguments: &Arguments) -> Result<()> {
         controller.memory("VmRSS:")?,
     );
 
-    let mut times = Vec::new();
-    for round in 0..arguments.pushes {
-        // far apart in the list, and never the same twice in a row
-        let Some(app) = apps.get(round * 37 % apps.len().max(1)) else {
-            break;
-        };
-        times.push(controller.push(&client, folder.path(), app, round).await?);
-    }
-    times.sort();
-    let of = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or_default();
-    println!(
-        "{} pushes: from the commit to its object p50 {:.2} s, p90 {:.2} s, most {:.2} s",
-        times.len(),
-        of(50).as_secs_f64(),
-        of(90).as_secs_f64(),
-        times.last().copied().unwrap_or_default().as_secs_f64(),
-    );
+    measure_pushes(arguments, &client, &controller, folder.path(), &apps).await?;
     let peak = controller.memory("VmHWM:")?;
     ensure!(
         peak <= MAX_MEMORY,

@@ -67,6 +67,63 @@ async fn healthy(namespace: &Namespace, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Name, strategy, and the words that refuse it.
+fn wrong_specs(routed: &Value) -> [(&'static str, Value, &'static str); 5] {
+    [
+        (
+            "weight",
+            json!({ "canary": { "steps": [{ "setWeight": 101 }] } }),
+            "spec.strategy.steps[0].setWeight: Invalid value: 101: SetWeight needs to be between 0 and 100",
+        ),
+        (
+            "pause",
+            json!({ "canary": { "steps": [{ "pause": { "duration": "soon" } }] } }),
+            "spec.strategy.steps[0].pause.duration: Invalid value: -1: Duration needs to be greater than 0",
+        ),
+        (
+            "both",
+            json!({ "canary": {}, "blueGreen": { "activeService": "a" } }),
+            "Multiple Strategies can not be listed",
+        ),
+        (
+            "template",
+            json!({ "canary": { "steps": [{ "analysis": { "templates": [{ "templateName": "none" }] } }] } }),
+            "spec.strategy.canary.steps[0].analysis.templates: Invalid value: \"none\": AnalysisTemplate 'none' not found",
+        ),
+        ("service", routed.clone(), "service \"stable\" not found"),
+    ]
+}
+
+/// An AnalysisTemplate, Services and an Ingress, one after the other.
+async fn what_was_missing_appears(namespace: &Namespace) -> Result<()> {
+    let check = json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": { "name": "none" },
+        "spec": { "metrics": [{ "name": "m", "provider": { "prometheus": { "address": "http://127.0.0.1", "query": "up" } } }] },
+    });
+    namespace.apply(&check.to_string()).await?;
+    healthy(namespace, "template").await?;
+    for service in ["stable", "canary"] {
+        let service = json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": { "name": service },
+            "spec": { "selector": { "app": "service" }, "ports": [{ "port": 80, "targetPort": 8080 }] },
+        });
+        namespace.apply(&service.to_string()).await?;
+    }
+    namespace
+        .wait(ROLLOUTS, "service", "the Ingress is missed", LIMIT, |rollout| {
+            text(rollout, "/status/message").contains("ingress")
+        })
+        .await?;
+    let ingress = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": { "name": "web" },
+        "spec": { "ingressClassName": "nginx", "rules": [{ "host": format!("{}.test", namespace.name()), "http": { "paths": [{
+            "path": "/", "pathType": "Prefix", "backend": { "service": { "name": "stable", "port": { "number": 80 } } },
+        }] } }] },
+    });
+    namespace.apply(&ingress.to_string()).await?;
+    healthy(namespace, "service").await
+}
+
 /// Specs that cannot be, and names of what is not there: each is refused in its words, and goes its way once mended.
 #[test]
 fn invalid_specs_are_told_and_mended() -> Result<()> {
@@ -77,29 +134,7 @@ fn invalid_specs_are_told_and_mended() -> Result<()> {
         let routed = json!({ "canary": {
             "stableService": "stable", "canaryService": "canary", "trafficRouting": { "nginx": { "stableIngress": "web" } },
         } });
-        let cases = [
-            (
-                "weight",
-                json!({ "canary": { "steps": [{ "setWeight": 101 }] } }),
-                "spec.strategy.steps[0].setWeight: Invalid value: 101: SetWeight needs to be between 0 and 100",
-            ),
-            (
-                "pause",
-                json!({ "canary": { "steps": [{ "pause": { "duration": "soon" } }] } }),
-                "spec.strategy.steps[0].pause.duration: Invalid value: -1: Duration needs to be greater than 0",
-            ),
-            (
-                "both",
-                json!({ "canary": {}, "blueGreen": { "activeService": "a" } }),
-                "Multiple Strategies can not be listed",
-            ),
-            (
-                "template",
-                json!({ "canary": { "steps": [{ "analysis": { "templates": [{ "templateName": "none" }] } }] } }),
-                "spec.strategy.canary.steps[0].analysis.templates: Invalid value: \"none\": AnalysisTemplate 'none' not found",
-            ),
-            ("service", routed.clone(), "service \"stable\" not found"),
-        ];
+        let cases = wrong_specs(&routed);
         for (name, strategy, _) in &cases {
             namespace.apply(&rollout(name, strategy).to_string()).await?;
         }
@@ -112,33 +147,7 @@ fn invalid_specs_are_told_and_mended() -> Result<()> {
         }
         healthy(&namespace, "right").await?;
 
-        // what was missing appears, one after the other
-        let check = json!({
-            "apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": { "name": "none" },
-            "spec": { "metrics": [{ "name": "m", "provider": { "prometheus": { "address": "http://127.0.0.1", "query": "up" } } }] },
-        });
-        namespace.apply(&check.to_string()).await?;
-        healthy(&namespace, "template").await?;
-        for service in ["stable", "canary"] {
-            let service = json!({
-                "apiVersion": "v1", "kind": "Service", "metadata": { "name": service },
-                "spec": { "selector": { "app": "service" }, "ports": [{ "port": 80, "targetPort": 8080 }] },
-            });
-            namespace.apply(&service.to_string()).await?;
-        }
-        namespace
-            .wait(ROLLOUTS, "service", "the Ingress is missed", LIMIT, |rollout| {
-                text(rollout, "/status/message").contains("ingress")
-            })
-            .await?;
-        let ingress = json!({
-            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": { "name": "web" },
-            "spec": { "ingressClassName": "nginx", "rules": [{ "host": format!("{}.test", namespace.name()), "http": { "paths": [{
-                "path": "/", "pathType": "Prefix", "backend": { "service": { "name": "stable", "port": { "number": 80 } } },
-            }] } }] },
-        });
-        namespace.apply(&ingress.to_string()).await?;
-        healthy(&namespace, "service").await?;
+        what_was_missing_appears(&namespace).await?;
         for name in ["weight", "pause"] {
             let mended = json!({ "spec": { "strategy": { "canary": { "steps": [{ "setWeight": 10 }] } } } });
             namespace.patch(ROLLOUTS, name, &mended).await?;

@@ -11,20 +11,22 @@ const LIMIT: Duration = Duration::from_mins(1);
 /// A second to gather, and time for a busy machine.
 const SOON: Duration = Duration::from_secs(15);
 
-/// One object of each kind that the role `tidegate-drift` is for, and how kubectl calls it. None of them starts a pod.
-fn one_of_each() -> Vec<(&'static str, Value)> {
+/// An object of a kind, with these fields.
+fn object(api_version: &str, kind: &str, more: Value) -> Value {
+    let mut object = json!({ "apiVersion": api_version, "kind": kind, "metadata": { "name": "idle" } });
+    if let (Some(object), Value::Object(more)) = (object.as_object_mut(), more) {
+        object.extend(more);
+    }
+    object
+}
+
+/// One of each kind of workload, none of which starts a pod.
+fn workloads() -> Vec<(&'static str, Value)> {
     let labels = json!({ "app": "idle" });
     let template = json!({
         "metadata": { "labels": labels },
         "spec": { "nodeSelector": { "nobody": "has" }, "containers": [{ "name": "idle", "image": "example.test/idle" }] },
     });
-    let object = |api_version: &str, kind: &str, more: Value| {
-        let mut object = json!({ "apiVersion": api_version, "kind": kind, "metadata": { "name": "idle" } });
-        if let (Some(object), Value::Object(more)) = (object.as_object_mut(), more) {
-            object.extend(more);
-        }
-        object
-    };
     let workload =
         json!({ "spec": { "replicas": 0, "selector": { "matchLabels": labels }, "template": template } });
     let mut stateful = workload.clone();
@@ -32,22 +34,7 @@ fn one_of_each() -> Vec<(&'static str, Value)> {
     let job = json!({ "template": { "spec": {
         "restartPolicy": "Never", "containers": [{ "name": "idle", "image": "example.test/idle" }],
     } } });
-    let scaler = json!({ "spec": {
-        "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "idle" },
-        "minReplicas": 1, "maxReplicas": 2,
-    } });
-    let role = json!({ "rules": [{ "apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"] }] });
-    let binding = json!({
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "idle" },
-        "subjects": [{ "kind": "ServiceAccount", "name": "idle" }],
-    });
-    let rbac = "rbac.authorization.k8s.io/v1";
     vec![
-        (
-            "configmaps",
-            object("v1", "ConfigMap", json!({ "data": { "a": "1" } })),
-        ),
-        ("serviceaccounts", object("v1", "ServiceAccount", json!({}))),
         ("deployments.apps", object("apps/v1", "Deployment", workload)),
         ("statefulsets.apps", object("apps/v1", "StatefulSet", stateful)),
         (
@@ -68,6 +55,28 @@ fn one_of_each() -> Vec<(&'static str, Value)> {
             } }),
             ),
         ),
+    ]
+}
+
+/// One object of each kind that the role `tidegate-drift` is for, and how kubectl calls it. None of them starts a pod.
+fn one_of_each() -> Vec<(&'static str, Value)> {
+    let labels = json!({ "app": "idle" });
+    let scaler = json!({ "spec": {
+        "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "idle" },
+        "minReplicas": 1, "maxReplicas": 2,
+    } });
+    let role = json!({ "rules": [{ "apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"] }] });
+    let binding = json!({
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "idle" },
+        "subjects": [{ "kind": "ServiceAccount", "name": "idle" }],
+    });
+    let rbac = "rbac.authorization.k8s.io/v1";
+    let others = vec![
+        (
+            "configmaps",
+            object("v1", "ConfigMap", json!({ "data": { "a": "1" } })),
+        ),
+        ("serviceaccounts", object("v1", "ServiceAccount", json!({}))),
         (
             "horizontalpodautoscalers.autoscaling",
             object("autoscaling/v2", "HorizontalPodAutoscaler", scaler),
@@ -93,7 +102,8 @@ fn one_of_each() -> Vec<(&'static str, Value)> {
             "rolebindings.rbac.authorization.k8s.io",
             object(rbac, "RoleBinding", binding),
         ),
-    ]
+    ];
+    others.into_iter().chain(workloads()).collect()
 }
 
 /// Waits until an object is as Git has it, but for what `so` does not look at; how long that took.

@@ -27,6 +27,50 @@ fn older_template() -> Value {
     template
 }
 
+/// The spec of a Rollout over another object.
+fn over(kind: &str, api: &str, name: &str) -> Value {
+    json!({
+        "replicas": 2, "strategy": { "canary": {} },
+        "workloadRef": { "apiVersion": api, "kind": kind, "name": name, "scaleDown": "onsuccess" },
+    })
+}
+
+fn named(version: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "PodTemplate", "metadata": { "name": "web" }, "template": template(version, &[]),
+    })
+}
+
+/// Templates that were there before anybody referred to them, but after others did; the name `taken` is a ReplicaSet's.
+async fn templates_that_were_there(third: &Namespace, taken: &str) -> Result<()> {
+    third.apply(&named("v1").to_string()).await?;
+    for name in ["older", taken] {
+        let set = json!({
+            "apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": { "name": name },
+            "spec": {
+                "replicas": 0, "selector": { "matchLabels": { "app": "web", "set": "older" } },
+                "template": older_template(),
+            },
+        });
+        third.apply(&set.to_string()).await?;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for (name, kind, api, target) in [
+        ("one", "Deployment", "apps/v1", "old"),
+        ("two", "PodTemplate", "v1", "web"),
+        ("three", "ReplicaSet", "apps/v1", "older"),
+    ] {
+        rollout(third, name, over(kind, api, target)).await?;
+        let healthy = third
+            .wait(ROLLOUTS, name, "Healthy", LIMIT, phase("Healthy"))
+            .await?;
+        let collisions = healthy.pointer("/status/collisionCount").and_then(Value::as_i64);
+        assert_eq!(collisions.unwrap_or(0), i64::from(name == "one"), "{healthy}");
+        third.delete(ROLLOUTS, name).await?;
+    }
+    Ok(())
+}
+
 /// A Rollout over a Deployment takes its place, and one over a PodTemplate follows it.
 #[test]
 fn templates_of_other_objects() -> Result<()> {
@@ -38,12 +82,6 @@ fn templates_of_other_objects() -> Result<()> {
         });
         namespace.apply(&deployment.to_string()).await?;
         namespace.wait_for_deployment("old", LIMIT).await?;
-        let over = |kind: &str, api: &str, name: &str| {
-            json!({
-                "replicas": 2, "strategy": { "canary": {} },
-                "workloadRef": { "apiVersion": api, "kind": kind, "name": name, "scaleDown": "onsuccess" },
-            })
-        };
         rollout(&namespace, "web", over("Deployment", "apps/v1", "old")).await?;
         namespace
             .wait(ROLLOUTS, "web", "Healthy", LIMIT, phase("Healthy"))
@@ -58,46 +96,15 @@ fn templates_of_other_objects() -> Result<()> {
             .await?;
 
         let second = cluster.namespace("refs").await?;
-        let named = |version: &str| {
-            json!({
-                "apiVersion": "v1", "kind": "PodTemplate", "metadata": { "name": "web" }, "template": template(version, &[]),
-            })
-        };
         second.apply(&named("v1").to_string()).await?;
         rollout(&second, "web", over("PodTemplate", "v1", "web")).await?;
         let first = second
             .wait(ROLLOUTS, "web", "Healthy", LIMIT, phase("Healthy"))
             .await?;
-        // this one was there before anybody referred to it, but after others did
         let third = cluster.namespace("refs").await?;
         third.apply(&deployment.to_string()).await?;
-        third.apply(&named("v1").to_string()).await?;
-        // and the name of the first ReplicaSet is taken by somebody else's
-        let taken = format!("one-{}", text(&first, "/status/stableRS"));
-        for name in ["older", &taken] {
-            let set = json!({
-                "apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": { "name": name },
-                "spec": {
-                    "replicas": 0, "selector": { "matchLabels": { "app": "web", "set": "older" } },
-                    "template": older_template(),
-                },
-            });
-            third.apply(&set.to_string()).await?;
-        }
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        for (name, kind, api, target) in [
-            ("one", "Deployment", "apps/v1", "old"),
-            ("two", "PodTemplate", "v1", "web"),
-            ("three", "ReplicaSet", "apps/v1", "older"),
-        ] {
-            rollout(&third, name, over(kind, api, target)).await?;
-            let healthy = third
-                .wait(ROLLOUTS, name, "Healthy", LIMIT, phase("Healthy"))
-                .await?;
-            let collisions = healthy.pointer("/status/collisionCount").and_then(Value::as_i64);
-            assert_eq!(collisions.unwrap_or(0), i64::from(name == "one"), "{healthy}");
-            third.delete(ROLLOUTS, name).await?;
-        }
+        // the name of the first ReplicaSet is taken by somebody else's
+        templates_that_were_there(&third, &format!("one-{}", text(&first, "/status/stableRS"))).await?;
 
         second.apply(&named("v2").to_string()).await?;
         second
@@ -181,6 +188,76 @@ fn restart_metadata_and_history() -> Result<()> {
     })
 }
 
+/// A Secret, a template that measures by a Job, and one of the cluster that needs the Secret.
+fn templates(source: &Source, shared: &str) -> [Value; 3] {
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "access" }, "stringData": { "token": "s3cr3t" },
+    });
+    let job = json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": { "name": "job" },
+        "spec": { "metrics": [{ "name": "job", "provider": { "job": { "spec": {
+            "backoffLimit": 0,
+            "template": { "spec": { "restartPolicy": "Never", "containers": [{
+                "name": "check", "image": "tidegate/demo-app:dev",
+                "args": ["load", "--rate=5", "--seconds=1", format!("--url={}/healthz", source.address())],
+            }] } },
+        } } } }] },
+    });
+    let web = json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "ClusterAnalysisTemplate", "metadata": { "name": shared },
+        "spec": {
+            "args": [{ "name": "token", "valueFrom": { "secretKeyRef": { "name": "access", "key": "token" } } }],
+            "metrics": [{
+                "name": "web", "successCondition": "result == \"success\"",
+                "provider": { "web": {
+                    "url": format!("{}/any", source.address()), "jsonPath": "{$.status}",
+                    "headers": [{ "key": "Authorization", "value": "Bearer {{args.token}}" }],
+                } },
+            }],
+        },
+    });
+    [secret, job, web]
+}
+
+/// A run that nobody's Rollout asked for.
+fn somebodys_run(name: &str) -> Value {
+    json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisRun", "metadata": { "name": name },
+        "spec": { "terminate": true, "metrics": [{ "name": "m", "provider": { "job": { "spec": { "template": { "spec": {
+            "restartPolicy": "Never", "containers": [{ "name": "a", "image": "tidegate/demo-app:dev", "args": ["pause"] }],
+        } } } } } }] },
+    })
+}
+
+/// A run that is ended early: its Job is of no use any more.
+async fn run_ends_early(namespace: &Namespace) -> Result<()> {
+    let long = json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisRun", "metadata": { "name": "long" },
+        "spec": { "metrics": [{ "name": "long", "provider": { "job": { "spec": {
+            "template": { "spec": { "restartPolicy": "Never", "containers": [{
+                "name": "wait", "image": "tidegate/demo-app:dev", "args": ["pause"],
+            }] } },
+        } } } }] },
+    });
+    namespace.apply(&long.to_string()).await?;
+    eventually("its Job is there", LIMIT, async || {
+        let jobs = namespace.list("jobs.batch", "").await?;
+        Ok(jobs
+            .iter()
+            .any(|job| text(job, "/metadata/ownerReferences/0/name") == "long")
+            .then_some(()))
+    })
+    .await?;
+    let end = json!({ "spec": { "terminate": true } });
+    namespace.patch("analysisruns.argoproj.io", "long", &end).await?;
+    namespace
+        .wait("analysisruns.argoproj.io", "long", "ended", LIMIT, |run| {
+            !["", "Pending", "Running"].contains(&text(run, "/status/phase"))
+        })
+        .await?;
+    Ok(())
+}
+
 /// A Job measures, a Secret holds what a question needs, and templates are the cluster's as well.
 #[test]
 fn jobs_secrets_and_cluster_templates() -> Result<()> {
@@ -188,33 +265,7 @@ fn jobs_secrets_and_cluster_templates() -> Result<()> {
         let namespace = cluster.namespace("measure").await?;
         let source = Source::start(&namespace).await?;
         let shared = format!("e2e-{}", namespace.name());
-        let secret = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "access" }, "stringData": { "token": "s3cr3t" },
-        });
-        let job = json!({
-            "apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": { "name": "job" },
-            "spec": { "metrics": [{ "name": "job", "provider": { "job": { "spec": {
-                "backoffLimit": 0,
-                "template": { "spec": { "restartPolicy": "Never", "containers": [{
-                    "name": "check", "image": "tidegate/demo-app:dev",
-                    "args": ["load", "--rate=5", "--seconds=1", format!("--url={}/healthz", source.address())],
-                }] } },
-            } } } }] },
-        });
-        let web = json!({
-            "apiVersion": "argoproj.io/v1alpha1", "kind": "ClusterAnalysisTemplate", "metadata": { "name": shared },
-            "spec": {
-                "args": [{ "name": "token", "valueFrom": { "secretKeyRef": { "name": "access", "key": "token" } } }],
-                "metrics": [{
-                    "name": "web", "successCondition": "result == \"success\"",
-                    "provider": { "web": {
-                        "url": format!("{}/any", source.address()), "jsonPath": "{$.status}",
-                        "headers": [{ "key": "Authorization", "value": "Bearer {{args.token}}" }],
-                    } },
-                }],
-            },
-        });
-        for object in [&secret, &job, &web] {
+        for object in templates(&source, &shared) {
             namespace.apply(&object.to_string()).await?;
         }
         let spec = |version: &str| {
@@ -267,13 +318,7 @@ fn jobs_secrets_and_cluster_templates() -> Result<()> {
         let third = namespace.wait(ROLLOUTS, "web", "Healthy", LIMIT, healthy).await?;
         assert_ne!(text(&third, "/status/stableRS"), hash);
         let taken = format!("web-{hash}-4-1");
-        let foreign = json!({
-            "apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisRun", "metadata": { "name": taken },
-            "spec": { "terminate": true, "metrics": [{ "name": "m", "provider": { "job": { "spec": { "template": { "spec": {
-                "restartPolicy": "Never", "containers": [{ "name": "a", "image": "tidegate/demo-app:dev", "args": ["pause"] }],
-            } } } } } }] },
-        });
-        namespace.create(&foreign).await?;
+        namespace.create(&somebodys_run(&taken)).await?;
         rollout(&namespace, "web", spec("v2")).await?;
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert!(
@@ -282,32 +327,7 @@ fn jobs_secrets_and_cluster_templates() -> Result<()> {
         );
         namespace.delete("analysisruns.argoproj.io", &taken).await?;
         namespace.wait(ROLLOUTS, "web", "Healthy", LIMIT, healthy).await?;
-
-        // ended early: its Job is of no use any more
-        let long = json!({
-            "apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisRun", "metadata": { "name": "long" },
-            "spec": { "metrics": [{ "name": "long", "provider": { "job": { "spec": {
-                "template": { "spec": { "restartPolicy": "Never", "containers": [{
-                    "name": "wait", "image": "tidegate/demo-app:dev", "args": ["pause"],
-                }] } },
-            } } } }] },
-        });
-        namespace.apply(&long.to_string()).await?;
-        eventually("its Job is there", LIMIT, async || {
-            let jobs = namespace.list("jobs.batch", "").await?;
-            Ok(jobs
-                .iter()
-                .any(|job| text(job, "/metadata/ownerReferences/0/name") == "long")
-                .then_some(()))
-        })
-        .await?;
-        let end = json!({ "spec": { "terminate": true } });
-        namespace.patch("analysisruns.argoproj.io", "long", &end).await?;
-        namespace
-            .wait("analysisruns.argoproj.io", "long", "ended", LIMIT, |run| {
-                !["", "Pending", "Running"].contains(&text(run, "/status/phase"))
-            })
-            .await?;
+        run_ends_early(&namespace).await?;
         let cluster_templates = cluster.api("clusteranalysistemplates.argoproj.io", None).await?;
         cluster_templates
             .delete(&shared, &kube::api::DeleteParams::default())

@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result, ensure};
 use axum::{Router, http::HeaderMap, routing::post};
 use serde_json::{Value, json};
 use tidegate_e2e::{
-    Change, Cluster, Comment, Gitea, Logged, Namespace, Status, TestDelivery, e2e, eventually, text,
+    Change, Cluster, Comment, Gitea, Logged, Namespace, Repository, Status, TestDelivery, e2e, eventually,
+    text,
 };
 use tokio::{
     net::TcpListener,
@@ -136,6 +137,21 @@ fn the_controllers_image_reads_and_writes_repositories() -> Result<()> {
     })
 }
 
+fn config(version: &str) -> String {
+    let config = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "told" }, "data": { "version": version },
+    });
+    config.to_string()
+}
+
+/// Where the controller hears of pushes.
+async fn webhooks(cluster: &Cluster) -> Result<String> {
+    let service = cluster.api("services", Some("argo-rollouts")).await?;
+    let service = service.get("tidegate-webhook").await?;
+    let address = service.data.pointer("/spec/clusterIP").and_then(Value::as_str);
+    Ok(format!("http://{}", address.context("no address")?))
+}
+
 /// An interval of minutes is no wait where the forge tells of pushes; a key is enough to read a private repository.
 #[test]
 fn a_push_is_applied_at_once_over_ssh() -> Result<()> {
@@ -159,12 +175,6 @@ fn a_push_is_applied_at_once_over_ssh() -> Result<()> {
             let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": data });
             namespace.apply(&secret.to_string()).await?;
         }
-        let config = |version: &str| {
-            json!({
-                "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "told" }, "data": { "version": version },
-            })
-            .to_string()
-        };
         let first = repository
             .push("First", &[("prod/told.yaml", &config("1"))])
             .await?;
@@ -180,14 +190,7 @@ fn a_push_is_applied_at_once_over_ssh() -> Result<()> {
         delivery.wait_state(&first, "Deployed", LIMIT).await?;
         delivery.wait_status(&first, "success", LIMIT).await?;
 
-        let service = cluster.api("services", Some("argo-rollouts")).await?;
-        let service = service.get("tidegate-webhook").await?;
-        let address = service.data.pointer("/spec/clusterIP").and_then(Value::as_str);
-        let url = format!(
-            "http://{}/hook/{}/shop",
-            address.context("no address")?,
-            namespace.name()
-        );
+        let url = format!("{}/hook/{}/shop", webhooks(&cluster).await?, namespace.name());
         repository.add_webhook(&url, "another secret").await?;
         // the forge takes its time; it tells this one as well, last
         let (ours, mut told) = listener().await?;
@@ -222,6 +225,94 @@ fn a_push_is_applied_at_once_over_ssh() -> Result<()> {
         delivery.wait_state(&third, "Deployed", LIMIT).await?;
         Ok(())
     })
+}
+
+/// A commit keeps the statuses that a robot gives it; another one has none.
+async fn statuses_are_kept(people: &Repository, commit: &str, another: &str) -> Result<()> {
+    let robot = people.as_robot();
+    let status = |state: &str| Status {
+        context: "tidegate/demo/web".to_owned(),
+        state: state.to_owned(),
+        description: format!("it is {state}"),
+        target_url: String::new(),
+    };
+    for state in ["pending", "success"] {
+        robot.set_status(commit, &status(state)).await?;
+    }
+    assert_eq!(
+        people.statuses(commit).await?,
+        [status("pending"), status("success")]
+    );
+    assert!(people.statuses(another).await?.is_empty());
+    Ok(())
+}
+
+/// Pull requests of a robot are merged and closed, on a branch that only the developer may push to.
+async fn pull_requests_end(people: &Repository, name_of_robot: &str, third: &str) -> Result<()> {
+    let robot = people.as_robot();
+    people.protect("main").await?;
+    let pushed = robot.push("No", &[("a.yaml", "a: 0\n")]).await;
+    let refused = pushed.err().context("a robot pushed to a protected branch")?;
+    assert!(refused.to_string().contains("403"), "{refused:#}");
+    let number = robot.open_pull_request("change", "The third").await?;
+    robot.comment(number, "Please").await?;
+    let comments = people.comments(number).await?;
+    assert_eq!(
+        comments,
+        [Comment {
+            id: comments[0].id,
+            user: name_of_robot.to_owned(),
+            body: "Please".to_owned(),
+        }]
+    );
+    people.merge(number).await?;
+    let other = robot
+        .push_to("other", "Fourth", &[Change::Delete("d.yaml")])
+        .await?;
+    let unwanted = robot.open_pull_request("other", "The fourth").await?;
+    people.close(unwanted).await?;
+    let requests = people.pull_requests().await?;
+    let states: Vec<_> = requests
+        .iter()
+        .map(|request| {
+            let (head, base) = (&request.head, &request.base);
+            (
+                request.number,
+                &*request.state,
+                request.merged,
+                &*head.commit,
+                &*base.name,
+            )
+        })
+        .collect();
+    assert_eq!(
+        states,
+        [
+            (number, "closed", true, third, "main"),
+            (unwanted, "closed", false, &*other, "main"),
+        ]
+    );
+    Ok(())
+}
+
+/// Webhooks tell of pushes, also after the forge was down.
+async fn pushes_are_told_of(people: &Repository, gitea: &mut Gitea) -> Result<()> {
+    let merged = people.head("main").await?;
+    let (url, mut told) = listener().await?;
+    people.add_webhook(&url, "a secret").await?;
+    gitea.stop()?;
+    assert!(people.head("main").await.is_err());
+    gitea.start_again().await?;
+    assert_eq!(people.head("main").await?, merged);
+    let fifth = people.push("Fifth", &[("a.yaml", "a: 3\n")]).await?;
+    let (headers, body) = timeout(LIMIT, told.recv()).await?.context("nobody listens")?;
+    assert_eq!(headers.get("x-gitea-event").context("no event")?, "push");
+    let signature = headers.get("x-gitea-signature").context("no signature")?;
+    assert_eq!(signature.len(), 64, "{signature:?}");
+    let push: Value = serde_json::from_str(&body)?;
+    assert_eq!(text(&push, "/after"), fifth);
+    assert_eq!(text(&push, "/ref"), "refs/heads/main");
+    Ok(())
 }
 
 #[test]
@@ -262,82 +353,11 @@ fn the_forge_does_what_people_and_robots_do() -> Result<()> {
         assert_eq!(people.file("main", "b/c.yaml").await?.as_deref(), Some("c: 1\n"));
         assert_eq!(people.file("main", "a.yaml").await?.as_deref(), Some("a: 2\n"));
 
-        // statuses
-        let status = |state: &str| Status {
-            context: "tidegate/demo/web".to_owned(),
-            state: state.to_owned(),
-            description: format!("it is {state}"),
-            target_url: String::new(),
-        };
-        for state in ["pending", "success"] {
-            robot.set_status(&second, &status(state)).await?;
-        }
-        assert_eq!(
-            people.statuses(&second).await?,
-            [status("pending"), status("success")]
-        );
-        assert!(people.statuses(&first).await?.is_empty());
-
-        // pull requests, on a branch that only the developer may push to
-        people.protect("main").await?;
-        let refused = robot.push("No", &[("a.yaml", "a: 0\n")]).await.unwrap_err();
-        assert!(refused.to_string().contains("403"), "{refused:#}");
-        let number = robot.open_pull_request("change", "The third").await?;
-        robot.comment(number, "Please").await?;
-        let comments = people.comments(number).await?;
-        assert_eq!(
-            comments,
-            [Comment {
-                id: comments[0].id,
-                user: gitea.robot().to_owned(),
-                body: "Please".to_owned(),
-            }]
-        );
-        people.merge(number).await?;
-        let other = robot
-            .push_to("other", "Fourth", &[Change::Delete("d.yaml")])
-            .await?;
-        let unwanted = robot.open_pull_request("other", "The fourth").await?;
-        people.close(unwanted).await?;
-        let requests = people.pull_requests().await?;
-        let states: Vec<_> = requests
-            .iter()
-            .map(|request| {
-                let (head, base) = (&request.head, &request.base);
-                (
-                    request.number,
-                    &*request.state,
-                    request.merged,
-                    &*head.commit,
-                    &*base.name,
-                )
-            })
-            .collect();
-        assert_eq!(
-            states,
-            [
-                (number, "closed", true, &*third, "main"),
-                (unwanted, "closed", false, &*other, "main"),
-            ]
-        );
-        let merged = people.head("main").await?;
+        statuses_are_kept(&people, &second, &first).await?;
+        pull_requests_end(&people, gitea.robot(), &third).await?;
         assert_eq!(people.log("main").await?.len(), 4);
 
-        // webhooks, also after the forge was down
-        let (url, mut told) = listener().await?;
-        people.add_webhook(&url, "a secret").await?;
-        gitea.stop()?;
-        assert!(people.head("main").await.is_err());
-        gitea.start_again().await?;
-        assert_eq!(people.head("main").await?, merged);
-        let fifth = people.push("Fifth", &[("a.yaml", "a: 3\n")]).await?;
-        let (headers, body) = timeout(LIMIT, told.recv()).await?.context("nobody listens")?;
-        assert_eq!(headers.get("x-gitea-event").context("no event")?, "push");
-        let signature = headers.get("x-gitea-signature").context("no signature")?;
-        assert_eq!(signature.len(), 64, "{signature:?}");
-        let push: Value = serde_json::from_str(&body)?;
-        assert_eq!(text(&push, "/after"), fifth);
-        assert_eq!(text(&push, "/ref"), "refs/heads/main");
+        pushes_are_told_of(&people, &mut gitea).await?;
 
         // history that was rewritten
         people.reset("change", &first).await?;

@@ -63,6 +63,45 @@ async fn runs(namespace: &Namespace, version: &str) -> Result<()> {
     Ok(())
 }
 
+/// A good version goes all the way by its metrics; how it stands in the ledger then.
+async fn second_version_is_verified(namespace: &Namespace, delivery: &TestDelivery<'_>) -> Result<Value> {
+    let second = delivery
+        .repository
+        .push("Second version", &manifests(namespace, "v2", &[], &gated("v2")))
+        .await?;
+    delivery.wait_state(&second, "Progressing", QUICK).await?;
+    delivery.wait_status(&second, "pending", QUICK).await?;
+    let seen = delivery.wait_state(&second, "Verified", LIMIT).await?;
+    delivery.wait_status(&second, "success", QUICK).await?;
+    runs(namespace, "v2").await?;
+    Ok(entry(&seen, &second))
+}
+
+/// The merge brings Git back to what the cluster runs: nothing is released.
+async fn merge_releases_nothing(
+    namespace: &Namespace,
+    delivery: &TestDelivery<'_>,
+    request: u64,
+) -> Result<()> {
+    let before = Release::of(namespace).rollout().await?;
+    delivery.repository.merge(request).await?;
+    let merged = delivery.repository.head("main").await?;
+    delivery.wait_condition("Ready", "True", QUICK).await?;
+    delivery.wait_status(&merged, "success", QUICK).await?;
+    let after = Release::of(namespace).rollout().await?;
+    let hash = |rollout: &Value| text(rollout, "/status/currentPodHash").to_owned();
+    assert_eq!(hash(&before), hash(&after));
+    let config = delivery
+        .repository
+        .file("main", "prod/config.yaml")
+        .await?
+        .context("no file")?;
+    assert!(config.contains("v2"), "{config}");
+    let closed = delivery.get().await?;
+    assert_eq!(condition(&closed, "GitAhead"), "", "{closed}");
+    runs(namespace, "v2").await
+}
+
 /// G1: a bad commit is pinned away from at once, told, and taken back by a pull request; the merge closes it.
 #[test]
 fn a_bad_commit_is_taken_back() -> Result<()> {
@@ -86,17 +125,8 @@ fn a_bad_commit_is_taken_back() -> Result<()> {
         runs(&namespace, "v1").await?;
         let load = namespace.load(&format!("{}.test", namespace.name()), 150).await?;
 
-        // a good version goes all the way by its metrics
-        let second = delivery
-            .repository
-            .push("Second version", &manifests(&namespace, "v2", &[], &gated("v2")))
-            .await?;
-        delivery.wait_state(&second, "Progressing", QUICK).await?;
-        delivery.wait_status(&second, "pending", QUICK).await?;
-        let seen = delivery.wait_state(&second, "Verified", LIMIT).await?;
-        println!("the good commit: {}", entry(&seen, &second));
-        delivery.wait_status(&second, "success", QUICK).await?;
-        runs(&namespace, "v2").await?;
+        let good = second_version_is_verified(&namespace, &delivery).await?;
+        println!("the good commit: {good}");
         assert_eq!(load.reset().await?.failed(), 0);
 
         // a bad one does not
@@ -144,24 +174,7 @@ fn a_bad_commit_is_taken_back() -> Result<()> {
             "the branch is not touched"
         );
 
-        // the merge brings Git back to what the cluster runs: nothing is released
-        let before = Release::of(&namespace).rollout().await?;
-        delivery.repository.merge(requests[0].number).await?;
-        let merged = delivery.repository.head("main").await?;
-        delivery.wait_condition("Ready", "True", QUICK).await?;
-        delivery.wait_status(&merged, "success", QUICK).await?;
-        let after = Release::of(&namespace).rollout().await?;
-        let hash = |rollout: &Value| text(rollout, "/status/currentPodHash").to_owned();
-        assert_eq!(hash(&before), hash(&after));
-        let config = delivery
-            .repository
-            .file("main", "prod/config.yaml")
-            .await?
-            .context("no file")?;
-        assert!(config.contains("v2"), "{config}");
-        let closed = delivery.get().await?;
-        assert_eq!(condition(&closed, "GitAhead"), "", "{closed}");
-        runs(&namespace, "v2").await
+        merge_releases_nothing(&namespace, &delivery, requests[0].number).await
     })
 }
 
@@ -175,6 +188,24 @@ fn walkthrough() -> Value {
             { "setWeight": 60 }, { "pause": { "duration": 2 } }, { "setWeight": 80 }, { "pause": { "duration": 2 } },
         ],
     } })
+}
+
+/// A setting without new pods is good at once; of the good commits, the last two are kept for when Git is not there.
+async fn setting_is_good_at_once(namespace: &Namespace, delivery: &TestDelivery<'_>) -> Result<()> {
+    let setting = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "web" }, "data": { "version": "v3", "more": "yes" },
+    });
+    let fourth = delivery
+        .repository
+        .push("A setting", &[("prod/config.yaml", setting.to_string())])
+        .await?;
+    delivery.wait_state(&fourth, "Deployed", QUICK).await?;
+    eventually("two bundles are kept", QUICK, async || {
+        let mut secrets = namespace.list("secrets", "").await?;
+        secrets.retain(|secret| text(secret, "/type") == "tidegate.io/bundle.v1");
+        Ok((secrets.len() == 2).then_some(()))
+    })
+    .await
 }
 
 /// The walkthrough, driven only by commits; a newer commit in the middle of it wins; what is changed by hand is put back; what
@@ -248,21 +279,7 @@ fn commits_drive_the_walkthrough() -> Result<()> {
             Ok(namespace.get("configmaps", "old").await?.is_none().then_some(()))
         })
         .await?;
-        // a setting without new pods is good at once; of the good commits, the last two are kept for when Git is not there
-        let setting = json!({
-            "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "web" }, "data": { "version": "v3", "more": "yes" },
-        });
-        let fourth = delivery
-            .repository
-            .push("A setting", &[("prod/config.yaml", setting.to_string())])
-            .await?;
-        delivery.wait_state(&fourth, "Deployed", QUICK).await?;
-        eventually("two bundles are kept", QUICK, async || {
-            let mut secrets = namespace.list("secrets", "").await?;
-            secrets.retain(|secret| text(secret, "/type") == "tidegate.io/bundle.v1");
-            Ok((secrets.len() == 2).then_some(()))
-        })
-        .await?;
+        setting_is_good_at_once(&namespace, &delivery).await?;
         assert_eq!(load.reset().await?.failed(), 0);
         Ok(())
     })
@@ -278,6 +295,50 @@ fn measured_by(source: &Source) -> Value {
             "provider": { "prometheus": { "address": source.address(), "query": "rate" } },
         }] },
     })
+}
+
+/// Broken files disturb nothing, and the condition names file and line.
+async fn broken_files_disturb_nothing(namespace: &Namespace, delivery: &TestDelivery<'_>) -> Result<()> {
+    let broken = delivery
+        .repository
+        .push(
+            "Broken",
+            &[("prod/config.yaml", "kind: ConfigMap\ndata: [\n".to_owned())],
+        )
+        .await?;
+    let rejected = delivery.wait_state(&broken, "Rejected", QUICK).await?;
+    assert!(
+        text(&entry(&rejected, &broken), "/message").starts_with("prod/config.yaml:"),
+        "{rejected}"
+    );
+    runs(namespace, "v1").await?;
+    delivery.wait_status(&broken, "failure", QUICK).await
+}
+
+/// Git is down when a commit is rejected: the cluster is back at once, and the commit taken back when Git is there again.
+async fn rejected_while_git_is_down(
+    namespace: &Namespace,
+    delivery: &TestDelivery<'_>,
+    gitea: &mut Gitea,
+    bad: &str,
+) -> Result<()> {
+    delivery.wait_state(bad, "Progressing", QUICK).await?;
+    gitea.stop()?;
+    delivery.wait_state(bad, "Rejected", LIMIT).await?;
+    eventually("the cluster is back at v3", QUICK, async || {
+        Ok(runs_version(namespace, "v3").await?.then_some(()))
+    })
+    .await?;
+    gitea.start_again().await?;
+    delivery.wait_condition("Ready", "True", LIMIT).await?;
+    let log = delivery.repository.log("main").await?;
+    assert!(log[0].message.starts_with("Take back: A bad one"), "{log:?}");
+    assert!(
+        log[0].message.contains(&format!("Tidegate-Reverts: {bad}")),
+        "{log:?}"
+    );
+    assert_eq!(log[1].commit, bad, "exactly one commit takes it back");
+    delivery.wait_status(bad, "failure", QUICK).await
 }
 
 /// G3, G5 and G6: a quarantine; Git that is down when it is needed; metrics that cannot be measured; broken files.
@@ -300,21 +361,7 @@ fn what_is_not_the_commits_fault_is_not_taken_back() -> Result<()> {
         let first = delivery.repository.push("First version", &files).await?;
         delivery.wait_state(&first, "Deployed", LIMIT).await?;
 
-        // broken files disturb nothing, and the condition names file and line
-        let broken = delivery
-            .repository
-            .push(
-                "Broken",
-                &[("prod/config.yaml", "kind: ConfigMap\ndata: [\n".to_owned())],
-            )
-            .await?;
-        let rejected = delivery.wait_state(&broken, "Rejected", QUICK).await?;
-        assert!(
-            text(&entry(&rejected, &broken), "/message").starts_with("prod/config.yaml:"),
-            "{rejected}"
-        );
-        runs(&namespace, "v1").await?;
-        delivery.wait_status(&broken, "failure", QUICK).await?;
+        broken_files_disturb_nothing(&namespace, &delivery).await?;
 
         // metrics that cannot be measured: back in the cluster, not in Git
         source.set("body=nonsense").await?;
@@ -350,27 +397,9 @@ fn what_is_not_the_commits_fault_is_not_taken_back() -> Result<()> {
         let fix = delivery.repository.push("A fix", &version("v3")).await?;
         delivery.wait_state(&fix, "Verified", LIMIT).await?;
 
-        // Git is down when a commit is rejected: back at once, and taken back when Git is there again
         source.set("value=0").await?;
         let bad = delivery.repository.push("A bad one", &version("v4")).await?;
-        delivery.wait_state(&bad, "Progressing", QUICK).await?;
-        gitea.stop()?;
-        delivery.wait_state(&bad, "Rejected", LIMIT).await?;
-        eventually("the cluster is back at v3", QUICK, async || {
-            Ok(runs_version(&namespace, "v3").await?.then_some(()))
-        })
-        .await?;
-        gitea.start_again().await?;
-        delivery.wait_condition("Ready", "True", LIMIT).await?;
-        let log = delivery.repository.log("main").await?;
-        println!("{log:?}");
-        assert!(log[0].message.starts_with("Take back: A bad one"), "{log:?}");
-        assert!(
-            log[0].message.contains(&format!("Tidegate-Reverts: {bad}")),
-            "{log:?}"
-        );
-        assert_eq!(log[1].commit, bad, "exactly one commit takes it back");
-        delivery.wait_status(&bad, "failure", QUICK).await?;
+        rejected_while_git_is_down(&namespace, &delivery, &mut gitea, &bad).await?;
         runs(&namespace, "v3").await
     })
 }
@@ -440,6 +469,38 @@ enum Moment {
     Proposed,
 }
 
+impl Moment {
+    /// Whether a commit has come so far; pull requests there were so many before.
+    async fn has_come(
+        self,
+        namespace: &Namespace,
+        delivery: &TestDelivery<'_>,
+        bad: &str,
+        requests: usize,
+    ) -> Result<bool> {
+        let seen = delivery.get().await?;
+        Ok(match self {
+            Self::Verdict => text(&entry(&seen, bad), "/state") == "Rejected",
+            Self::Pinned => {
+                text(&entry(&seen, bad), "/state") == "Rejected" && runs_version(namespace, "v1").await?
+            }
+            Self::Told => delivery
+                .repository
+                .statuses(bad)
+                .await?
+                .iter()
+                .any(|status| status.state == "failure"),
+            Self::Pushed => delivery
+                .repository
+                .branches()
+                .await?
+                .iter()
+                .any(|branch| branch.contains("revert") && branch.ends_with(&bad[..8])),
+            Self::Proposed => delivery.repository.pull_requests().await?.len() > requests,
+        })
+    }
+}
+
 /// G2: the controller is killed between every two steps of a rejection; the end is the same, with exactly one pull request.
 #[test]
 fn a_kill_between_any_two_steps_changes_nothing() -> Result<()> {
@@ -474,27 +535,7 @@ fn a_kill_between_any_two_steps_changes_nothing() -> Result<()> {
                 .await?;
             let what = format!("the moment {moment:?}");
             eventually(&what, LIMIT, async || {
-                let seen = delivery.get().await?;
-                let there = match moment {
-                    Moment::Verdict => text(&entry(&seen, &bad), "/state") == "Rejected",
-                    Moment::Pinned => {
-                        text(&entry(&seen, &bad), "/state") == "Rejected"
-                            && runs_version(&namespace, "v1").await?
-                    }
-                    Moment::Told => delivery
-                        .repository
-                        .statuses(&bad)
-                        .await?
-                        .iter()
-                        .any(|status| status.state == "failure"),
-                    Moment::Pushed => delivery
-                        .repository
-                        .branches()
-                        .await?
-                        .iter()
-                        .any(|branch| branch.contains("revert") && branch.ends_with(&bad[..8])),
-                    Moment::Proposed => delivery.repository.pull_requests().await?.len() > round,
-                };
+                let there = moment.has_come(&namespace, &delivery, &bad, round).await?;
                 Ok(there.then_some(()))
             })
             .await?;

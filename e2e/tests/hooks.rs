@@ -85,6 +85,20 @@ fn is_complete(job: &Value) -> bool {
     condition(job, "Complete") == "True"
 }
 
+/// The versions that are in the cluster: of the Rollout, of its settings, and of what comes in a later wave.
+async fn versions(namespace: &Namespace) -> Result<[String; 3]> {
+    let of = async |resource: &str, name: &str, pointer: &str| -> Result<String> {
+        let object = namespace.get(resource, name).await?.context("it is gone")?;
+        Ok(text(&object, pointer).to_owned())
+    };
+    let variable = "/spec/template/spec/containers/0/env/0/value";
+    Ok([
+        of("rollouts.argoproj.io", "web", variable).await?,
+        of("configmaps", "web", "/data/version").await?,
+        of("configmaps", "late", "/data/version").await?,
+    ])
+}
+
 #[test]
 fn hooks_come_in_order_and_a_failed_one_keeps_the_commit_out() -> Result<()> {
     e2e(Duration::from_mins(4), async |cluster| {
@@ -121,18 +135,6 @@ fn hooks_come_in_order_and_a_failed_one_keeps_the_commit_out() -> Result<()> {
         assert!(order.is_sorted(), "{order:?}");
 
         // a migration that fails: nothing of the commit is applied
-        let versions = async || -> Result<[String; 3]> {
-            let of = async |resource: &str, name: &str, pointer: &str| -> Result<String> {
-                let object = namespace.get(resource, name).await?.context("it is gone")?;
-                Ok(text(&object, pointer).to_owned())
-            };
-            let variable = "/spec/template/spec/containers/0/env/0/value";
-            Ok([
-                of("rollouts.argoproj.io", "web", variable).await?,
-                of("configmaps", "web", "/data/version").await?,
-                of("configmaps", "late", "/data/version").await?,
-            ])
-        };
         let bad = delivery
             .repository
             .push("Second version", &release(&namespace, "v2", false))
@@ -146,7 +148,7 @@ fn hooks_come_in_order_and_a_failed_one_keeps_the_commit_out() -> Result<()> {
         assert_eq!(condition(&pinned, "Ready"), "False");
         delivery.wait_status(&bad, "failure", QUICK).await?;
         assert_eq!(hooks(&pinned, &bad), ["PreSync Failed", "PostSync Pending"]);
-        assert_eq!(versions().await?, ["v1", "v1", "v1"]);
+        assert_eq!(versions(&namespace).await?, ["v1", "v1", "v1"]);
         while let Ok(happening) = configs.try_recv() {
             assert_ne!(
                 text(&happening.object, "/data/version"),
@@ -165,7 +167,7 @@ fn hooks_come_in_order_and_a_failed_one_keeps_the_commit_out() -> Result<()> {
             .wait("its hooks are done", QUICK, |d| hooks(d, &fixed) == all)
             .await?;
         assert_eq!(condition(&seen, "Pinned"), "");
-        assert_eq!(versions().await?, ["v2", "v2", "v2"]);
+        assert_eq!(versions(&namespace).await?, ["v2", "v2", "v2"]);
         Ok(())
     })
 }

@@ -247,6 +247,38 @@ async fn act(namespace: &Namespace, line: &Value) -> Result<()> {
     }
 }
 
+/// An event in one line.
+fn says(event: &Value) -> String {
+    let message = text(event, "/message").trim_end();
+    format!("{} {} {message}", text(event, "/type"), text(event, "/reason"))
+}
+
+/// The events of the Rollout.
+async fn events_of_the_rollout(namespace: &Namespace) -> Result<BTreeSet<String>> {
+    let events = namespace.list("events", "").await?;
+    let ours = events
+        .iter()
+        .filter(|event| text(event, "/involvedObject/kind") == "Rollout");
+    Ok(ours.map(says).filter(|event| event != EMPTY).collect())
+}
+
+/// Events that only one side has; of ours none count where the recording may have lost some.
+fn differences_of_events(name: &str, recorded: Vec<String>, ours: &BTreeSet<String>) -> Vec<String> {
+    let whole = recorded.len() < MOST_EVENTS;
+    let recorded: BTreeSet<String> = recorded.into_iter().filter(|event| event != EMPTY).collect();
+    let mut differences: Vec<String> = recorded
+        .difference(ours)
+        .map(|event| format!("{name}: only recorded: {event}"))
+        .collect();
+    if whole {
+        differences.extend(
+            ours.difference(&recorded)
+                .map(|event| format!("{name}: only ours: {event}")),
+        );
+    }
+    differences
+}
+
 /// Plays one recording; returns what is different.
 async fn play(cluster: &Cluster, name: &str) -> Result<Vec<String>> {
     let namespace = cluster.namespace("rec").await?;
@@ -269,12 +301,7 @@ async fn play(cluster: &Cluster, name: &str) -> Result<Vec<String>> {
             act(&namespace, line).await?;
         } else if kind == "Event" {
             if text(line, "/about") == "Rollout/web" {
-                let says = format!(
-                    "{} {} {}",
-                    text(line, "/type"),
-                    text(line, "/reason"),
-                    text(line, "/message").trim_end()
-                );
+                let says = says(line);
                 recorded_events.push(says.replace(&format!("rec-{name}"), namespace.name()));
             }
         } else if text(line, "/what") == "deleted" {
@@ -303,37 +330,8 @@ async fn play(cluster: &Cluster, name: &str) -> Result<Vec<String>> {
     for state in theirs.missing_in(&ours, LASTING) {
         differences.push(format!("{name}: only recorded: {state}"));
     }
-    let events = namespace.list("events", "").await?;
-    let our_events: BTreeSet<String> = events
-        .iter()
-        .filter(|event| text(event, "/involvedObject/kind") == "Rollout")
-        .map(|event| {
-            format!(
-                "{} {} {}",
-                text(event, "/type"),
-                text(event, "/reason"),
-                text(event, "/message").trim_end()
-            )
-        })
-        .filter(|event| event != EMPTY)
-        .collect();
-    let whole = recorded_events.len() < MOST_EVENTS;
-    let recorded_events: BTreeSet<String> = recorded_events
-        .into_iter()
-        .filter(|event| event != EMPTY)
-        .collect();
-    differences.extend(
-        recorded_events
-            .difference(&our_events)
-            .map(|event| format!("{name}: only recorded: {event}")),
-    );
-    if whole {
-        differences.extend(
-            our_events
-                .difference(&recorded_events)
-                .map(|event| format!("{name}: only ours: {event}")),
-        );
-    }
+    let our_events = events_of_the_rollout(&namespace).await?;
+    differences.extend(differences_of_events(name, recorded_events, &our_events));
     println!(
         "{name}: {} states, {} events, {} differences",
         theirs.0.len(),

@@ -69,18 +69,7 @@ impl Desired {
     pub(crate) fn of(rendered: &Arc<Rendered>, observed: &Observed) -> Result<Self, Obstacle> {
         let metadata = &observed.delivery.metadata;
         let brought = kinds_brought(&rendered.manifests);
-        let namespaces: BTreeSet<&str> = rendered
-            .manifests
-            .iter()
-            .filter(|manifest| ObjectId::of(&manifest.value).is("", "Namespace"))
-            .filter_map(|manifest| manifest.value.pointer("/metadata/name")?.as_str())
-            .collect();
-        let roles: BTreeSet<(&str, &str)> = rendered
-            .manifests
-            .iter()
-            .filter(|manifest| ObjectId::of(&manifest.value).group == RBAC)
-            .filter_map(|manifest| named_by(&manifest.value, "/kind", "/metadata/name"))
-            .collect();
+        let (namespaces, roles) = (namespaces_brought(rendered), roles_brought(rendered));
         let mut unknown = BTreeSet::new();
         let mut found: Vec<(Wanted, Role)> = Vec::new();
         for Manifest { value, place } in &rendered.manifests {
@@ -254,6 +243,24 @@ fn named_by<'a>(object: &'a Value, kind: &str, name: &str) -> Option<(&'a str, &
 
 fn namespaced(kinds: &Kinds, kind: &str) -> Option<bool> {
     kinds.as_ref()?.get(kind).copied()
+}
+
+/// The namespaces that come with a commit.
+fn namespaces_brought(rendered: &Rendered) -> BTreeSet<&str> {
+    let values = rendered.manifests.iter().map(|manifest| &manifest.value);
+    values
+        .filter(|value| ObjectId::of(value).is("", "Namespace"))
+        .filter_map(|value| value.pointer("/metadata/name")?.as_str())
+        .collect()
+}
+
+/// The roles that come with a commit, by kind and name.
+fn roles_brought(rendered: &Rendered) -> BTreeSet<(&str, &str)> {
+    let values = rendered.manifests.iter().map(|manifest| &manifest.value);
+    values
+        .filter(|value| ObjectId::of(value).group == RBAC)
+        .filter_map(|value| named_by(value, "/kind", "/metadata/name"))
+        .collect()
 }
 
 /// Kinds that the commit itself defines.

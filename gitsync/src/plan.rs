@@ -369,6 +369,19 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// What Rollouts and other objects say of an entry that is applied.
+    fn judged(&mut self, spec: &Spec, entry: &LedgerEntry, good: bool) -> Judged {
+        let judged = judge(entry, self.observed, self.now);
+        if judged.drifted {
+            self.compare = Compare::Everything;
+        }
+        match judged.state {
+            _ if good => stays_good(entry, judged),
+            VerdictState::Verified | VerdictState::Deployed => self.judge_others(spec, entry, judged),
+            _ => judged,
+        }
+    }
+
     /// Gives or renews the verdict on what is applied.
     fn judge(&mut self, spec: &Spec) {
         let Some(applied) = self.plan.status.applied.clone() else {
@@ -389,15 +402,7 @@ impl<'a> Draft<'a> {
             // Another commit is on its way in: what is seen now says nothing about this one.
             return;
         }
-        let judged = judge(&entry, self.observed, self.now);
-        if judged.drifted {
-            self.compare = Compare::Everything;
-        }
-        let judged = match judged.state {
-            _ if good => stays_good(&entry, judged),
-            VerdictState::Verified | VerdictState::Deployed => self.judge_others(spec, &entry, judged),
-            _ => judged,
-        };
+        let judged = self.judged(spec, &entry, good);
         let healthy = matches!(judged.state, VerdictState::Verified | VerdictState::Deployed);
         let since = entry.healthy_since.map_or(self.now, Timestamp::from);
         let over = since.saturating_add(spec.soak).unwrap_or(self.now);
@@ -432,17 +437,7 @@ impl<'a> Draft<'a> {
         }
         let mut event = None;
         if state == VerdictState::Rejected {
-            entry.reason.clone_from(&judged.reason);
-            if judged.old {
-                entry.revert = Some(tidegate_crds::LedgerRevert {
-                    message: "found too late for a write to Git".to_owned(),
-                    done: true,
-                    ..tidegate_crds::LedgerRevert::default()
-                });
-            }
-            let reason = judged.reason.map(|reason| reason.to_string()).unwrap_or_default();
-            let text = format!("{} was rejected: {reason}: {}", short(entry), entry.message);
-            event = Some((true, "Rejected", text));
+            event = Some((true, "Rejected", reject(entry, &judged)));
         } else if healthy && !soaking {
             if !good {
                 event = Some((false, "Verified", format!("{} is good: {state}", short(entry))));
@@ -689,6 +684,24 @@ impl<'a> Draft<'a> {
             status.ledger.remove(index);
         }
     }
+}
+
+/// Writes into an entry why it is rejected, and tells it in one line.
+fn reject(entry: &mut LedgerEntry, judged: &Judged) -> String {
+    entry.reason.clone_from(&judged.reason);
+    if judged.old {
+        entry.revert = Some(tidegate_crds::LedgerRevert {
+            message: "found too late for a write to Git".to_owned(),
+            done: true,
+            ..tidegate_crds::LedgerRevert::default()
+        });
+    }
+    let reason = judged
+        .reason
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    format!("{} was rejected: {reason}: {}", short(entry), entry.message)
 }
 
 /// A good commit becomes Regressed when it fails later, and good again when that is over.

@@ -132,8 +132,58 @@ impl Around<'_> {
         self.tidegate(&format!("{verb} {}", self.name()))
     }
 
+    fn events(&self) -> String {
+        self.kubectl(&format!(
+            "get events --field-selector involvedObject.name={}",
+            self.name()
+        ))
+    }
+
+    fn left(&self, until: &Timestamp) -> String {
+        age::human((until.as_second() - self.now.as_second()).max(0))
+    }
+
+    fn unpause(&self) -> String {
+        self.kubectl(&format!(
+            r#"patch rollout {} --type merge -p '{{"spec":{{"paused":false}}}}'"#,
+            self.name()
+        ))
+    }
+
+    fn end_analysis(&self, run: &str) -> Vec<String> {
+        vec![
+            self.kubectl(&format!("get analysisrun {run} -o yaml")),
+            self.tidegate(&format!("terminate analysisrun {run}")),
+            self.verb("promote"),
+        ]
+    }
+
+    fn end_pause(&self) -> Vec<String> {
+        vec![self.verb("promote"), self.verb("abort")]
+    }
+
+    fn end_abort(&self) -> Vec<String> {
+        self.failed_run()
+            .map(|run| self.kubectl(&format!("get analysisrun {run} -o yaml")))
+            .into_iter()
+            .chain([self.verb("retry rollout"), self.back_to_stable()])
+            .collect()
+    }
+
     fn cause(&self, reason: &Reason) -> Cause {
-        let (moves, commands) = match reason {
+        let (moves, commands) = self.remedy(reason);
+        let why = match reason {
+            // The fix is what moves it.
+            Reason::Invalid { text, .. } => text.clone(),
+            Reason::Aborted { because } if because.is_empty() => self.abort_text(),
+            other => other.to_string(),
+        };
+        Cause { why, moves, commands }
+    }
+
+    /// What moves it, and the commands for that.
+    fn remedy(&self, reason: &Reason) -> (String, Vec<String>) {
+        match reason {
             Reason::Invalid { fix, .. } => (
                 fix.clone(),
                 vec!["kubectl tidegate lint FILE".to_owned(), self.kubectl(&format!("edit rollout {}", self.name()))],
@@ -151,52 +201,37 @@ impl Around<'_> {
             ),
             Reason::WaitingForWeight { .. } => (
                 "the routes are changed by itself; when they are not, their events say why".to_owned(),
-                vec![self.kubectl(&format!("get events --field-selector involvedObject.name={}", self.name()))],
+                vec![self.events()],
             ),
-            Reason::Paused { until, .. } => {
-                let moves = match until {
-                    Some(until) => {
-                        let left = age::human((until.as_second() - self.now.as_second()).max(0));
-                        format!("it goes on by itself in {left}, or when it is promoted")
-                    }
-                    None => "a promotion".to_owned(),
-                };
-                (moves, vec![self.verb("promote"), self.verb("abort")])
-            }
+            Reason::Paused { until: None, .. } => ("a promotion".to_owned(), self.end_pause()),
+            Reason::Paused { until: Some(until), .. } => (
+                format!("it goes on by itself in {}, or when it is promoted", self.left(until)),
+                self.end_pause(),
+            ),
             Reason::ManuallyPaused => {
-                let unpause = format!(r#"patch rollout {} --type merge -p '{{"spec":{{"paused":false}}}}'"#, self.name());
-                ("spec.paused is set to false".to_owned(), vec![self.verb("promote"), self.kubectl(&unpause)])
+                ("spec.paused is set to false".to_owned(), vec![self.verb("promote"), self.unpause()])
             }
             Reason::WaitingForAnalysis { run, .. } => (
                 self.analysis(run),
-                vec![
-                    self.kubectl(&format!("get analysisrun {run} -o yaml")),
-                    self.tidegate(&format!("terminate analysisrun {run}")),
-                    self.verb("promote"),
-                ],
+                self.end_analysis(run),
             ),
             Reason::Aborted { .. } => (
                 "a retry of the same version, or a template that differs: the one of the stable version ends the abort"
                     .to_owned(),
-                self.failed_run()
-                    .map(|run| self.kubectl(&format!("get analysisrun {run} -o yaml")))
-                    .into_iter()
-                    .chain([self.verb("retry rollout"), self.back_to_stable()])
-                    .collect(),
+                self.end_abort(),
             ),
             Reason::ScaleDownDelayed { until, .. } | Reason::Draining { until, .. } => {
-                let left = age::human((until.as_second() - self.now.as_second()).max(0));
-                (format!("it ends by itself in {left}"), Vec::new())
+                (format!("it ends by itself in {}", self.left(until)), Vec::new())
             }
             Reason::Routing { .. } => (
                 "the object that routes the traffic is mended; the controller then tries again".to_owned(),
-                vec![self.kubectl(&format!("get events --field-selector involvedObject.name={}", self.name()))],
+                vec![self.events()],
             ),
             Reason::Refused { .. } | Reason::RefusedBefore { .. } => (
                 "what stands against it is mended: the spec, a quota, an admission webhook, a right of the controller. It is \
                  tried again at least once a minute, and at once when the spec changes"
                     .to_owned(),
-                vec![self.kubectl(&format!("get events --field-selector involvedObject.name={}", self.name()))],
+                vec![self.events()],
             ),
             Reason::DeadlineExceeded { replica_set } => {
                 let mut commands = self.pod_commands(replica_set);
@@ -214,14 +249,7 @@ impl Around<'_> {
                 format!("{kind} {name} is created, or the rollout names another"),
                 vec![self.kubectl(&format!("get {} {name}", kind.to_lowercase()))],
             ),
-        };
-        let why = match reason {
-            // The fix is what moves it.
-            Reason::Invalid { text, .. } => text.clone(),
-            Reason::Aborted { because } if because.is_empty() => self.abort_text(),
-            other => other.to_string(),
-        };
-        Cause { why, moves, commands }
+        }
     }
 
     /// The template of the stable version once more: the revision before this one may be another that was rejected.

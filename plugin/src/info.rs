@@ -316,53 +316,68 @@ fn revision(metadata: &ObjectMeta) -> i64 {
         .unwrap_or_default()
 }
 
+/// What a Rollout owns.
+#[derive(Default)]
+struct OwnedByRollout {
+    /// Tags by image.
+    images: BTreeMap<String, BTreeSet<String>>,
+    revisions: BTreeMap<i64, Vec<Node>>,
+    /// Pods of the canary that are available, if there is one.
+    canary_available: Option<i32>,
+}
+
+impl OwnedByRollout {
+    fn of(rollout: &Rollout, all: &Decoded, now: Timestamp) -> Self {
+        let uid = &rollout.metadata.uid;
+        let mut owned = Self::default();
+        for set in all.replica_sets.iter().filter(|set| is_owned(&set.metadata, uid)) {
+            let tags = tags(rollout, set.hash());
+            if tags.contains(&"canary") {
+                owned.canary_available = Some(set.status.available_replicas);
+            }
+            if set.status.replicas > 0 {
+                for image in set.images() {
+                    owned
+                        .images
+                        .entry(image.to_owned())
+                        .or_default()
+                        .extend(tags.iter().map(|tag| (*tag).to_owned()));
+                }
+            }
+            let node = replica_set_node(set, info(&tags, set, now), all.pods_of(&set.metadata.uid));
+            let tint = tags.last().map_or_else(String::new, |tag| (*tag).to_owned());
+            owned
+                .revisions
+                .entry(revision(&set.metadata))
+                .or_default()
+                .push(Node { tint, ..node });
+        }
+        for experiment in all
+            .experiments
+            .iter()
+            .filter(|experiment| is_owned(&experiment.metadata, uid))
+        {
+            all.experiment_images(experiment, &mut owned.images);
+            owned
+                .revisions
+                .entry(revision(&experiment.metadata))
+                .or_default()
+                .push(all.experiment_node(experiment));
+        }
+        for (number, node) in all.run_nodes(uid) {
+            owned.revisions.entry(number).or_default().push(node);
+        }
+        owned
+    }
+}
+
 /// What `get rollout` says.
 pub(crate) fn rollout(rollout: &Rollout, objects: &Objects, now: Timestamp) -> Info {
     let all = Decoded::of(objects);
     let meta = &rollout.metadata;
     let (status, message) = phase::of(rollout);
-    let mut images = BTreeMap::<String, BTreeSet<String>>::new();
-    let mut revisions = BTreeMap::<i64, Vec<Node>>::new();
-    let mut canary_available = None;
-    for set in all
-        .replica_sets
-        .iter()
-        .filter(|set| is_owned(&set.metadata, &meta.uid))
-    {
-        let tags = tags(rollout, set.hash());
-        if tags.contains(&"canary") {
-            canary_available = Some(set.status.available_replicas);
-        }
-        if set.status.replicas > 0 {
-            for image in set.images() {
-                images
-                    .entry(image.to_owned())
-                    .or_default()
-                    .extend(tags.iter().map(|tag| (*tag).to_owned()));
-            }
-        }
-        let node = replica_set_node(set, info(&tags, set, now), all.pods_of(&set.metadata.uid));
-        let tint = tags.last().map_or_else(String::new, |tag| (*tag).to_owned());
-        revisions
-            .entry(revision(&set.metadata))
-            .or_default()
-            .push(Node { tint, ..node });
-    }
-    for experiment in all
-        .experiments
-        .iter()
-        .filter(|experiment| is_owned(&experiment.metadata, &meta.uid))
-    {
-        all.experiment_images(experiment, &mut images);
-        revisions
-            .entry(revision(&experiment.metadata))
-            .or_default()
-            .push(all.experiment_node(experiment));
-    }
-    for (number, node) in all.run_nodes(&meta.uid) {
-        revisions.entry(number).or_default().push(node);
-    }
-    let children = revisions.into_iter().rev().map(|(number, children)| Node {
+    let owned = OwnedByRollout::of(rollout, &all, now);
+    let children = owned.revisions.into_iter().rev().map(|(number, children)| Node {
         name: format!("revision:{number}"),
         glyph: "#",
         children,
@@ -373,8 +388,9 @@ pub(crate) fn rollout(rollout: &Rollout, objects: &Objects, now: Timestamp) -> I
         name: meta.name.clone(),
         namespace: meta.namespace.clone(),
         strategy: canary::strategy_name(rollout),
-        canary: canary::strategy(rollout).map(|_| canary_info(rollout, canary_available)),
-        images: images
+        canary: canary::strategy(rollout).map(|_| canary_info(rollout, owned.canary_available)),
+        images: owned
+            .images
             .into_iter()
             .map(|(image, tags)| Image { image, tags })
             .collect(),

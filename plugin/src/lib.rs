@@ -82,6 +82,16 @@ pub async fn main() -> ExitCode {
     }
 }
 
+/// How far a promotion goes; nothing asked for is the next step only.
+fn promotion(full: bool, skip_current_step: bool, skip_all_steps: bool) -> Promotion {
+    match (full, skip_current_step, skip_all_steps) {
+        (true, _, _) => Promotion::Full,
+        (_, true, _) => Promotion::SkipStep,
+        (_, _, true) => Promotion::SkipSteps,
+        _ => Promotion::Next,
+    }
+}
+
 async fn run(cli: Cli, out: &mut Output) -> Result<(), Failure> {
     let Cli { connection, command } = cli;
     let connect = async || Api::connect(&connection).await;
@@ -100,12 +110,7 @@ async fn run(cli: Cli, out: &mut Output) -> Result<(), Failure> {
             skip_current_step,
             skip_all_steps,
         } => {
-            let how = match (full, skip_current_step, skip_all_steps) {
-                (true, _, _) => Promotion::Full,
-                (_, true, _) => Promotion::SkipStep,
-                (_, _, true) => Promotion::SkipSteps,
-                _ => Promotion::Next,
-            };
+            let how = promotion(full, skip_current_step, skip_all_steps);
             verbs::promote(&connect().await?, &name, how, out).await
         }
         Command::Abort { names } => verbs::abort(&connect().await?, &names, out).await,

@@ -8,7 +8,6 @@ use serde_json::Value;
 use tidegate_controller::controller::{Controller, Job, Options, Signal};
 use tidegate_controller::object::{Kind, Object};
 use tidegate_controller::request::{Failure, Request, Verb};
-use tidegate_crds::labels::INSTANCE_ID_LABEL;
 use tidegate_gitsync::object::FIELD_MANAGER;
 
 use crate::http::discovery;
@@ -115,7 +114,7 @@ impl Process {
         let Some(resource) = resource_of(store, kind) else {
             return;
         };
-        let narrowed = label_selector(kind, self.instance_id.as_deref());
+        let narrowed = kind.selector(self.instance_id.as_deref());
         let Ok(selector) = Selector::parse(&resource, &narrowed, "") else {
             return;
         };
@@ -218,23 +217,6 @@ fn resource_of(store: &Store, kind: Kind) -> Option<Arc<store::Resource>> {
         .registry()
         .by_path(resource.group, resource.version, resource.plural)
         .cloned()
-}
-
-/// What the process narrows its watches to.
-pub(crate) fn label_selector(kind: Kind, instance_id: Option<&str>) -> String {
-    match kind {
-        Kind::Rollout
-        | Kind::AnalysisRun
-        | Kind::AnalysisTemplate
-        | Kind::ClusterAnalysisTemplate
-        | Kind::Delivery => match instance_id {
-            Some(id) => format!("{INSTANCE_ID_LABEL}={id}"),
-            None => format!("!{INSTANCE_ID_LABEL}"),
-        },
-        Kind::ReplicaSet => "rollouts-pod-template-hash".to_owned(),
-        Kind::Job => "analysisrun.argoproj.io/uid".to_owned(),
-        _ => String::new(),
-    }
 }
 
 /// The request as the store takes it.

@@ -138,29 +138,7 @@ impl Scenario {
 
     /// Plays it; `log` keeps a line for each thing that happens.
     pub fn play(&self, seed: u64, faults: &FaultPlan, log: bool) -> Run {
-        let mut all_faults = faults.clone();
-        all_faults.source.extend(self.source.iter().cloned());
-        all_faults.refusals.extend(self.refusals.iter().cloned());
-        let mut world = World::new(Setup {
-            seed,
-            faults: all_faults,
-            scrape: self.metrics.then(|| SignedDuration::from_secs(1)),
-            loads: self.loads.clone(),
-            further: self.further.clone(),
-            namespace: NAMESPACE.to_owned(),
-            log,
-            ..Setup::default()
-        });
-        world.judge.clock_is_steady = faults.clock_jumps.is_empty();
-        world.judge.one_leader = faults.second_leaders.is_empty();
-        let slowest = faults.requests.values().filter_map(slowness).max();
-        let by_chance = faults
-            .rates
-            .as_ref()
-            .filter(|rates| rates.slow > 0)
-            .map(|_| 10_000);
-        let slow = slowest.max(by_chance).unwrap_or(0);
-        world.judge.widen(SignedDuration::from_millis(i64::from(slow)));
+        let mut world = self.world(seed, faults, log);
         let mut failures = Vec::new();
         for object in &self.objects {
             if let Err(refused) = create(&mut world, object) {
@@ -184,17 +162,9 @@ impl Scenario {
                 && self.reached(world)
         });
         if world.is_exhausted() {
-            let last: Vec<&str> = world
-                .stats
-                .writes
-                .iter()
-                .rev()
-                .take(6)
-                .map(|write| write.what.as_str())
-                .collect();
             failures.push(format!(
                 "S18: a loop without rest; it wrote last: {}",
-                last.join(", ")
+                last_writes(&world)
             ));
         }
         if arrived {
@@ -214,37 +184,12 @@ impl Scenario {
                 .into_iter()
                 .filter(|end| end.starts_with("refused") && arrived),
         );
-        // the first of each kind says enough
-        let mut seen = BTreeMap::new();
-        for violation in world.judge.violations() {
-            let times: &mut u32 = seen.entry(violation.id).or_default();
-            *times += 1;
-            if *times <= 2 {
-                failures.push(violation.to_string());
-            }
-        }
-        for (id, times) in seen.into_iter().filter(|(_, times)| *times > 2) {
-            failures.push(format!("{id}: {times} times in all"));
-        }
+        failures.extend(violations(&world));
         if world.stats.panics > 0 {
             failures.push(format!("the planner panicked {} times", world.stats.panics));
         }
         if self.lossless {
-            // before the first version is there, nobody can answer
-            let served = first_healthy(&world);
-            let lost = world
-                .dataplane
-                .losses()
-                .iter()
-                .filter(|loss| served.is_some_and(|served| loss.from >= served + PROPAGATION));
-            for loss in lost.take(5) {
-                let at = loss.from.duration_since(EPOCH);
-                let to = if loss.pod.is_empty() { "nobody" } else { &loss.pod };
-                failures.push(format!(
-                    "{} requests to {} lost at {at:#} ({to})",
-                    loss.requests, loss.service
-                ));
-            }
+            failures.extend(losses(&world));
         }
         Run {
             scenario: self.name.clone(),
@@ -263,6 +208,34 @@ impl Scenario {
             log: world.log().to_vec(),
             stats: world.stats,
         }
+    }
+
+    /// The world as it is before anybody acts.
+    fn world(&self, seed: u64, faults: &FaultPlan, log: bool) -> World {
+        let mut all_faults = faults.clone();
+        all_faults.source.extend(self.source.iter().cloned());
+        all_faults.refusals.extend(self.refusals.iter().cloned());
+        let mut world = World::new(Setup {
+            seed,
+            faults: all_faults,
+            scrape: self.metrics.then(|| SignedDuration::from_secs(1)),
+            loads: self.loads.clone(),
+            further: self.further.clone(),
+            namespace: NAMESPACE.to_owned(),
+            log,
+            ..Setup::default()
+        });
+        world.judge.clock_is_steady = faults.clock_jumps.is_empty();
+        world.judge.one_leader = faults.second_leaders.is_empty();
+        let slowest = faults.requests.values().filter_map(slowness).max();
+        let by_chance = faults
+            .rates
+            .as_ref()
+            .filter(|rates| rates.slow > 0)
+            .map(|_| 10_000);
+        let slow = slowest.max(by_chance).unwrap_or(0);
+        world.judge.widen(SignedDuration::from_millis(i64::from(slow)));
+        world
     }
 
     /// Ten minutes in which nothing happens: nothing may be written, and nothing may be left over.
@@ -336,6 +309,51 @@ fn first_healthy(world: &World) -> Option<jiff::Timestamp> {
     commits
         .find(|commit| commit.after.as_deref().is_some_and(healthy))
         .map(|commit| commit.at)
+}
+
+/// What was written last, newest first.
+fn last_writes(world: &World) -> String {
+    let writes = world.stats.writes.iter().rev().take(6);
+    let last: Vec<&str> = writes.map(|write| write.what.as_str()).collect();
+    last.join(", ")
+}
+
+/// What the judge saw: the first of each kind says enough.
+fn violations(world: &World) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut seen = BTreeMap::new();
+    for violation in world.judge.violations() {
+        let times: &mut u32 = seen.entry(violation.id).or_default();
+        *times += 1;
+        if *times <= 2 {
+            lines.push(violation.to_string());
+        }
+    }
+    for (id, times) in seen.into_iter().filter(|(_, times)| *times > 2) {
+        lines.push(format!("{id}: {times} times in all"));
+    }
+    lines
+}
+
+/// Requests that nobody answered, the first few of them.
+fn losses(world: &World) -> Vec<String> {
+    let mut lines = Vec::new();
+    // before the first version is there, nobody can answer
+    let served = first_healthy(world);
+    let lost = world
+        .dataplane
+        .losses()
+        .iter()
+        .filter(|loss| served.is_some_and(|served| loss.from >= served + PROPAGATION));
+    for loss in lost.take(5) {
+        let at = loss.from.duration_since(EPOCH);
+        let to = if loss.pod.is_empty() { "nobody" } else { &loss.pod };
+        lines.push(format!(
+            "{} requests to {} lost at {at:#} ({to})",
+            loss.requests, loss.service
+        ));
+    }
+    lines
 }
 
 fn slowness(fault: &RequestFault) -> Option<u32> {
@@ -491,7 +509,7 @@ pub fn differences(want: &BTreeMap<String, Value>, got: &BTreeMap<String, Value>
     {
         match (want.get(name), got.get(name)) {
             (Some(want), Some(got)) => {
-                if let Some(difference) = tidegate_controller::merge::difference(want, got) {
+                if let Some(difference) = tidegate_crds::merge::difference(want, got) {
                     lines.push(format!("L4: {name} differs: {difference}"));
                 }
             }

@@ -7,10 +7,11 @@ use std::sync::{Arc, OnceLock};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use tidegate_analysis::Reading;
 use tidegate_controller::controller::{Key, Options};
 use tidegate_controller::deliveries::{Outside, OutsideAnswer};
 use tidegate_controller::execute::{Outcome, Step};
-use tidegate_controller::object::Kind;
+use tidegate_controller::object::{Kind, ObjectKey};
 use tidegate_controller::request::{Failure, Request};
 use tidegate_controller::runs::Ask;
 
@@ -126,6 +127,13 @@ pub struct Stats {
     pub injected: BTreeMap<u32, RequestFault>,
     /// Plans that panicked.
     pub panics: u64,
+}
+
+impl Stats {
+    /// What a Delivery took.
+    fn delivery(&mut self, delivery: &ObjectKey) -> &mut Work {
+        self.deliveries.entry(delivery.to_string()).or_default()
+    }
 }
 
 enum Happening {
@@ -482,47 +490,18 @@ impl World {
                 self.store.collect_garbage(now);
             }
             Happening::DataPlane => self.dataplane.advance(self.agenda.now()),
-            Happening::Scrape => {
-                let now = self.now();
-                self.dataplane.advance(now);
-                if let Some(every) = self.setup.scrape {
-                    self.metrics.scrape_data_plane(now, &self.dataplane);
-                    self.agenda.put_in(every, Happening::Scrape);
-                }
-            }
+            Happening::Scrape => self.scrape(),
             Happening::Source(fault) => self.metrics.fault = fault,
             Happening::Start { id, instance } => self.start(id, instance),
-            Happening::Stop(id) => {
-                // the younger process stays when it is the only one
-                let first = |process: &&Process| process.instance == 0;
-                if self.processes.values().filter(first).count() > 1 {
-                    self.note(|| format!("process {id} ends"));
-                    self.processes.remove(&id);
-                }
-            }
-            Happening::Relist(kind) => {
-                let now = self.now();
-                let revision = self.store.revision();
-                for process in self.processes.values_mut() {
-                    process.list(&self.store, kind, revision, now);
-                }
-                self.pump_all();
-            }
+            Happening::Stop(id) => self.stop(id),
+            Happening::Relist(kind) => self.relist(kind),
             Happening::Jump(by) => {
                 for process in self.processes.values_mut() {
                     process.skew += by;
                 }
                 self.pump_all();
             }
-            Happening::Wake(id) => {
-                let now = self.now();
-                if let Some(process) = self.processes.get_mut(&id) {
-                    if process.wake.is_some_and(|at| at <= now) {
-                        process.wake = None;
-                    }
-                    self.pump(id);
-                }
-            }
+            Happening::Wake(id) => self.wake(id),
             Happening::Watch {
                 id,
                 kind,
@@ -563,21 +542,68 @@ impl World {
                 crash_ms,
             } => self.told(id, job, *answer, crash_ms),
             Happening::Ask { id, ask, asked } => self.ask(id, ask, asked),
-            Happening::Terminate { id, job, ask } => {
-                let now = self.now();
-                // There is nothing to stop at a Prometheus.
-                provider::measure_job(&mut self.store, &ask, now, SignedDuration::ZERO);
-                self.notice();
-                self.answer(id, job, "", Ok(Value::Null), None);
+            Happening::Terminate { id, job, ask } => self.terminate(id, job, &ask),
+            Happening::Measured { id, ask, reading } => self.measured(id, &ask, *reading),
+        }
+    }
+
+    /// The source of metrics asks the data plane.
+    fn scrape(&mut self) {
+        let now = self.now();
+        self.dataplane.advance(now);
+        if let Some(every) = self.setup.scrape {
+            self.metrics.scrape_data_plane(now, &self.dataplane);
+            self.agenda.put_in(every, Happening::Scrape);
+        }
+    }
+
+    /// One of two processes ends.
+    fn stop(&mut self, id: u32) {
+        // the younger process stays when it is the only one
+        let first = |process: &&Process| process.instance == 0;
+        if self.processes.values().filter(first).count() > 1 {
+            self.note(|| format!("process {id} ends"));
+            self.processes.remove(&id);
+        }
+    }
+
+    /// Watches of a kind break: everybody lists anew.
+    fn relist(&mut self, kind: Kind) {
+        let now = self.now();
+        let revision = self.store.revision();
+        for process in self.processes.values_mut() {
+            process.list(&self.store, kind, revision, now);
+        }
+        self.pump_all();
+    }
+
+    /// A process wanted to look again now.
+    fn wake(&mut self, id: u32) {
+        let now = self.now();
+        if let Some(process) = self.processes.get_mut(&id) {
+            if process.wake.is_some_and(|at| at <= now) {
+                process.wake = None;
             }
-            Happening::Measured { id, ask, reading } => {
-                let now = self.now();
-                if let Some(process) = self.processes.get_mut(&id) {
-                    let at = now + process.skew;
-                    process.controller.measured(&ask.run, &ask.uid, *reading, at);
-                    self.pump(id);
-                }
-            }
+            self.pump(id);
+        }
+    }
+
+    /// A measurement is called off.
+    fn terminate(&mut self, id: u32, job: u64, ask: &Ask) {
+        let now = self.now();
+        // There is nothing to stop at a Prometheus.
+        provider::measure_job(&mut self.store, ask, now, SignedDuration::ZERO);
+        self.notice();
+        self.answer(id, job, "", Ok(Value::Null), None);
+    }
+
+    /// A measurement is over.
+    fn measured(&mut self, id: u32, ask: &Ask, reading: Reading) {
+        let now = self.now();
+        if let Some(process) = self.processes.get_mut(&id) {
+            let at = now + process.skew;
+            process.controller.measured(&ask.run, &ask.uid, reading, at);
+            self.pump(id);
         }
     }
 
@@ -854,11 +880,7 @@ impl World {
                 Some(Step::Request(request)) => {
                     running.awaiting = true;
                     if let Key::Delivery(delivery) = running.job.key() {
-                        self.stats
-                            .deliveries
-                            .entry(delivery.to_string())
-                            .or_default()
-                            .requests += 1;
+                        self.stats.delivery(delivery).requests += 1;
                     }
                     if self.send(id, number, request) {
                         return;
@@ -899,29 +921,31 @@ impl World {
                 // its reading is refused when it comes
                 Some(Step::Cancel { .. }) => {}
                 None if running.awaiting => return,
-                None => {
-                    let Some(running) = process.jobs.remove(&number) else {
-                        return;
-                    };
-                    let planned = running.job.planned() && matches!(running.job.key(), Key::Rollout(_));
-                    self.stats.plans += u64::from(planned);
-                    if let Key::Delivery(delivery) = running.job.key() {
-                        self.stats
-                            .deliveries
-                            .entry(delivery.to_string())
-                            .or_default()
-                            .looks += 1;
-                    }
-                    let key = running.job.key().clone();
-                    let outcome = process.controller.finish(running.job, now + process.skew);
-                    if let Outcome::Failed(failure) | Outcome::LookAgain(failure) = &outcome {
-                        self.stats.panics += u64::from(failure.reason == "Panic");
-                        let line = format!("{key:?}: {failure}");
-                        self.note(|| line);
-                    }
-                    return;
-                }
+                None => return self.job_over(id, number),
             }
+        }
+    }
+
+    /// A job has nothing left to do.
+    fn job_over(&mut self, id: u32, number: u64) {
+        let now = self.now();
+        let Some(process) = self.processes.get_mut(&id) else {
+            return;
+        };
+        let Some(running) = process.jobs.remove(&number) else {
+            return;
+        };
+        let planned = running.job.planned() && matches!(running.job.key(), Key::Rollout(_));
+        self.stats.plans += u64::from(planned);
+        if let Key::Delivery(delivery) = running.job.key() {
+            self.stats.delivery(delivery).looks += 1;
+        }
+        let key = running.job.key().clone();
+        let outcome = process.controller.finish(running.job, now + process.skew);
+        if let Outcome::Failed(failure) | Outcome::LookAgain(failure) = &outcome {
+            self.stats.panics += u64::from(failure.reason == "Panic");
+            let line = format!("{key:?}: {failure}");
+            self.note(|| line);
         }
     }
 
@@ -1339,7 +1363,7 @@ fn describe(commit: &Commit) -> String {
     };
     let difference = match (&commit.before, &commit.after) {
         (Some(before), Some(after)) => {
-            tidegate_controller::merge::difference(before, after).map(|mut difference| {
+            tidegate_crds::merge::difference(before, after).map(|mut difference| {
                 if let Some(metadata) = difference["metadata"].as_object_mut() {
                     metadata.remove("resourceVersion");
                 }

@@ -163,8 +163,8 @@ spec:
 ";
 
 #[test]
-fn apply_get_and_describe() {
-    let Some(kubectl) = Kubectl::start("apply_get_and_describe") else {
+fn apply_merges_by_key() {
+    let Some(kubectl) = Kubectl::start("apply_merges_by_key") else {
         return;
     };
     let first = kubectl.run(&["apply", "-f", "-"], MANIFEST);
@@ -195,7 +195,15 @@ fn apply_get_and_describe() {
         json!([{"name": "B", "value": "1"}]),
         "a three-way merge by key"
     );
+}
 
+#[test]
+fn get_and_describe() {
+    let Some(kubectl) = Kubectl::start("get_and_describe") else {
+        return;
+    };
+    let manifest = MANIFEST.replace("replicas: 3", "replicas: 4");
+    kubectl.run(&["apply", "-f", "-"], &manifest);
     kubectl.status(&json!({"replicas": 4, "updatedReplicas": 1, "availableReplicas": 3}));
     let table = kubectl.run(&["get", "rollouts"], "");
     let lines: Vec<Vec<&str>> = table
@@ -298,55 +306,28 @@ fn server_side_apply_and_its_conflicts() {
 }
 
 #[test]
-fn change_label_scale_and_delete() {
-    let Some(kubectl) = Kubectl::start("change_label_scale_and_delete") else {
+fn patch_label_and_scale() {
+    let Some(kubectl) = Kubectl::start("patch_label_and_scale") else {
         return;
     };
     kubectl.run(&["create", "-f", "-"], MANIFEST);
-    kubectl.run(
-        &[
-            "patch",
-            "ro",
-            "web",
-            "--type=merge",
-            "-p",
-            r#"{"spec":{"paused":true}}"#,
-        ],
-        "",
-    );
-    kubectl.run(
-        &[
-            "patch",
-            "ro",
-            "web",
-            "--type=json",
-            "-p",
+    for (what, patch) in [
+        (&["ro", "web", "--type=merge"][..], r#"{"spec":{"paused":true}}"#),
+        (
+            &["ro", "web", "--type=json"][..],
             r#"[{"op":"remove","path":"/spec/paused"}]"#,
-        ],
-        "",
-    );
-    kubectl.run(
-        &[
-            "patch",
-            "ro",
-            "web",
-            "--subresource=status",
-            "--type=merge",
-            "-p",
+        ),
+        (
+            &["ro", "web", "--subresource=status", "--type=merge"][..],
             r#"{"status":{"abort":true}}"#,
-        ],
-        "",
-    );
-    kubectl.run(
-        &[
-            "patch",
-            "deploy",
-            "side",
-            "-p",
+        ),
+        (
+            &["deploy", "side"][..],
             r#"{"spec":{"template":{"spec":{"containers":[{"name":"app","image":"side:2"}]}}}}"#,
-        ],
-        "",
-    );
+        ),
+    ] {
+        kubectl.run(&[&["patch"], what, &["-p", patch]].concat(), "");
+    }
     kubectl.run(&["set", "image", "deploy/side", "app=side:3"], "");
     kubectl.run(&["label", "ro", "web", "team=a"], "");
     kubectl.run(&["annotate", "ro", "web", "note=b"], "");
@@ -376,9 +357,17 @@ fn change_label_scale_and_delete() {
     assert_eq!(deployment["spec"]["replicas"], 2);
     let scale = kubectl.json(&["get", "ro", "web", "--subresource=scale"]);
     assert_eq!(scale["kind"], "Scale");
+}
+
+#[test]
+fn replace_and_delete() {
+    let Some(kubectl) = Kubectl::start("replace_and_delete") else {
+        return;
+    };
+    kubectl.run(&["create", "-f", "-"], MANIFEST);
     let edited = kubectl
         .run(&["get", "ro", "web", "-o", "yaml"], "")
-        .replace("replicas: 5", "replicas: 6");
+        .replace("replicas: 3", "replicas: 6");
     kubectl.run(&["replace", "-f", "-"], &edited);
     assert_eq!(
         kubectl.run(&["get", "ro", "web", "-o", "jsonpath={.spec.replicas}"], ""),

@@ -532,6 +532,12 @@ async fn discovery_in_both_forms_says_the_same() {
         rollouts["subresources"][0]["responseKind"],
         json!({"group": "autoscaling", "version": "v1", "kind": "Scale"})
     );
+    assert_eq!(face.get("/version").await.body["minor"], "34");
+}
+
+#[tokio::test]
+async fn openapi_says_by_which_key_lists_are_merged() {
+    let face = Face::start(ServerOptions::default()).await;
     let index = face.get("/openapi/v3").await.body;
     let at = index["paths"]["apis/apps/v1"]["serverRelativeURL"]
         .as_str()
@@ -546,5 +552,4 @@ async fn discovery_in_both_forms_says_the_same() {
     let containers = &schema["properties"]["spec"]["properties"]["template"]["properties"]["spec"]["properties"]
         ["containers"];
     assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
-    assert_eq!(face.get("/version").await.body["minor"], "34");
 }

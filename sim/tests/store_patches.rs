@@ -87,9 +87,16 @@ fn json_patches_are_all_or_nothing() {
     assert_eq!(status.reason, Reason::BadRequest);
 }
 
-/// Patch, where to look, what is there afterwards. Each starts from the same ReplicaSet.
-#[test]
-fn strategic_merge_joins_lists_by_key() {
+fn pod(patch: &Value) -> Value {
+    json!({"spec": {"template": {"spec": patch}}})
+}
+
+fn containers(patch: &Value) -> Value {
+    pod(&json!({"containers": patch}))
+}
+
+/// What it is, patch, where to look in the pod, what is there afterwards. Each starts from the same ReplicaSet.
+fn strategic_merges(cases: Vec<(&str, Value, &str, Value)>) {
     let mut object = replica_set("web");
     object["spec"]["template"]["spec"] = json!({
         "containers": [
@@ -100,83 +107,7 @@ fn strategic_merge_joins_lists_by_key() {
         "volumes": [{"name": "v", "emptyDir": {}}],
         "tolerations": [{"key": "a", "operator": "Exists"}],
     });
-    let pod = |patch: Value| json!({"spec": {"template": {"spec": patch}}});
-    let containers = |patch: Value| pod(json!({"containers": patch}));
     let base = "/spec/template/spec";
-    let cases: Vec<(&str, Value, &str, Value)> = vec![
-        (
-            "an element by its key",
-            containers(json!([{"name": "app", "image": "app:2"}])),
-            "/containers/0/image",
-            json!("app:2"),
-        ),
-        (
-            "the others stay",
-            containers(json!([{"name": "app", "image": "app:2"}])),
-            "/containers/1/image",
-            json!("side:1"),
-        ),
-        (
-            "a new element",
-            containers(json!([{"name": "new", "image": "n"}])),
-            "/containers/2/image",
-            json!("n"),
-        ),
-        (
-            "delete an element",
-            containers(json!([{"name": "app", "$patch": "delete"}])),
-            "/containers/0/name",
-            json!("side"),
-        ),
-        (
-            "inner lists too",
-            containers(
-                json!([{"name": "app", "env": [{"name": "B", "value": "3"}, {"name": "C", "value": "4"}]}]),
-            ),
-            "/containers/0/env",
-            json!([{"name": "A", "value": "1"}, {"name": "B", "value": "3"}, {"name": "C", "value": "4"}]),
-        ),
-        (
-            "ports by containerPort",
-            containers(json!([{"name": "app", "ports": [{"containerPort": 80, "name": "web"}]}])),
-            "/containers/0/ports",
-            json!([{"containerPort": 80, "name": "web", "protocol": "TCP"}]),
-        ),
-        (
-            "plain lists are replaced",
-            containers(json!([{"name": "app", "args": ["z"]}])),
-            "/containers/0/args",
-            json!(["z"]),
-        ),
-        (
-            "atomic lists are replaced",
-            pod(json!({"tolerations": [{"key": "b"}]})),
-            "/tolerations",
-            json!([{"key": "b"}]),
-        ),
-        (
-            "replace the whole list",
-            containers(json!([{"$patch": "replace"}, {"name": "only", "image": "o"}])),
-            "/containers/1",
-            Value::Null,
-        ),
-        (
-            "keep only some keys of a union",
-            pod(
-                json!({"volumes": [{"name": "v", "$retainKeys": ["name", "configMap"], "configMap": {"name": "c"}}]}),
-            ),
-            "/volumes/0/emptyDir",
-            Value::Null,
-        ),
-        (
-            "an order",
-            pod(
-                json!({"$setElementOrder/containers": [{"name": "side"}, {"name": "app"}], "containers": [{"name": "side", "image": "s"}]}),
-            ),
-            "/containers/0/name",
-            json!("side"),
-        ),
-    ];
     for (what, patch, at, expected) in cases {
         let mut cluster = Cluster::new();
         cluster.create("replicasets", object.clone());
@@ -189,6 +120,90 @@ fn strategic_merge_joins_lists_by_key() {
             "{what}"
         );
     }
+}
+
+#[test]
+fn strategic_merge_joins_lists_by_key() {
+    strategic_merges(vec![
+        (
+            "an element by its key",
+            containers(&json!([{"name": "app", "image": "app:2"}])),
+            "/containers/0/image",
+            json!("app:2"),
+        ),
+        (
+            "the others stay",
+            containers(&json!([{"name": "app", "image": "app:2"}])),
+            "/containers/1/image",
+            json!("side:1"),
+        ),
+        (
+            "a new element",
+            containers(&json!([{"name": "new", "image": "n"}])),
+            "/containers/2/image",
+            json!("n"),
+        ),
+        (
+            "delete an element",
+            containers(&json!([{"name": "app", "$patch": "delete"}])),
+            "/containers/0/name",
+            json!("side"),
+        ),
+        (
+            "inner lists too",
+            containers(
+                &json!([{"name": "app", "env": [{"name": "B", "value": "3"}, {"name": "C", "value": "4"}]}]),
+            ),
+            "/containers/0/env",
+            json!([{"name": "A", "value": "1"}, {"name": "B", "value": "3"}, {"name": "C", "value": "4"}]),
+        ),
+        (
+            "ports by containerPort",
+            containers(&json!([{"name": "app", "ports": [{"containerPort": 80, "name": "web"}]}])),
+            "/containers/0/ports",
+            json!([{"containerPort": 80, "name": "web", "protocol": "TCP"}]),
+        ),
+    ]);
+}
+
+#[test]
+fn strategic_merge_replaces_what_it_is_told_to() {
+    strategic_merges(vec![
+        (
+            "plain lists are replaced",
+            containers(&json!([{"name": "app", "args": ["z"]}])),
+            "/containers/0/args",
+            json!(["z"]),
+        ),
+        (
+            "atomic lists are replaced",
+            pod(&json!({"tolerations": [{"key": "b"}]})),
+            "/tolerations",
+            json!([{"key": "b"}]),
+        ),
+        (
+            "replace the whole list",
+            containers(&json!([{"$patch": "replace"}, {"name": "only", "image": "o"}])),
+            "/containers/1",
+            Value::Null,
+        ),
+        (
+            "keep only some keys of a union",
+            pod(
+                &json!({"volumes": [{"name": "v", "$retainKeys": ["name", "configMap"], "configMap": {"name": "c"}}]}),
+            ),
+            "/volumes/0/emptyDir",
+            Value::Null,
+        ),
+        (
+            "an order",
+            pod(
+                &json!({"$setElementOrder/containers": [{"name": "side"}, {"name": "app"}], "containers": [{"name": "side", "image": "s"}]}),
+            ),
+            "/containers/0/name",
+            json!("side"),
+        ),
+    ]);
 }
 
 #[test]

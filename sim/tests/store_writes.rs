@@ -51,16 +51,39 @@ fn the_same_seed_and_requests_give_the_same_cluster() {
     );
 }
 
-/// Reason, code and words of the real server.
+/// What is done, reason and words of the real server.
+type Case = (
+    &'static str,
+    fn(&mut Cluster) -> Result<Value, tidegate_sim::store::Status>,
+    Reason,
+    &'static str,
+);
+
+fn are_refused(cases: &[Case]) {
+    for (what, act, reason, message) in cases {
+        let mut cluster = Cluster::new();
+        cluster.create("rollouts", rollout("web"));
+        let revision = cluster.store.revision();
+        let status = act(&mut cluster)
+            .err()
+            .unwrap_or_else(|| panic!("{what} is not refused"));
+        assert_eq!(
+            (status.reason, status.message.as_str()),
+            (*reason, *message),
+            "{what}"
+        );
+        assert_eq!(status.to_value()["code"], reason.code(), "{what}");
+        // the case of the old version has made one commit of its own
+        assert!(
+            cluster.store.revision() <= revision + 1,
+            "{what}: a refused request writes nothing"
+        );
+    }
+}
+
 #[test]
-fn refusals_have_the_servers_words() {
-    type Case = (
-        &'static str,
-        fn(&mut Cluster) -> Result<Value, tidegate_sim::store::Status>,
-        Reason,
-        &'static str,
-    );
-    let cases: &[Case] = &[
+fn refusals_of_names_have_the_servers_words() {
+    are_refused(&[
         (
             "a name that is taken",
             |c| c.try_create("rollouts", rollout("web")),
@@ -79,6 +102,12 @@ fn refusals_have_the_servers_words() {
             Reason::NotFound,
             r#"namespaces "nowhere" not found"#,
         ),
+    ]);
+}
+
+#[test]
+fn refusals_of_old_versions_have_the_servers_words() {
+    are_refused(&[
         (
             "a PUT with an old version",
             |c| {
@@ -118,6 +147,12 @@ fn refusals_have_the_servers_words() {
             "Operation cannot be fulfilled on rollouts.argoproj.io \"web\": the object has been modified; please apply \
              your changes to the latest version and try again",
         ),
+    ]);
+}
+
+#[test]
+fn refusals_of_patches_and_deletes_have_the_servers_words() {
+    are_refused(&[
         (
             "negative replicas (recorded in testdata/recordings/invalid-specs.jsonl)",
             |c| {
@@ -164,6 +199,12 @@ fn refusals_have_the_servers_words() {
             Reason::Conflict,
             "Operation cannot be fulfilled on Rollout.argoproj.io \"web\": the UID in the precondition (other) does not ",
         ),
+    ]);
+}
+
+#[test]
+fn refusals_of_objects_have_the_servers_words() {
+    are_refused(&[
         (
             "a selector that does not match",
             |c| {
@@ -224,96 +265,14 @@ fn refusals_have_the_servers_words() {
             "ReplicaSet in version \"v1\" cannot be handled as a ReplicaSet: json: cannot unmarshal string into Go struct \
              field spec.replicas of type int",
         ),
-    ];
-    for (what, act, reason, message) in cases {
-        let mut cluster = Cluster::new();
-        cluster.create("rollouts", rollout("web"));
-        let revision = cluster.store.revision();
-        let status = act(&mut cluster).expect_err(what);
-        assert_eq!(
-            (status.reason, status.message.as_str()),
-            (*reason, *message),
-            "{what}"
-        );
-        assert_eq!(status.to_value()["code"], reason.code(), "{what}");
-        // the case of the old version has made one commit of its own
-        assert!(
-            cluster.store.revision() <= revision + 1,
-            "{what}: a refused request writes nothing"
-        );
-    }
+    ]);
 }
 
+/// Kind, subresource, patch, generation afterwards, whether anything is written.
+type Generation = (&'static str, &'static str, Value, i64, bool);
+
 /// What raises the generation, and what is written at all.
-#[test]
-fn generations_follow_the_spec() {
-    let rs_status = json!({"status": {"replicas": 1}});
-    // kind, subresource, patch, generation afterwards, whether anything is written
-    let cases: &[(&str, &str, Value, i64, bool)] = &[
-        ("rollouts", "", json!({"spec": {"paused": true}}), 2, true),
-        (
-            "rollouts",
-            "",
-            json!({"metadata": {"labels": {"a": "b"}}}),
-            1,
-            true,
-        ),
-        ("rollouts", "", json!({"status": {"phase": "Healthy"}}), 1, false),
-        (
-            "rollouts",
-            "status",
-            json!({"status": {"phase": "Healthy"}}),
-            1,
-            true,
-        ),
-        (
-            "rollouts",
-            "status",
-            json!({"spec": {"paused": true}, "metadata": {"labels": {"a": "b"}}}),
-            1,
-            false,
-        ),
-        ("rollouts", "", json!({"spec": {"replicas": 3}}), 1, false),
-        ("replicasets", "", json!({"spec": {"replicas": 7}}), 2, true),
-        (
-            "replicasets",
-            "",
-            json!({"metadata": {"annotations": {"a": "b"}}}),
-            1,
-            true,
-        ),
-        ("replicasets", "status", rs_status.clone(), 1, true),
-        ("replicasets", "", rs_status, 1, false),
-        (
-            "deployments",
-            "",
-            json!({"metadata": {"annotations": {"a": "b"}}}),
-            2,
-            true,
-        ),
-        (
-            "deployments",
-            "",
-            json!({"metadata": {"labels": {"a": "b"}}}),
-            1,
-            true,
-        ),
-        // no status subresource (contract 2.1): the status is part of the object and counts
-        (
-            "analysisruns",
-            "",
-            json!({"status": {"phase": "Running"}}),
-            2,
-            true,
-        ),
-        (
-            "analysisruns",
-            "",
-            json!({"metadata": {"labels": {"a": "b"}}}),
-            1,
-            true,
-        ),
-    ];
+fn generations_are(cases: &[Generation]) {
     for (plural, subresource, patch, generation, written) in cases {
         let mut cluster = Cluster::new();
         let mut body = match *plural {
@@ -338,6 +297,82 @@ fn generations_follow_the_spec() {
         assert_eq!(after["metadata"]["generation"], *generation, "{what}");
         assert_eq!(cluster.store.revision() > before, *written, "{what}");
     }
+}
+
+#[test]
+fn generations_of_custom_resources_follow_the_spec() {
+    generations_are(&[
+        ("rollouts", "", json!({"spec": {"paused": true}}), 2, true),
+        (
+            "rollouts",
+            "",
+            json!({"metadata": {"labels": {"a": "b"}}}),
+            1,
+            true,
+        ),
+        ("rollouts", "", json!({"status": {"phase": "Healthy"}}), 1, false),
+        (
+            "rollouts",
+            "status",
+            json!({"status": {"phase": "Healthy"}}),
+            1,
+            true,
+        ),
+        (
+            "rollouts",
+            "status",
+            json!({"spec": {"paused": true}, "metadata": {"labels": {"a": "b"}}}),
+            1,
+            false,
+        ),
+        ("rollouts", "", json!({"spec": {"replicas": 3}}), 1, false),
+        // no status subresource (contract 2.1): the status is part of the object and counts
+        (
+            "analysisruns",
+            "",
+            json!({"status": {"phase": "Running"}}),
+            2,
+            true,
+        ),
+        (
+            "analysisruns",
+            "",
+            json!({"metadata": {"labels": {"a": "b"}}}),
+            1,
+            true,
+        ),
+    ]);
+}
+
+#[test]
+fn generations_of_workloads_follow_the_spec() {
+    let rs_status = json!({"status": {"replicas": 1}});
+    generations_are(&[
+        ("replicasets", "", json!({"spec": {"replicas": 7}}), 2, true),
+        (
+            "replicasets",
+            "",
+            json!({"metadata": {"annotations": {"a": "b"}}}),
+            1,
+            true,
+        ),
+        ("replicasets", "status", rs_status.clone(), 1, true),
+        ("replicasets", "", rs_status, 1, false),
+        (
+            "deployments",
+            "",
+            json!({"metadata": {"annotations": {"a": "b"}}}),
+            2,
+            true,
+        ),
+        (
+            "deployments",
+            "",
+            json!({"metadata": {"labels": {"a": "b"}}}),
+            1,
+            true,
+        ),
+    ]);
 }
 
 #[test]

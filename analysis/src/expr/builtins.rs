@@ -27,38 +27,13 @@ pub(super) fn call(name: &str, args: &[Value], run: &mut Run<'_>) -> Evaluated {
             Value::Nil => default.clone(),
             result => result.clone(),
         }),
-        ("isNaN" | "isInf", [value]) => match value.number() {
-            Some(number) => Ok(Value::Bool(if name == "isNaN" {
-                number.is_nan()
-            } else {
-                number.is_infinite()
-            })),
-            None => Err(conversion(value, "float64")),
-        },
-        ("now", zone) => {
-            let now = match zone {
-                [Value::Zone(zone)] => run.env.now.to_zoned(zone.clone()),
-                _ => run.env.now.to_zoned(jiff::tz::TimeZone::UTC),
-            };
-            Ok(Value::Time(Arc::new(now)))
-        }
+        ("isNaN" | "isInf", [value]) => no_ordinary_number(name, value),
+        ("now", zone) => Ok(now_in(zone, run.env.now)),
         ("len", [value]) => len(value, budget),
         ("type", [value]) => Ok(Value::from(type_of(value))),
         ("string", [value]) => Ok(Value::from(value.text(budget)?)),
-        ("abs", [value]) => match value {
-            Value::Int(i) => Ok(Value::Int(i.wrapping_abs())),
-            // as upstream, where -0 stays -0
-            Value::Float(f) => Ok(Value::Float(if *f < 0.0 { -f } else { *f })),
-            other => invalid("abs", other),
-        },
-        ("ceil" | "floor" | "round", [value]) => match value.number() {
-            Some(number) => Ok(Value::Float(match name {
-                "ceil" => number.ceil(),
-                "floor" => number.floor(),
-                _ => number.round(),
-            })),
-            None => invalid(name, value),
-        },
+        ("abs", [value]) => abs(value),
+        ("ceil" | "floor" | "round", [value]) => rounded(name, value),
         ("int", [value]) => int(value),
         ("float", [value]) => float(value),
         // one argument that is no number and no list is handed back
@@ -70,30 +45,11 @@ pub(super) fn call(name: &str, args: &[Value], run: &mut Run<'_>) -> Evaluated {
             extreme(name, args, &mut best, budget)?;
             Ok(best.unwrap_or(Value::Nil))
         }
-        ("mean" | "median", args) => {
-            let mut numbers = Vec::new();
-            collect_numbers(name, args, &mut numbers, budget)?;
-            Ok(Value::Float(if name == "mean" {
-                mean(&numbers)
-            } else {
-                median(numbers)
-            }))
-        }
+        ("mean" | "median", args) => average(name, args, budget),
         ("toJSON", [value]) => Ok(Value::from(value.json(budget)?)),
         ("fromJSON", [text]) => from_json(string(text)?, budget),
-        ("toBase64", [value]) => {
-            let text = string(value)?;
-            budget.bytes(text.len() * 2)?;
-            Ok(Value::from(base64::encode(text.as_bytes())))
-        }
-        ("fromBase64", [value]) => {
-            let text = string(value)?;
-            budget.bytes(text.len())?;
-            match base64::decode(text) {
-                Ok(bytes) => Ok(Value::from(String::from_utf8_lossy(&bytes).as_ref())),
-                Err(at) => error(format!("illegal base64 data at input byte {at}")),
-            }
-        }
+        ("toBase64", [value]) => to_base64(string(value)?, budget),
+        ("fromBase64", [value]) => from_base64(string(value)?, budget),
         ("duration", [text]) => Ok(Value::Duration(gotime::parse_duration(string(text)?)?)),
         ("timezone", [text]) => Ok(Value::Zone(gotime::zone(string(text)?)?)),
         ("date", args) => gotime::date(args, budget),
@@ -106,46 +62,119 @@ pub(super) fn call(name: &str, args: &[Value], run: &mut Run<'_>) -> Evaluated {
         }
         (_, [first, ..]) if is_text_function(name) => Err(conversion(first, "string")),
         ("get", [from, index]) => get(from, index),
-        ("keys" | "values" | "toPairs", [value]) => match value {
-            Value::Map(map) => {
-                budget.memory(map.entries.len() * if name == "toPairs" { 3 } else { 1 })?;
-                let mut items = Vec::with_capacity(map.entries.len());
-                for (key, value) in &map.entries {
-                    items.push(match name {
-                        "keys" => key.value(),
-                        "values" => value.clone(),
-                        _ => Value::list(vec![key.value(), value.clone()], Element::Any)?,
-                    });
-                }
-                Value::list(items, Element::Any)
-            }
-            other if name == "toPairs" => error(format!("cannot transform {} to pairs", kind(other))),
-            other => error(format!("cannot get {name} from {}", kind(other))),
-        },
-        ("concat", lists) => {
-            let mut items = Vec::new();
-            for value in lists {
-                let Value::List(list) = value else {
-                    return error(format!("cannot concat {}", kind(value)));
-                };
-                budget.memory(list.items.len())?;
-                items.extend_from_slice(&list.items);
-            }
-            Value::list(items, Element::Any)
-        }
+        ("keys" | "values" | "toPairs", [value]) => entries(name, value, budget),
+        ("concat", lists) => concat(lists, budget),
         (_, [Value::List(list), rest @ ..]) => list_function(name, &list.items, list.element, rest, budget),
         // texts are bytes here; of everything else that is no list there is no first
         ("first", [other]) => get_byte(other, 0),
         ("last", [other]) => get_byte(other, -1),
         // upstream never looks at what it has at most one item of
         ("sort", [_, order @ ..]) => Value::list(sorted(&[], &[], order.first(), budget)?, Element::Any),
-        (_, [other, ..]) => match name {
-            "fromPairs" => error(format!("cannot transform {} from pairs", kind(other))),
-            "take" => error(format!("cannot take from {}", kind(other))),
-            "join" => error(format!("invalid argument for join (type {})", other.type_name())),
-            _ => error(format!("cannot {name} {}", kind(other))),
-        },
+        (_, [other, ..]) => not_a_list(name, other),
         (name, []) => error(format!("not enough arguments to call {name}")),
+    }
+}
+
+/// `isNaN` and `isInf`.
+fn no_ordinary_number(name: &str, value: &Value) -> Evaluated {
+    match value.number() {
+        Some(number) if name == "isNaN" => Ok(Value::Bool(number.is_nan())),
+        Some(number) => Ok(Value::Bool(number.is_infinite())),
+        None => Err(conversion(value, "float64")),
+    }
+}
+
+/// `now`, in a zone or in UTC.
+fn now_in(zone: &[Value], now: jiff::Timestamp) -> Value {
+    Value::Time(Arc::new(match zone {
+        [Value::Zone(zone)] => now.to_zoned(zone.clone()),
+        _ => now.to_zoned(jiff::tz::TimeZone::UTC),
+    }))
+}
+
+fn abs(value: &Value) -> Evaluated {
+    match value {
+        Value::Int(i) => Ok(Value::Int(i.wrapping_abs())),
+        // as upstream, where -0 stays -0
+        Value::Float(f) => Ok(Value::Float(if *f < 0.0 { -f } else { *f })),
+        other => invalid("abs", other),
+    }
+}
+
+/// `ceil`, `floor` and `round`.
+fn rounded(name: &str, value: &Value) -> Evaluated {
+    let Some(number) = value.number() else {
+        return invalid(name, value);
+    };
+    Ok(Value::Float(match name {
+        "ceil" => number.ceil(),
+        "floor" => number.floor(),
+        _ => number.round(),
+    }))
+}
+
+/// `mean` and `median`.
+fn average(name: &str, args: &[Value], budget: &mut Budget) -> Evaluated {
+    let mut numbers = Vec::new();
+    collect_numbers(name, args, &mut numbers, budget)?;
+    Ok(Value::Float(if name == "mean" {
+        mean(&numbers)
+    } else {
+        median(numbers)
+    }))
+}
+
+fn to_base64(text: &str, budget: &mut Budget) -> Evaluated {
+    budget.bytes(text.len() * 2)?;
+    Ok(Value::from(base64::encode(text.as_bytes())))
+}
+
+fn from_base64(text: &str, budget: &mut Budget) -> Evaluated {
+    budget.bytes(text.len())?;
+    match base64::decode(text) {
+        Ok(bytes) => Ok(Value::from(String::from_utf8_lossy(&bytes).as_ref())),
+        Err(at) => error(format!("illegal base64 data at input byte {at}")),
+    }
+}
+
+/// `keys`, `values` and `toPairs`: what a map holds, as a list.
+fn entries(name: &str, value: &Value, budget: &mut Budget) -> Evaluated {
+    let map = match value {
+        Value::Map(map) => map,
+        other if name == "toPairs" => return error(format!("cannot transform {} to pairs", kind(other))),
+        other => return error(format!("cannot get {name} from {}", kind(other))),
+    };
+    budget.memory(map.entries.len() * if name == "toPairs" { 3 } else { 1 })?;
+    let mut items = Vec::with_capacity(map.entries.len());
+    for (key, value) in &map.entries {
+        items.push(match name {
+            "keys" => key.value(),
+            "values" => value.clone(),
+            _ => Value::list(vec![key.value(), value.clone()], Element::Any)?,
+        });
+    }
+    Value::list(items, Element::Any)
+}
+
+fn concat(lists: &[Value], budget: &mut Budget) -> Evaluated {
+    let mut items = Vec::new();
+    for value in lists {
+        let Value::List(list) = value else {
+            return error(format!("cannot concat {}", kind(value)));
+        };
+        budget.memory(list.items.len())?;
+        items.extend_from_slice(&list.items);
+    }
+    Value::list(items, Element::Any)
+}
+
+/// A function of lists was called with something else: upstream's words for it.
+fn not_a_list(name: &str, other: &Value) -> Evaluated {
+    match name {
+        "fromPairs" => error(format!("cannot transform {} from pairs", kind(other))),
+        "take" => error(format!("cannot take from {}", kind(other))),
+        "join" => error(format!("invalid argument for join (type {})", other.type_name())),
+        _ => error(format!("cannot {name} {}", kind(other))),
     }
 }
 

@@ -797,6 +797,56 @@ impl Checker<'_> {
         })
     }
 
+    /// `max`, `min`, `mean` and `median`: numbers, durations, or lists of them.
+    fn over_numbers(&self, name: &Name, args: &[Type]) -> Checked {
+        let text = &*name.text;
+        if args.is_empty() {
+            return self.error(name.at, format!("not enough arguments to call {text}"));
+        }
+        for arg in args {
+            if may_be_list(arg) {
+                return Ok(Type::Any);
+            }
+            if !arg.number() && *arg != Type::Duration {
+                return self.error(name.at, format!("invalid argument for {text} (type {arg})"));
+            }
+        }
+        Ok(args.first().cloned().unwrap_or(Type::Any))
+    }
+
+    /// `date`: at most three texts, after a zone or not.
+    fn date(&self, name: &Name, args: &[Type]) -> Checked {
+        let texts = match args {
+            [Type::Zone | Type::Any, texts @ ..] if args.len() > 1 => texts,
+            texts => texts,
+        };
+        if texts.len() > 3 {
+            let message = format!(
+                "invalid number of arguments (expected at most 3, got {})",
+                args.len()
+            );
+            return self.error(name.at, message);
+        }
+        match texts.iter().find(|arg| !Param::Str.takes(arg)) {
+            Some(other) => self.error(
+                name.at,
+                format!("cannot use {other} as argument (type string) to call date"),
+            ),
+            None => Ok(Type::Time),
+        }
+    }
+
+    /// `join` and `sort`: a list, and a text that may be left out.
+    fn list_and_texts(&self, name: &Name, items: &Type, texts: &[Type]) -> Result<(), CompileError> {
+        let other = match texts.first() {
+            _ if !may_be_list(items) => items,
+            Some(first) if !texts.iter().all(|text| Param::Str.takes(text)) => first,
+            _ => return Ok(()),
+        };
+        let message = format!("cannot use {other} as argument to call {}", name.text);
+        self.error(name.at, message)
+    }
+
     /// Builtins whose arguments have several types.
     fn builtin(&self, name: &Name, args: &[Type]) -> Checked {
         let text = &*name.text;
@@ -809,69 +859,26 @@ impl Checker<'_> {
                 ),
             )
         };
-        let list = |t: &Type| t.array() || *t == Type::Any;
         match (text, args) {
-            ("max" | "min" | "mean" | "median", args) => {
-                if args.is_empty() {
-                    return self.error(name.at, format!("not enough arguments to call {text}"));
-                }
-                for arg in args {
-                    if list(arg) {
-                        return Ok(Type::Any);
-                    }
-                    if !arg.number() && *arg != Type::Duration {
-                        return self.error(name.at, format!("invalid argument for {text} (type {arg})"));
-                    }
-                }
-                Ok(args.first().cloned().unwrap_or(Type::Any))
-            }
+            ("max" | "min" | "mean" | "median", args) => self.over_numbers(name, args),
             ("concat" | "date", []) => number_of("at least 1"),
-            ("concat", args) => match args.iter().find(|arg| !list(arg)) {
+            ("concat", args) => match args.iter().find(|arg| !may_be_list(arg)) {
                 Some(other) => self.error(name.at, format!("cannot concat {other}")),
                 None => Ok(Type::array_of(Type::Any)),
             },
             ("now", []) => Ok(Type::Time),
             ("now", [zone]) if Param::Zone.takes(zone) => Ok(Type::Time),
             ("now", _) => number_of("0"),
-            ("date", args) => {
-                let texts = match args {
-                    [Type::Zone | Type::Any, texts @ ..] if args.len() > 1 => texts,
-                    texts => texts,
-                };
-                if texts.len() > 3 {
-                    return number_of("at most 3");
-                }
-                match texts.iter().find(|arg| !Param::Str.takes(arg)) {
-                    Some(other) => self.error(
-                        name.at,
-                        format!("cannot use {other} as argument (type string) to call date"),
-                    ),
-                    None => Ok(Type::Time),
-                }
-            }
+            ("date", args) => self.date(name, args),
             ("join", [_, _, _, ..]) => self.error(name.at, "too many arguments to call join"),
             ("join", [items, glue @ ..]) => {
-                if !list(items) || glue.iter().any(|glue| !Param::Str.takes(glue)) {
-                    let other = if list(items) {
-                        glue.first().unwrap_or(items)
-                    } else {
-                        items
-                    };
-                    return self.error(name.at, format!("cannot use {other} as argument to call join"));
-                }
+                self.list_and_texts(name, items, glue)?;
                 Ok(Type::Str)
             }
             ("join" | "sort", []) => self.error(name.at, format!("not enough arguments to call {text}")),
             ("sort", [_, _, _, ..]) => self.error(name.at, "too many arguments to call sort"),
             ("sort", [items, order @ ..]) => {
-                if !list(items) || order.iter().any(|order| !Param::Str.takes(order)) {
-                    let other = if list(items) {
-                        order.first().unwrap_or(items)
-                    } else {
-                        items
-                    };
-                    return self.error(name.at, format!("cannot use {other} as argument to call sort"));
-                }
+                self.list_and_texts(name, items, order)?;
                 Ok(Type::array_of(Type::Any))
             }
             ("get", [base, index]) => match base {
@@ -886,7 +893,7 @@ impl Checker<'_> {
                 base => self.error(name.at, format!("type {base} does not support indexing")),
             },
             ("take", [items, count]) => {
-                if !list(items) {
+                if !may_be_list(items) {
                     return self.error(name.at, format!("cannot take from {items}"));
                 }
                 if !Param::Int.takes(count) {
@@ -934,4 +941,8 @@ impl Checker<'_> {
             },
         )
     }
+}
+
+fn may_be_list(of: &Type) -> bool {
+    of.array() || *of == Type::Any
 }

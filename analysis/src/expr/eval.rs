@@ -1,7 +1,10 @@
 //! Running an expression.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use regex::Regex;
 
 use super::ast::{BinaryOp, Call, CompareOp, Node, Pointer, Post, Step, UnaryOp};
 use super::budget::Budget;
@@ -156,83 +159,93 @@ impl<'a> Run<'a> {
             None => (self.eval(first)?, steps),
         };
         for step in steps {
-            self.budget.step(1)?;
-            left = match step {
-                Step::Pipe(call) => self.call(Some(left), call)?,
-                Step::Compare(pairs) => Value::Bool(self.compare(left, pairs)?),
-                // the right side is not looked at, nor is its type
-                Step::Binary {
-                    op: BinaryOp::And(_),
-                    right,
-                    ..
-                } => {
-                    if truth(&left)? {
-                        self.eval(right)?
-                    } else {
-                        left
-                    }
-                }
-                Step::Binary {
-                    op: BinaryOp::Or(_),
-                    right,
-                    ..
-                } => {
-                    if truth(&left)? {
-                        left
-                    } else {
-                        self.eval(right)?
-                    }
-                }
-                Step::Binary {
-                    op: BinaryOp::Coalesce,
-                    right,
-                    ..
-                } => match left {
-                    Value::Nil => self.eval(right)?,
-                    left => left,
-                },
-                Step::Binary {
-                    op: BinaryOp::Matches,
-                    negate,
-                    right,
-                    regex,
-                    ..
-                } => {
-                    let matched = match (regex, &left) {
-                        (Some(_), Value::Nil) => false,
-                        (Some(regex), left) => {
-                            let text = string(left)?;
-                            self.budget.step(text.len() / 16)?;
-                            regex.is_match(text)
-                        }
-                        (None, left) => {
-                            let right = self.eval(right)?;
-                            self.matches(left, &right)?
-                        }
-                    };
-                    Value::Bool(matched != *negate)
-                }
-                Step::Binary {
-                    op, negate, right, ..
-                } => {
-                    let known = match (op, right) {
-                        (BinaryOp::In, Node::Array(items)) => in_texts(&left, items)?,
-                        _ => None,
-                    };
-                    let value = if let Some(known) = known {
-                        Value::Bool(known)
-                    } else {
-                        let right = self.eval(right)?;
-                        self.binary(*op, &left, &right)?
-                    };
-                    match value {
-                        Value::Bool(b) => Value::Bool(b != *negate),
-                        value => value,
-                    }
-                }
-            };
+            left = self.apply(left, step)?;
         }
         Ok(left)
+    }
+
+    /// What a step makes of the value on its left.
+    fn apply(&mut self, left: Value, step: &Step) -> Evaluated {
+        self.budget.step(1)?;
+        Ok(match step {
+            Step::Pipe(call) => self.call(Some(left), call)?,
+            Step::Compare(pairs) => Value::Bool(self.compare(left, pairs)?),
+            // the right side is not looked at, nor is its type
+            Step::Binary {
+                op: BinaryOp::And(_),
+                right,
+                ..
+            } => {
+                if truth(&left)? {
+                    self.eval(right)?
+                } else {
+                    left
+                }
+            }
+            Step::Binary {
+                op: BinaryOp::Or(_),
+                right,
+                ..
+            } => {
+                if truth(&left)? {
+                    left
+                } else {
+                    self.eval(right)?
+                }
+            }
+            Step::Binary {
+                op: BinaryOp::Coalesce,
+                right,
+                ..
+            } => match left {
+                Value::Nil => self.eval(right)?,
+                left => left,
+            },
+            Step::Binary {
+                op: BinaryOp::Matches,
+                negate,
+                right,
+                regex,
+                ..
+            } => {
+                let found = self.found(&left, right, regex.as_ref())?;
+                Value::Bool(found != *negate)
+            }
+            Step::Binary {
+                op, negate, right, ..
+            } => {
+                let known = match (op, right) {
+                    (BinaryOp::In, Node::Array(items)) => in_texts(&left, items)?,
+                    _ => None,
+                };
+                let value = if let Some(known) = known {
+                    Value::Bool(known)
+                } else {
+                    let right = self.eval(right)?;
+                    self.binary(*op, &left, &right)?
+                };
+                match value {
+                    Value::Bool(b) => Value::Bool(b != *negate),
+                    value => value,
+                }
+            }
+        })
+    }
+
+    /// `left matches right`; a pattern that is a literal was compiled with the expression.
+    fn found(&mut self, left: &Value, right: &Node, compiled: Option<&Regex>) -> Result<bool, EvalError> {
+        match (compiled, left) {
+            (Some(_), Value::Nil) => Ok(false),
+            (Some(regex), left) => {
+                let text = string(left)?;
+                self.budget.step(text.len() / 16)?;
+                Ok(regex.is_match(text))
+            }
+            (None, left) => {
+                let right = self.eval(right)?;
+                self.matches(left, &right)
+            }
+        }
     }
 
     fn compare(&mut self, first: Value, pairs: &[(CompareOp, Node, u32)]) -> Result<bool, EvalError> {
@@ -501,28 +514,12 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn predicate_builtin(&mut self, piped: Option<Value>, call: &Call) -> Evaluated {
-        let mut args = call.args.iter();
-        let collection = match piped {
-            Some(piped) => piped,
-            None => match args.next() {
-                Some(first) => self.eval(first)?,
-                None => Value::Nil,
-            },
-        };
-        let predicate = args.next();
-        let last = args.next().map(|last| self.eval(last)).transpose()?;
-        // a text that came in with the result is its bytes
-        let bytes = match &collection {
+    /// What a function with a predicate goes over: a list, or the bytes of a text that came in with the result.
+    fn items_to_visit<'v>(&mut self, collection: &'v Value) -> Result<Cow<'v, [Value]>, EvalError> {
+        let bytes = match collection {
+            Value::List(list) => return Ok(Cow::Borrowed(&list.items)),
             Value::Str(text) => text.as_bytes(),
             Value::Bytes(bytes) => bytes,
-            _ => &[],
-        };
-        self.budget.memory(bytes.len())?;
-        let bytes: Vec<Value> = bytes.iter().map(|byte| Value::Int(i64::from(*byte))).collect();
-        let list = match &collection {
-            Value::List(list) => &list.items,
-            Value::Str(_) | Value::Bytes(_) => &bytes,
             other => {
                 let (what, on) = match other {
                     Value::Nil => ("Len", "zero"),
@@ -534,93 +531,41 @@ impl<'a> Run<'a> {
                 )));
             }
         };
+        self.budget.memory(bytes.len())?;
+        Ok(bytes.iter().map(|byte| Value::Int(i64::from(*byte))).collect())
+    }
+
+    fn predicate_builtin(&mut self, piped: Option<Value>, call: &Call) -> Evaluated {
+        let mut args = call.args.iter();
+        let collection = match piped {
+            Some(piped) => piped,
+            None => match args.next() {
+                Some(first) => self.eval(first)?,
+                None => Value::Nil,
+            },
+        };
+        let predicate = args.next();
+        let last = args.next().map(|last| self.eval(last)).transpose()?;
+        let list = self.items_to_visit(&collection)?;
+        let list = &*list;
         let items = list.iter().enumerate();
         match &*call.name.text {
-            "all" => {
-                for (index, item) in items {
-                    if !self.holds(predicate, index, item)? {
-                        return Ok(Value::Bool(false));
-                    }
-                }
-                Ok(Value::Bool(true))
-            }
-            name @ ("any" | "none") => {
-                for (index, item) in items {
-                    if self.holds(predicate, index, item)? {
-                        return Ok(Value::Bool(name == "any"));
-                    }
-                }
-                Ok(Value::Bool(name == "none"))
-            }
-            name @ ("one" | "count") => {
-                let mut count = 0;
-                for (index, item) in items {
-                    count += i64::from(self.holds(predicate, index, item)?);
-                }
-                Ok(if name == "one" {
-                    Value::Bool(count == 1)
-                } else {
-                    Value::Int(count)
-                })
-            }
-            "filter" => {
-                let mut kept = Vec::new();
-                for (index, item) in items {
-                    if self.holds(predicate, index, item)? {
-                        self.budget.memory(1)?;
-                        kept.push(item.clone());
-                    }
-                }
-                Value::list(kept, Element::Any)
-            }
-            name @ ("find" | "findIndex") => {
-                for (index, item) in items {
-                    if self.holds(predicate, index, item)? {
-                        return Ok(if name == "find" {
-                            item.clone()
-                        } else {
-                            Value::Int(index as i64)
-                        });
-                    }
-                }
-                Ok(Value::Nil)
-            }
-            name @ ("findLast" | "findLastIndex") => {
-                for (index, item) in items.rev() {
-                    if self.holds(predicate, index, item)? {
-                        return Ok(if name == "findLast" {
-                            item.clone()
-                        } else {
-                            Value::Int(index as i64)
-                        });
-                    }
-                }
-                Ok(Value::Nil)
-            }
+            "all" => Ok(Value::Bool(self.first_that(items, predicate, false)?.is_none())),
+            "any" => Ok(Value::Bool(self.first_that(items, predicate, true)?.is_some())),
+            "none" => Ok(Value::Bool(self.first_that(items, predicate, true)?.is_none())),
+            "one" => Ok(Value::Bool(self.count(list, predicate)? == 1)),
+            "count" => Ok(Value::Int(self.count(list, predicate)?)),
+            "filter" => self.filter(list, predicate),
+            "find" => Ok(item_of(self.first_that(items, predicate, true)?)),
+            "findIndex" => Ok(index_of(self.first_that(items, predicate, true)?)),
+            "findLast" => Ok(item_of(self.first_that(items.rev(), predicate, true)?)),
+            "findLastIndex" => Ok(index_of(self.first_that(items.rev(), predicate, true)?)),
             "map" => {
                 self.budget.memory(list.len())?;
                 let mapped = self.each(list, predicate)?;
                 Value::list(mapped, Element::Any)
             }
-            "sum" => {
-                let mut sum = Value::Int(0);
-                for (index, item) in items {
-                    self.budget.step(1)?;
-                    let item = match predicate {
-                        Some(predicate) => self.test(predicate, index, item, Value::Nil)?,
-                        None => item.clone(),
-                    };
-                    if matches!(item, Value::Str(_)) {
-                        return Err(EvalError::operation("+", &item, &Value::Int(0)));
-                    }
-                    sum = match (&item, sum) {
-                        // the zero to start with has no type
-                        (Value::Duration(_), Value::Int(0)) if index == 0 => item,
-                        (_, sum) => self.add(&item, &sum)?,
-                    };
-                }
-                Ok(sum)
-            }
+            "sum" => self.sum(list, predicate),
             "groupBy" => {
                 self.budget.memory(list.len())?;
                 let keys = self.each(list, predicate)?;
@@ -638,6 +583,61 @@ impl<'a> Run<'a> {
             }
             _ => self.reduce(list, predicate, last),
         }
+    }
+
+    /// The first item for which the predicate says this; the items after it are not looked at.
+    fn first_that<'v>(
+        &mut self,
+        items: impl Iterator<Item = (usize, &'v Value)>,
+        predicate: Option<&Node>,
+        wanted: bool,
+    ) -> Result<Option<(usize, &'v Value)>, EvalError> {
+        for (index, item) in items {
+            if self.holds(predicate, index, item)? == wanted {
+                return Ok(Some((index, item)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// For how many items the predicate holds.
+    fn count(&mut self, items: &[Value], predicate: Option<&Node>) -> Result<i64, EvalError> {
+        let mut count = 0;
+        for (index, item) in items.iter().enumerate() {
+            count += i64::from(self.holds(predicate, index, item)?);
+        }
+        Ok(count)
+    }
+
+    fn filter(&mut self, items: &[Value], predicate: Option<&Node>) -> Evaluated {
+        let mut kept = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            if self.holds(predicate, index, item)? {
+                self.budget.memory(1)?;
+                kept.push(item.clone());
+            }
+        }
+        Value::list(kept, Element::Any)
+    }
+
+    fn sum(&mut self, items: &[Value], predicate: Option<&Node>) -> Evaluated {
+        let mut sum = Value::Int(0);
+        for (index, item) in items.iter().enumerate() {
+            self.budget.step(1)?;
+            let item = match predicate {
+                Some(predicate) => self.test(predicate, index, item, Value::Nil)?,
+                None => item.clone(),
+            };
+            if matches!(item, Value::Str(_)) {
+                return Err(EvalError::operation("+", &item, &Value::Int(0)));
+            }
+            sum = match (&item, sum) {
+                // the zero to start with has no type
+                (Value::Duration(_), Value::Int(0)) if index == 0 => item,
+                (_, sum) => self.add(&item, &sum)?,
+            };
+        }
+        Ok(sum)
     }
 
     fn each(&mut self, items: &[Value], predicate: Option<&Node>) -> Result<Vec<Value>, EvalError> {
@@ -711,6 +711,14 @@ fn no_text(key: &Value) -> EvalError {
         "reflect.Value.MapIndex: value of type {} is not assignable to type string",
         key.type_name()
     ))
+}
+
+fn item_of(found: Option<(usize, &Value)>) -> Value {
+    found.map_or(Value::Nil, |(_, item)| item.clone())
+}
+
+fn index_of(found: Option<(usize, &Value)>) -> Value {
+    found.map_or(Value::Nil, |(index, _)| Value::Int(index as i64))
 }
 
 /// The truth of a condition; only booleans have one.

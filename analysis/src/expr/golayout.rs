@@ -379,6 +379,15 @@ pub(super) fn parse(layout: &str, text: &str, zone: Option<&TimeZone>) -> Result
         .ok_or_else(|| EvalError::new(format!("parsing time {text:?}: out of range")))
 }
 
+/// A number of at most so many digits at the start of a text, filled up with zeros, spaces or not at all, and the rest.
+fn padded_digits(text: &str, pad: Pad, most: usize) -> Option<(i32, &str)> {
+    match pad {
+        Pad::Zero => digits(text, most, most),
+        Pad::Space => digits(text.trim_start_matches(' '), 1, most),
+        Pad::None => digits(text, 1, most),
+    }
+}
+
 /// A number of so many digits at the start of a text, and the rest.
 fn digits(text: &str, least: usize, most: usize) -> Option<(i32, &str)> {
     let count = text.bytes().take(most).take_while(u8::is_ascii_digit).count();
@@ -392,14 +401,7 @@ fn digits(text: &str, least: usize, most: usize) -> Option<(i32, &str)> {
 impl Parsed {
     /// Reads one part of the layout; what is left of the text, or nothing when it does not fit.
     fn read<'t>(&mut self, part: Part<'_>, text: &'t str, fraction_follows: bool) -> Option<&'t str> {
-        let padded = |pad: Pad| {
-            let text = if pad == Pad::Space {
-                text.trim_start_matches(' ')
-            } else {
-                text
-            };
-            digits(text, if pad == Pad::Zero { 2 } else { 1 }, 2)
-        };
+        let padded = |pad| padded_digits(text, pad, 2);
         Some(match part {
             Part::Literal(literal) => text.strip_prefix(literal)?,
             Part::Year => {
@@ -428,12 +430,7 @@ impl Parsed {
                 rest
             }
             Part::YearDay(pad) => {
-                let text = if pad == Pad::Space {
-                    text.trim_start_matches(' ')
-                } else {
-                    text
-                };
-                let (day, rest) = digits(text, if pad == Pad::Zero { 3 } else { 1 }, 3)?;
+                let (day, rest) = padded_digits(text, pad, 3)?;
                 self.year_day = Some(day as i16);
                 rest
             }
@@ -456,50 +453,52 @@ impl Parsed {
             Part::Second(pad) => {
                 let (second, rest) = padded(pad)?;
                 self.second = second as i8;
-                // a fraction may follow even where the layout has none
-                let has_fraction = rest
-                    .strip_prefix(['.', ','])
-                    .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-                if has_fraction && !fraction_follows {
-                    self.fraction(rest, None)?
-                } else {
-                    rest
-                }
-            }
-            Part::Half { upper } => {
-                let (am, pm) = if upper { ("AM", "PM") } else { ("am", "pm") };
-                if let Some(rest) = text.strip_prefix(pm) {
-                    self.afternoon = Some(true);
+                if fraction_follows {
                     rest
                 } else {
-                    self.afternoon = Some(false);
-                    text.strip_prefix(am)?
+                    self.fraction_without_layout(rest)?
                 }
             }
+            Part::Half { upper } => self.half(upper, text)?,
             Part::Fraction {
                 digits, exact: true, ..
             } => self.fraction(text, Some(digits))?,
-            Part::Fraction { .. } => {
-                if text.starts_with(['.', ',']) {
-                    self.fraction(text, None)?
-                } else {
-                    text
-                }
-            }
+            Part::Fraction { .. } if text.starts_with(['.', ',']) => self.fraction(text, None)?,
+            Part::Fraction { .. } => text,
             Part::Offset(form) => self.offset(form, text)?,
-            Part::Abbreviation => {
-                if let Some(rest) = text.strip_prefix("UTC") {
-                    self.z = true;
-                    rest
-                } else {
-                    // a name alone does not tell the offset: upstream takes zero
-                    let length = text.bytes().take_while(u8::is_ascii_uppercase).count();
-                    let rest = text.get(length..).filter(|_| (3..=5).contains(&length))?;
-                    self.z = true;
-                    rest
-                }
-            }
+            Part::Abbreviation => self.abbreviation(text)?,
         })
+    }
+
+    /// A fraction may follow the seconds even where the layout has none.
+    fn fraction_without_layout<'t>(&mut self, text: &'t str) -> Option<&'t str> {
+        let follows = text
+            .strip_prefix(['.', ','])
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        if follows {
+            self.fraction(text, None)
+        } else {
+            Some(text)
+        }
+    }
+
+    /// Whether it is before or after noon.
+    fn half<'t>(&mut self, upper: bool, text: &'t str) -> Option<&'t str> {
+        let (am, pm) = if upper { ("AM", "PM") } else { ("am", "pm") };
+        let afternoon = text.strip_prefix(pm);
+        self.afternoon = Some(afternoon.is_some());
+        afternoon.or_else(|| text.strip_prefix(am))
+    }
+
+    /// A zone by its name.
+    fn abbreviation<'t>(&mut self, text: &'t str) -> Option<&'t str> {
+        let rest = text.strip_prefix("UTC").or_else(|| {
+            // a name alone does not tell the offset: upstream takes zero
+            let length = text.bytes().take_while(u8::is_ascii_uppercase).count();
+            text.get(length..).filter(|_| (3..=5).contains(&length))
+        })?;
+        self.z = true;
+        Some(rest)
     }
 
     fn fraction<'t>(&mut self, text: &'t str, exactly: Option<usize>) -> Option<&'t str> {

@@ -429,10 +429,6 @@ impl Value {
         use fmt::Write as _;
         // the indentation counts: it is what grows with depth
         budget.step(1 + depth)?;
-        let line = |text: &mut String, depth: usize| {
-            text.push('\n');
-            text.extend(std::iter::repeat_n("  ", depth));
-        };
         match self {
             Self::Nil => text.push_str("null"),
             Self::Str(s) => {
@@ -460,20 +456,7 @@ impl Value {
             Self::Bool(_) | Self::Int(_) => {
                 let _ = write!(text, "{self}");
             }
-            Self::List(list) => {
-                text.push('[');
-                for (index, item) in list.items.iter().enumerate() {
-                    if index > 0 {
-                        text.push(',');
-                    }
-                    line(text, depth + 1);
-                    item.write_json(text, depth + 1, budget)?;
-                }
-                if !list.items.is_empty() {
-                    line(text, depth);
-                }
-                text.push(']');
-            }
+            Self::List(list) => list.write_json(text, depth, budget)?,
             Self::Map(map) => {
                 if !map.string_keys {
                     return Err(EvalError::new(format!(
@@ -481,23 +464,7 @@ impl Value {
                         self.type_name()
                     )));
                 }
-                text.push('{');
-                for (index, (key, value)) in map.entries.iter().enumerate() {
-                    if index > 0 {
-                        text.push(',');
-                    }
-                    line(text, depth + 1);
-                    if let Key::Str(key) = key {
-                        budget.step(key.len() / 8)?;
-                        write_json_string(text, key);
-                    }
-                    text.push_str(": ");
-                    value.write_json(text, depth + 1, budget)?;
-                }
-                if !map.entries.is_empty() {
-                    line(text, depth);
-                }
-                text.push('}');
+                map.write_json(text, depth, budget)?;
             }
         }
         Ok(())
@@ -555,6 +522,53 @@ fn json_float(f: f64) -> Option<String> {
         });
     }
     Some(format!("{f}"))
+}
+
+/// A new line, indented as deep as this.
+fn json_line(text: &mut String, depth: usize) {
+    text.push('\n');
+    text.extend(std::iter::repeat_n("  ", depth));
+}
+
+impl List {
+    fn write_json(&self, text: &mut String, depth: usize, budget: &mut Budget) -> Result<(), EvalError> {
+        text.push('[');
+        for (index, item) in self.items.iter().enumerate() {
+            if index > 0 {
+                text.push(',');
+            }
+            json_line(text, depth + 1);
+            item.write_json(text, depth + 1, budget)?;
+        }
+        if !self.items.is_empty() {
+            json_line(text, depth);
+        }
+        text.push(']');
+        Ok(())
+    }
+}
+
+impl Map {
+    fn write_json(&self, text: &mut String, depth: usize, budget: &mut Budget) -> Result<(), EvalError> {
+        text.push('{');
+        for (index, (key, value)) in self.entries.iter().enumerate() {
+            if index > 0 {
+                text.push(',');
+            }
+            json_line(text, depth + 1);
+            if let Key::Str(key) = key {
+                budget.step(key.len() / 8)?;
+                write_json_string(text, key);
+            }
+            text.push_str(": ");
+            value.write_json(text, depth + 1, budget)?;
+        }
+        if !self.entries.is_empty() {
+            json_line(text, depth);
+        }
+        text.push('}');
+        Ok(())
+    }
 }
 
 /// A JSON string with the escapes of Go, which are safe inside HTML.

@@ -777,27 +777,13 @@ fn who_stood_by_asks_repositories_again() {
     assert_eq!(work_off(&mut controller, at(60)), 1);
 }
 
-/// What a merge patch makes of an object.
-fn merge(object: &mut Value, patch: &Value) {
-    let Value::Object(fields) = patch else {
-        *object = patch.clone();
-        return;
-    };
-    for (name, value) in fields {
-        if value.is_null() {
-            object.as_object_mut().unwrap().remove(name);
-        } else {
-            merge(&mut object[name], value);
-        }
-    }
-}
+const BAD: &str = "9f3c000000000000000000000000000000000000";
 
-#[test]
-fn a_chat_is_told_once_although_the_status_loses_a_race() {
-    let bad = "9f3c000000000000000000000000000000000000";
+/// A Delivery whose newest commit was rejected, which its chat does not know yet.
+fn delivery_with_a_bad_commit() -> Value {
     let good =
         json!({"revision": "main@sha1:41d0000000000000000000000000000000000000", "digest": "sha256:good"});
-    let mut stored = json!({
+    json!({
         "apiVersion": "tidegate.io/v1alpha1", "kind": "Delivery",
         "metadata": {"name": "web", "namespace": "shop", "uid": "d", "resourceVersion": "10", "generation": 1},
         "spec": {
@@ -805,11 +791,11 @@ fn a_chat_is_told_once_although_the_status_loses_a_race() {
             "feedback": {"notify": [{"type": "Slack", "secretRef": {"name": "team"}}]},
         },
         "status": {
-            "head": {"revision": format!("main@sha1:{bad}"), "digest": "sha256:bad"},
+            "head": {"revision": format!("main@sha1:{BAD}"), "digest": "sha256:bad"},
             "target": good, "applied": good, "verified": good, "why": "Pinned",
             "ledger": [
                 {
-                    "digest": "sha256:bad", "commits": [bad], "state": "Rejected", "reason": "AnalysisFailed",
+                    "digest": "sha256:bad", "commits": [BAD], "state": "Rejected", "reason": "AnalysisFailed",
                     "message": "error-rate is 0.08", "since": "1970-01-12T13:46:30Z",
                 },
                 {
@@ -818,7 +804,12 @@ fn a_chat_is_told_once_although_the_status_loses_a_race() {
                 },
             ],
         },
-    });
+    })
+}
+
+#[test]
+fn a_chat_is_told_once_although_the_status_loses_a_race() {
+    let mut stored = delivery_with_a_bad_commit();
     let options = Options {
         deliveries: true,
         ..Options::default()
@@ -835,7 +826,7 @@ fn a_chat_is_told_once_although_the_status_loses_a_race() {
                         controller.answer_outside(&mut job, OutsideAnswer::Chat(Ok(())), now);
                     }
                     Step::Outside(_) => {
-                        let heads = vec![("refs/heads/main".to_owned(), Oid::parse(bad).unwrap())];
+                        let heads = vec![("refs/heads/main".to_owned(), Oid::parse(BAD).unwrap())];
                         let heads = OutsideAnswer::Git(Ok(GitAnswer::Heads(heads)));
                         controller.answer_outside(&mut job, heads, now);
                     }
@@ -851,7 +842,7 @@ fn a_chat_is_told_once_although_the_status_loses_a_race() {
                             controller.answer(&mut job, Err(conflict), now);
                             continue;
                         }
-                        merge(&mut stored, &request.body);
+                        json_patch::merge(&mut stored, &request.body);
                         version += 1;
                         stored["metadata"]["resourceVersion"] = json!(version.to_string());
                         controller.answer(&mut job, Ok(stored.clone()), now);
@@ -868,6 +859,6 @@ fn a_chat_is_told_once_although_the_status_loses_a_race() {
     );
     assert_eq!(
         stored.pointer("/status/ledger/0/notified"),
-        Some(&json!([format!("Slack/team {bad} Rejected")]))
+        Some(&json!([format!("Slack/team {BAD} Rejected")]))
     );
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_crds::decode::Encode as _;
 use tidegate_crds::labels::POD_TEMPLATE_HASH_LABEL;
-use tidegate_crds::{DELIVERY_API_VERSION, Delivery, DeliveryStatus};
+use tidegate_crds::{DELIVERY_API_VERSION, Delivery, DeliveryStatus, merge};
 use tidegate_gitsync::bundle::{BUNDLE_KEY, BUNDLE_TYPE, unpack};
 use tidegate_gitsync::notify::{self, Key};
 use tidegate_gitsync::object::ObjectId;
@@ -16,15 +16,15 @@ use tidegate_gitsync::plan::{Event, Plan, RestoreOrder, Task, plan};
 use tidegate_gitsync::remote::{
     Credentials, Forge, ForgeRequest, GitAnswer, GitRequest, Remote, RemoteError, Restore, Signers,
 };
+use tidegate_gitsync::render::Rendered;
 use tidegate_gitsync::spec::Spec;
 use tidegate_gitsync::tree::Oid;
 
-use super::{Deliveries, Outside, OutsideAnswer, retry_delay, secret};
+use super::{Deliveries, Outside, OutsideAnswer, RefusedDigest, retry_delay, secret};
 use crate::base64;
 use crate::cache::Cache;
 use crate::event::{self, Order, Subject, Words};
 use crate::execute::{Outcome, Step};
-use crate::merge;
 use crate::object::ObjectKey;
 use crate::request::{DELIVERIES, Failure, Request, SECRETS, Verb};
 
@@ -179,7 +179,7 @@ impl DeliveryJob {
             let credentials = match &spec.secret {
                 None => Credentials::None,
                 Some(name) => match self.secrets.get(name) {
-                    None => return Some(self.read_secret(name.clone())),
+                    None => return Some(self.read(Waiting::Secret, name.clone())),
                     Some(Ok(credentials)) => credentials.clone(),
                     Some(Err(problem)) => {
                         self.observed.head = Some(Err(RemoteError::Denied(problem.clone())));
@@ -206,9 +206,9 @@ impl DeliveryJob {
         None
     }
 
-    fn read_secret(&mut self, name: String) -> Step {
+    fn read(&mut self, waiting: fn(String) -> Waiting, name: String) -> Step {
         let request = Request::get(&SECRETS, &self.key.namespace, &name);
-        self.waiting = Some(Waiting::Secret(name));
+        self.waiting = Some(waiting(name));
         Step::Request(request)
     }
 
@@ -352,23 +352,17 @@ impl DeliveryJob {
             .values()
             .chain(self.observed.applied.values())
             .any(Result::is_err);
-        match &plan.status.target {
-            Some(target) if plan.status.applied.as_ref() != Some(target) => {
-                let before = memory
-                    .refused
-                    .take()
-                    .filter(|(digest, ..)| *digest == target.digest);
-                memory.refused = match before {
-                    before if !refused => before,
-                    before => {
-                        let failures = before.map_or(0, |(_, failures, _)| failures.saturating_add(1));
-                        let at = now.saturating_add(retry_delay(failures)).unwrap_or(now);
-                        Some((target.digest.clone(), failures, at))
-                    }
-                };
+        let coming = plan.status.target.as_ref();
+        let coming = coming.filter(|target| plan.status.applied.as_ref() != Some(target));
+        memory.refused = coming.and_then(|target| {
+            let before = memory.refused.take();
+            let before = before.filter(|(digest, ..)| *digest == target.digest);
+            if refused {
+                Some(refused_again(&target.digest, before, now))
+            } else {
+                before
             }
-            _ => memory.refused = None,
-        }
+        });
         let refused_until = memory
             .refused
             .as_ref()
@@ -433,6 +427,12 @@ impl DeliveryJob {
 
     // Tasks
 
+    /// Reads a Secret that a task needs, and then begins the task anew.
+    fn read_first(&mut self, task: Task, waiting: fn(String) -> Waiting, secret: String) -> Step {
+        self.tasks.push_front(task);
+        self.read(waiting, secret)
+    }
+
     /// What to do for a task; `None` if it is over already.
     fn carry_out(&mut self, task: Task, deliveries: &mut Deliveries, now: Timestamp) -> Option<Step> {
         let spec = self.spec.clone()?;
@@ -449,8 +449,7 @@ impl DeliveryJob {
                 return None;
             }
             Some((None, name)) => {
-                self.tasks.push_front(task);
-                return Some(self.read_secret(name));
+                return Some(self.read_first(task, Waiting::Secret, name));
             }
         };
         let step = match &task {
@@ -458,74 +457,44 @@ impl DeliveryJob {
                 if let Some(name) = spec.signers_secret.clone()
                     && !self.signers.contains_key(&name)
                 {
-                    self.tasks.push_front(task);
-                    let request = Request::get(&SECRETS, &self.key.namespace, &name);
-                    self.waiting = Some(Waiting::Signers(name));
-                    return Some(Step::Request(request));
+                    return Some(self.read_first(task, Waiting::Signers, name));
                 }
                 self.render(commit, &spec, deliveries)
             }
             Task::Discover(api_version) => Some(Step::Request(Request::discover(api_version))),
             Task::Read(id) => self.request(Verb::Get, id, Value::Null, &spec, deliveries),
-            Task::Try(id, body) => {
-                let request = self.request(Verb::Apply, id, body.clone(), &spec, deliveries);
-                request.map(|step| match step {
-                    Step::Request(request) => Step::Request(Request {
-                        dry_run: true,
-                        ..request
-                    }),
-                    step => step,
-                })
-            }
+            Task::Try(id, body) => self
+                .request(Verb::Apply, id, body.clone(), &spec, deliveries)
+                .map(rehearsed),
             Task::Apply(id, body) => self.request(Verb::Apply, id, body.clone(), &spec, deliveries),
             Task::Delete(id, uid) | Task::End(id, uid) => {
                 let ended = matches!(task, Task::End(..));
-                let body = json!({
-                    "apiVersion": "v1",
-                    "kind": "DeleteOptions",
-                    "propagationPolicy": if ended { "Foreground" } else { "Background" },
-                    "preconditions": {"uid": uid},
-                });
+                let mut body = delete_options(if ended { "Foreground" } else { "Background" });
+                body["preconditions"] = json!({"uid": uid});
                 self.request(Verb::Delete, id, body, &spec, deliveries)
             }
             Task::Store(digest, name, packed) => Some(Step::Request(self.store(digest, name, packed))),
             Task::Fetch(_, name) => Some(Step::Request(Request::get(&SECRETS, &self.key.namespace, name))),
             Task::Drop(_, name) => {
-                let body =
-                    json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"});
+                let body = delete_options("Background");
                 let request = Request::new(Verb::Delete, &SECRETS, &self.key.namespace, name, body);
                 Some(Step::Request(request))
             }
-            Task::Point(reference, commit) => {
-                Some(Step::Outside(Outside::Git(Box::new(GitRequest::Point {
-                    remote: Remote {
-                        url: spec.url.clone(),
-                        credentials,
-                    },
-                    reference: reference.clone(),
-                    commit: commit.clone(),
-                }))))
-            }
+            Task::Point(reference, commit) => Some(point(reference, commit, &spec, credentials)),
             Task::Restore(order) => Some(restore(order, &self.key, &spec, credentials)),
             Task::Notify(index, _, note) => {
                 let chat = spec.chats.get(*index)?;
-                match self.chat_keys.get(&chat.secret) {
-                    Some(Ok(key)) => {
-                        let post = notify::post(chat.kind, note, key, now);
-                        Some(Step::Outside(Outside::Chat(Box::new(post))))
-                    }
+                let key = match self.chat_keys.get(&chat.secret) {
+                    Some(Ok(key)) => key,
                     Some(Err(problem)) => {
                         let error = RemoteError::Denied(problem.clone());
                         self.failed_outside(&task, error, deliveries, now);
                         return None;
                     }
-                    None => {
-                        self.tasks.push_front(task);
-                        self.waiting = Some(Waiting::ChatKey(chat.secret.clone()));
-                        let request = Request::get(&SECRETS, &self.key.namespace, &chat.secret);
-                        return Some(Step::Request(request));
-                    }
-                }
+                    None => return Some(self.read_first(task, Waiting::ChatKey, chat.secret.clone())),
+                };
+                let post = notify::post(chat.kind, note, key, now);
+                Some(Step::Outside(Outside::Chat(Box::new(post))))
             }
             Task::PullRequest(request) | Task::Tell(_, request) => forge(request, &spec, credentials),
         };
@@ -715,10 +684,6 @@ impl DeliveryJob {
         deliveries: &mut Deliveries,
         now: Timestamp,
     ) {
-        let refusal = |failure: &Failure| Refusal {
-            code: failure.code,
-            message: failure.message.clone(),
-        };
         // Who has no answer asks again later; who lost a race looks again.
         if let Err(failure) = &answer
             && (failure.code == 0
@@ -756,35 +721,20 @@ impl DeliveryJob {
                 self.observed.applied.insert(id, applied);
             }
             Task::Delete(id, _) | Task::End(id, _) => {
-                let deleted = match answer {
-                    Err(failure) if !failure.is_not_found() => Err(refusal(&failure)),
-                    _ => Ok(()),
-                };
+                let deleted = done_unless(answer, Failure::is_not_found);
                 self.observed.deleted.insert(id, deleted);
             }
             Task::Store(digest, ..) => {
-                let stored = match answer {
-                    Err(failure) if !failure.already_exists() => Err(refusal(&failure)),
-                    _ => Ok(()),
-                };
+                let stored = done_unless(answer, Failure::already_exists);
                 self.observed.stored.insert(digest, stored);
             }
             Task::Drop(digest, _) => {
-                let stored = match answer {
-                    Err(failure) if !failure.is_not_found() => Err(refusal(&failure)),
-                    _ => Ok(()),
-                };
+                let stored = done_unless(answer, Failure::is_not_found);
                 self.observed.stored.insert(digest, stored);
             }
             Task::Fetch(digest, _) => {
-                let data = answer
-                    .as_ref()
-                    .ok()
-                    .and_then(|secret| secret.get("data")?.get(BUNDLE_KEY)?.as_str());
-                let rendered = data
-                    .and_then(base64::decode_bytes)
-                    .and_then(|packed| unpack(&packed, &digest));
-                self.observed.bundles.insert(digest, rendered.map(Arc::new));
+                let rendered = bundle(&answer, &digest).map(Arc::new);
+                self.observed.bundles.insert(digest, rendered);
             }
             Task::Render(_)
             | Task::Restore(_)
@@ -940,6 +890,67 @@ fn remember_digests(known: &mut BTreeMap<Oid, String>, observed: &Observed, stat
 /// The newest commit of a status.
 fn recorded_head(status: &DeliveryStatus) -> Option<Oid> {
     Oid::parse(status.head.as_ref()?.revision.rsplit_once(':')?.1)
+}
+
+/// The API server refused what was to be applied: how often in a row by now, and when to try again.
+fn refused_again(digest: &str, before: Option<RefusedDigest>, now: Timestamp) -> RefusedDigest {
+    let failures = before.map_or(0, |(_, failures, _)| failures.saturating_add(1));
+    let at = now.saturating_add(retry_delay(failures)).unwrap_or(now);
+    (digest.to_owned(), failures, at)
+}
+
+fn refusal(failure: &Failure) -> Refusal {
+    Refusal {
+        code: failure.code,
+        message: failure.message.clone(),
+    }
+}
+
+/// Whether it was done, where this failure says that it had been done before.
+fn done_unless(
+    answer: Result<Value, Failure>,
+    done_before: impl Fn(&Failure) -> bool,
+) -> Result<(), Refusal> {
+    match answer {
+        Err(failure) if !done_before(&failure) => Err(refusal(&failure)),
+        _ => Ok(()),
+    }
+}
+
+/// What a Secret holds of an application's objects; nothing if it is not there or not of this digest.
+fn bundle(answer: &Result<Value, Failure>, digest: &str) -> Option<Rendered> {
+    let data = answer
+        .as_ref()
+        .ok()
+        .and_then(|secret| secret.get("data")?.get(BUNDLE_KEY)?.as_str());
+    data.and_then(base64::decode_bytes)
+        .and_then(|packed| unpack(&packed, digest))
+}
+
+/// The same step, of which nothing stays.
+fn rehearsed(step: Step) -> Step {
+    match step {
+        Step::Request(request) => Step::Request(Request {
+            dry_run: true,
+            ..request
+        }),
+        step => step,
+    }
+}
+
+fn delete_options(propagation: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation})
+}
+
+fn point(reference: &str, commit: &Oid, spec: &Spec, credentials: Credentials) -> Step {
+    Step::Outside(Outside::Git(Box::new(GitRequest::Point {
+        remote: Remote {
+            url: spec.url.clone(),
+            credentials,
+        },
+        reference: reference.to_owned(),
+        commit: commit.clone(),
+    })))
 }
 
 fn restore(order: &RestoreOrder, key: &ObjectKey, spec: &Spec, credentials: Credentials) -> Step {

@@ -92,37 +92,43 @@ fn of(verb: Verb, resource: &'static Resource, name: &str, body: Value) -> Reque
     Request::new(verb, resource, "shop", name, body)
 }
 
+fn are_requested_as(cases: impl IntoIterator<Item = (Change, Request)>) {
+    for (change, expected) in cases {
+        assert_eq!(request(change), expected);
+    }
+}
+
+fn delete(preconditions: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
+        "preconditions": preconditions,
+    })
+}
+
 #[test]
-fn every_change_as_a_request() {
-    let delete = |preconditions: Value| {
-        json!({
-            "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
-            "preconditions": preconditions,
-        })
-    };
-    let run = {
-        let mut run = AnalysisRun::default();
-        run.metadata.name = "web-5c-2".into();
-        Box::new(run)
-    };
-    let route = |op| {
-        Change::Route(RouteWrite {
-            kind: RouteKind::Ingress,
-            name: "web".into(),
-            op,
-        })
-    };
-    let uid = || "u".to_owned();
-    let version = || "3".to_owned();
-    let table = [
+fn changes_of_replica_sets_as_requests() {
+    are_requested_as([
         (
-            Change::CreateReplicaSet { name: "web-6d".into(), body: json!({"metadata": {"name": "web-6d"}}) },
-            of(Verb::Create, &REPLICA_SETS, "", json!({"metadata": {"name": "web-6d"}})),
+            Change::CreateReplicaSet {
+                name: "web-6d".into(),
+                body: json!({"metadata": {"name": "web-6d"}}),
+            },
+            of(
+                Verb::Create,
+                &REPLICA_SETS,
+                "",
+                json!({"metadata": {"name": "web-6d"}}),
+            ),
         ),
         (
             patch_replica_set(
                 Some(Scale { from: 1, to: 3 }),
-                &[("scale-down-deadline", None), ("a/b", Some("2")), ("c~d", Some("3")), ("gone", None)],
+                &[
+                    ("scale-down-deadline", None),
+                    ("a/b", Some("2")),
+                    ("c~d", Some("3")),
+                    ("gone", None),
+                ],
                 Value::Null,
             ),
             of(
@@ -158,38 +164,69 @@ fn every_change_as_a_request() {
             ),
         ),
         (
-            Change::DeleteReplicaSet { name: "old".into(), uid: uid(), resource_version: version() },
-            of(Verb::Delete, &REPLICA_SETS, "old", delete(json!({"uid": "u", "resourceVersion": "3"}))),
-        ),
-        (
-            Change::SetServiceSelector {
-                name: "web".into(),
-                uid: uid(),
-                resource_version: version(),
-                hash: Some("5c".into()),
-                managed_by: Some("web".into()),
+            Change::DeleteReplicaSet {
+                name: "old".into(),
+                uid: "u".into(),
+                resource_version: "3".into(),
             },
             of(
-                Verb::MergePatch,
-                &SERVICES,
-                "web",
-                json!({
-                    "metadata": {
-                        "uid": "u", "resourceVersion": "3",
-                        "annotations": {"argo-rollouts.argoproj.io/managed-by-rollouts": "web"},
-                    },
-                    "spec": {"selector": {"rollouts-pod-template-hash": "5c"}},
-                }),
+                Verb::Delete,
+                &REPLICA_SETS,
+                "old",
+                delete(&json!({"uid": "u", "resourceVersion": "3"})),
+            ),
+        ),
+    ]);
+}
+
+#[test]
+fn changes_of_services_as_requests() {
+    are_requested_as([(
+        Change::SetServiceSelector {
+            name: "web".into(),
+            uid: "u".into(),
+            resource_version: "3".into(),
+            hash: Some("5c".into()),
+            managed_by: Some("web".into()),
+        },
+        of(
+            Verb::MergePatch,
+            &SERVICES,
+            "web",
+            json!({
+                "metadata": {
+                    "uid": "u", "resourceVersion": "3",
+                    "annotations": {"argo-rollouts.argoproj.io/managed-by-rollouts": "web"},
+                },
+                "spec": {"selector": {"rollouts-pod-template-hash": "5c"}},
+            }),
+        ),
+    )]);
+}
+
+#[test]
+fn changes_of_routes_as_requests() {
+    let route = |op| {
+        Change::Route(RouteWrite {
+            kind: RouteKind::Ingress,
+            name: "web".into(),
+            op,
+        })
+    };
+    are_requested_as([
+        (
+            route(RouteOp::Create(json!({"kind": "Ingress"}))),
+            of(
+                Verb::Create,
+                Kind::Ingress.resource(),
+                "",
+                json!({"kind": "Ingress"}),
             ),
         ),
         (
-            route(RouteOp::Create(json!({"kind": "Ingress"}))),
-            of(Verb::Create, Kind::Ingress.resource(), "", json!({"kind": "Ingress"})),
-        ),
-        (
             route(RouteOp::Patch {
-                uid: uid(),
-                resource_version: version(),
+                uid: "u".into(),
+                resource_version: "3".into(),
                 patch: json!({"metadata": {"annotations": {"w": "20"}}}),
             }),
             of(
@@ -201,8 +238,8 @@ fn every_change_as_a_request() {
         ),
         (
             route(RouteOp::SetWeight {
-                uid: uid(),
-                resource_version: version(),
+                uid: "u".into(),
+                resource_version: "3".into(),
                 annotation: "a/w".into(),
                 from: 20,
                 to: 0,
@@ -219,9 +256,25 @@ fn every_change_as_a_request() {
             ),
         ),
         (
-            route(RouteOp::Delete { uid: uid() }),
-            of(Verb::Delete, Kind::Ingress.resource(), "web", delete(json!({"uid": "u"}))),
+            route(RouteOp::Delete { uid: "u".into() }),
+            of(
+                Verb::Delete,
+                Kind::Ingress.resource(),
+                "web",
+                delete(&json!({"uid": "u"})),
+            ),
         ),
+    ]);
+}
+
+#[test]
+fn changes_of_analysis_runs_as_requests() {
+    let run = {
+        let mut run = AnalysisRun::default();
+        run.metadata.name = "web-5c-2".into();
+        Box::new(run)
+    };
+    are_requested_as([
         (
             Change::CreateAnalysisRun(run),
             of(
@@ -235,13 +288,30 @@ fn every_change_as_a_request() {
             ),
         ),
         (
-            Change::TerminateAnalysisRun { name: "run".into(), uid: uid() },
-            of(Verb::MergePatch, &ANALYSIS_RUNS, "run", json!({"metadata": {"uid": "u"}, "spec": {"terminate": true}})),
+            Change::TerminateAnalysisRun {
+                name: "run".into(),
+                uid: "u".into(),
+            },
+            of(
+                Verb::MergePatch,
+                &ANALYSIS_RUNS,
+                "run",
+                json!({"metadata": {"uid": "u"}, "spec": {"terminate": true}}),
+            ),
         ),
         (
-            Change::DeleteAnalysisRun { name: "run".into(), uid: uid() },
-            of(Verb::Delete, &ANALYSIS_RUNS, "run", delete(json!({"uid": "u"}))),
+            Change::DeleteAnalysisRun {
+                name: "run".into(),
+                uid: "u".into(),
+            },
+            of(Verb::Delete, &ANALYSIS_RUNS, "run", delete(&json!({"uid": "u"}))),
         ),
+    ]);
+}
+
+#[test]
+fn changes_of_the_rollout_its_workload_and_its_pods_as_requests() {
+    are_requested_as([
         (
             Change::PatchRollout { patch: json!({"spec": {"replicas": 1}}) },
             of(
@@ -252,7 +322,7 @@ fn every_change_as_a_request() {
             ),
         ),
         (
-            Change::ScaleWorkload { name: "old".into(), uid: uid(), scale: Scale { from: 3, to: 0 } },
+            Change::ScaleWorkload { name: "old".into(), uid: "u".into(), scale: Scale { from: 3, to: 0 } },
             of(
                 Verb::JsonPatch,
                 &DEPLOYMENTS,
@@ -265,7 +335,7 @@ fn every_change_as_a_request() {
             ),
         ),
         (
-            Change::EvictPod { name: "pod".into(), uid: uid() },
+            Change::EvictPod { name: "pod".into(), uid: "u".into() },
             of(
                 Verb::Create,
                 &PODS,
@@ -280,7 +350,7 @@ fn every_change_as_a_request() {
         (
             Change::PatchPod {
                 name: "pod".into(),
-                uid: uid(),
+                uid: "u".into(),
                 patch: json!({"metadata": {"labels": {"role": "stable"}}}),
             },
             of(
@@ -290,10 +360,7 @@ fn every_change_as_a_request() {
                 json!({"metadata": {"labels": {"role": "stable"}, "uid": "u"}}),
             ),
         ),
-    ];
-    for (change, expected) in table {
-        assert_eq!(request(change), expected);
-    }
+    ]);
 }
 
 #[test]

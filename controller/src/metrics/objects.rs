@@ -214,13 +214,18 @@ fn write_runs(page: &mut Page, controller: &Controller) {
             page.sample(name, &labels, f64::from(u8::from(phase == run.status.phase)));
         }
     }
+    write_run_metrics(page, &runs);
+}
+
+/// What an AnalysisRun measures, and how each of its metrics does.
+fn write_run_metrics(page: &mut Page, runs: &[(&ObjectKey, Run)]) {
     let name = "analysis_run_metric_type";
     page.head(
         name,
         "gauge",
         "Information on the type of a specific metric in the Analysis Runs",
     );
-    for (key, run) in &runs {
+    for (key, run) in runs {
         for metric in &run.spec.metrics {
             let kind = provider(&metric.provider);
             let labels = [
@@ -238,7 +243,7 @@ fn write_runs(page: &mut Page, controller: &Controller) {
         "gauge",
         "Information on the duration of a specific metric in the Analysis Run",
     );
-    for (key, run) in &runs {
+    for (key, run) in runs {
         for result in &run.status.metric_results {
             let metric = run.spec.metrics.iter().find(|metric| metric.name == result.name);
             let kind = metric

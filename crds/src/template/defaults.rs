@@ -288,27 +288,17 @@ mod tests {
         }
     }
 
+    /// Completes the template, and once more: nothing is left to do then.
+    fn completed_to(mut template: Value, expected: &Value) {
+        set_pod_template_defaults(&mut template);
+        assert_eq!(template, *expected);
+        set_pod_template_defaults(&mut template);
+        assert_eq!(template, *expected, "twice is once");
+    }
+
     #[test]
-    fn everything_the_server_fills_in() {
-        let mut template = json!({ "spec": {
-            "volumes": [
-                { "name": "none" },
-                { "name": "host", "hostPath": { "path": "/" } },
-                { "name": "secret", "secret": { "secretName": "s", "defaultMode": 0 } },
-                { "name": "config", "configMap": { "name": "c" } },
-                { "name": "down", "downwardAPI": { "items": [{ "path": "p", "fieldRef": { "fieldPath": "f" } }] } },
-                { "name": "many", "projected": { "sources": [
-                    { "downwardAPI": { "items": [{ "path": "p", "fieldRef": { "fieldPath": "f" } }] } },
-                    { "serviceAccountToken": { "path": "t" } },
-                    { "podCertificate": {} },
-                ] } },
-                { "name": "iscsi", "iscsi": {} },
-                { "name": "rbd", "rbd": { "user": "me" } },
-                { "name": "azure", "azureDisk": {} },
-                { "name": "scale", "scaleIO": {} },
-                { "name": "image", "image": { "reference": "web" } },
-                { "name": "claim", "ephemeral": { "volumeClaimTemplate": { "spec": {} } } },
-            ],
+    fn what_the_server_fills_in_for_containers() {
+        let template = json!({ "spec": {
             "overhead": { "cpu": "1u" },
             "initContainers": [{ "name": "init", "image": "web:1", "imagePullPolicy": "Never" }],
             "containers": [{
@@ -327,37 +317,12 @@ mod tests {
                                "preStop": { "exec": {} } },
             }],
         } });
-        set_pod_template_defaults(&mut template);
         let expected = json!({ "spec": {
             "dnsPolicy": "ClusterFirst",
             "restartPolicy": "Always",
             "schedulerName": "default-scheduler",
             "securityContext": {},
             "terminationGracePeriodSeconds": 30,
-            "volumes": [
-                { "name": "none", "emptyDir": {} },
-                { "name": "host", "hostPath": { "path": "/", "type": "" } },
-                { "name": "secret", "secret": { "secretName": "s", "defaultMode": 0 } },
-                { "name": "config", "configMap": { "name": "c", "defaultMode": 420 } },
-                { "name": "down", "downwardAPI": { "defaultMode": 420, "items": [
-                    { "path": "p", "fieldRef": { "fieldPath": "f", "apiVersion": "v1" } },
-                ] } },
-                { "name": "many", "projected": { "defaultMode": 420, "sources": [
-                    { "downwardAPI": { "items": [
-                        { "path": "p", "fieldRef": { "fieldPath": "f", "apiVersion": "v1" } },
-                    ] } },
-                    { "serviceAccountToken": { "path": "t", "expirationSeconds": 3600 } },
-                    { "podCertificate": { "maxExpirationSeconds": 86400 } },
-                ] } },
-                { "name": "iscsi", "iscsi": { "iscsiInterface": "default" } },
-                { "name": "rbd", "rbd": { "pool": "rbd", "user": "me", "keyring": "/etc/ceph/keyring" } },
-                { "name": "azure", "azureDisk": {
-                    "cachingMode": "ReadWrite", "fsType": "ext4", "kind": "Shared", "readOnly": false,
-                } },
-                { "name": "scale", "scaleIO": { "fsType": "xfs", "storageMode": "ThinProvisioned" } },
-                { "name": "image", "image": { "reference": "web", "pullPolicy": "Always" } },
-                { "name": "claim", "ephemeral": { "volumeClaimTemplate": { "spec": { "volumeMode": "Filesystem" } } } },
-            ],
             "overhead": { "cpu": "1m" },
             "initContainers": [{
                 "name": "init", "image": "web:1", "imagePullPolicy": "Never",
@@ -393,9 +358,63 @@ mod tests {
                                "preStop": { "exec": {} } },
             }],
         } });
-        assert_eq!(template, expected);
-        set_pod_template_defaults(&mut template);
-        assert_eq!(template, expected, "twice is once");
+        completed_to(template, &expected);
+    }
+
+    #[test]
+    fn what_the_server_fills_in_for_volumes() {
+        let template = json!({ "spec": {
+            "volumes": [
+                { "name": "none" },
+                { "name": "host", "hostPath": { "path": "/" } },
+                { "name": "secret", "secret": { "secretName": "s", "defaultMode": 0 } },
+                { "name": "config", "configMap": { "name": "c" } },
+                { "name": "down", "downwardAPI": { "items": [{ "path": "p", "fieldRef": { "fieldPath": "f" } }] } },
+                { "name": "many", "projected": { "sources": [
+                    { "downwardAPI": { "items": [{ "path": "p", "fieldRef": { "fieldPath": "f" } }] } },
+                    { "serviceAccountToken": { "path": "t" } },
+                    { "podCertificate": {} },
+                ] } },
+                { "name": "iscsi", "iscsi": {} },
+                { "name": "rbd", "rbd": { "user": "me" } },
+                { "name": "azure", "azureDisk": {} },
+                { "name": "scale", "scaleIO": {} },
+                { "name": "image", "image": { "reference": "web" } },
+                { "name": "claim", "ephemeral": { "volumeClaimTemplate": { "spec": {} } } },
+            ],
+        } });
+        let expected = json!({ "spec": {
+            "dnsPolicy": "ClusterFirst",
+            "restartPolicy": "Always",
+            "schedulerName": "default-scheduler",
+            "securityContext": {},
+            "terminationGracePeriodSeconds": 30,
+            "volumes": [
+                { "name": "none", "emptyDir": {} },
+                { "name": "host", "hostPath": { "path": "/", "type": "" } },
+                { "name": "secret", "secret": { "secretName": "s", "defaultMode": 0 } },
+                { "name": "config", "configMap": { "name": "c", "defaultMode": 420 } },
+                { "name": "down", "downwardAPI": { "defaultMode": 420, "items": [
+                    { "path": "p", "fieldRef": { "fieldPath": "f", "apiVersion": "v1" } },
+                ] } },
+                { "name": "many", "projected": { "defaultMode": 420, "sources": [
+                    { "downwardAPI": { "items": [
+                        { "path": "p", "fieldRef": { "fieldPath": "f", "apiVersion": "v1" } },
+                    ] } },
+                    { "serviceAccountToken": { "path": "t", "expirationSeconds": 3600 } },
+                    { "podCertificate": { "maxExpirationSeconds": 86400 } },
+                ] } },
+                { "name": "iscsi", "iscsi": { "iscsiInterface": "default" } },
+                { "name": "rbd", "rbd": { "pool": "rbd", "user": "me", "keyring": "/etc/ceph/keyring" } },
+                { "name": "azure", "azureDisk": {
+                    "cachingMode": "ReadWrite", "fsType": "ext4", "kind": "Shared", "readOnly": false,
+                } },
+                { "name": "scale", "scaleIO": { "fsType": "xfs", "storageMode": "ThinProvisioned" } },
+                { "name": "image", "image": { "reference": "web", "pullPolicy": "Always" } },
+                { "name": "claim", "ephemeral": { "volumeClaimTemplate": { "spec": { "volumeMode": "Filesystem" } } } },
+            ],
+        } });
+        completed_to(template, &expected);
     }
 
     #[test]

@@ -320,13 +320,27 @@ async fn gitea_comment_is_made_edited_and_left_alone() {
     );
 }
 
+/// All requests had this in their header `Authorization`.
+async fn all_were_authorized_by(server: &MockServer, header: &str) {
+    let requests = server.received_requests().await.unwrap();
+    assert!(
+        requests
+            .iter()
+            .all(|request| request.headers["authorization"] == header)
+    );
+}
+
+/// What a forge was told, without the looks.
+async fn written(server: &MockServer) -> Vec<(String, Value)> {
+    let mut asked = asked(server).await;
+    asked.retain(|(line, _)| !line.starts_with("GET"));
+    asked
+}
+
 #[tokio::test]
-async fn github_by_recorded_answers() {
+async fn github_statuses_by_recorded_answers() {
     let read = format!("/api/repos/team/shop/commits/{COMMIT}/status");
     let write = format!("/api/repos/team/shop/statuses/{COMMIT}");
-    let of_commit = format!("/api/repos/team/shop/commits/{COMMIT}/pulls");
-    let pulls = "/api/repos/team/shop/pulls";
-    let pull = |number: u64, state: &str, merged: Value| json!({"number": number, "html_url": "https://git.test/p", "state": state, "merged_at": merged});
     let server = forge(&[
         (
             "GET",
@@ -344,47 +358,14 @@ async fn github_by_recorded_answers() {
             }]}),
         ),
         ("POST", &write, 201, json!({"id": 1})),
-        ("GET", pulls, 200, json!([])),
-        (
-            "GET",
-            pulls,
-            200,
-            json!([pull(8, "closed", json!("2026-01-01T00:00:00Z"))]),
-        ),
-        ("POST", pulls, 201, pull(8, "open", Value::Null)),
-        (
-            "GET",
-            &of_commit,
-            200,
-            json!([pull(4, "closed", Value::Null), pull(5, "open", Value::Null)]),
-        ),
-        (
-            "GET",
-            "/api/repos/team/shop/issues/5/comments",
-            200,
-            json!([{"id": 9, "body": "<!-- tidegate shop/web -->\nold"}]),
-        ),
-        (
-            "PATCH",
-            "/api/repos/team/shop/issues/comments/9",
-            200,
-            json!({"id": 9}),
-        ),
     ])
     .await;
-    for request in [
-        status(StatusState::Cancelled, "stopped"),
-        status(StatusState::Cancelled, "stopped"),
-        pull_request(),
-        pull_request(),
-        comment("new"),
-    ] {
+    // the second one is there already
+    for _ in 0..2 {
+        let request = status(StatusState::Cancelled, "stopped");
         answer(&server, ForgeKind::GitHub, request).await.unwrap();
     }
     let look = format!("GET {read}?page=1&per_page=50");
-    let look_pull = format!(
-        "GET {pulls}?head=team%3Atidegate%2Frevert%2Fweb&base=main&state=all&sort=created&direction=desc&per_page=1"
-    );
     assert_eq!(
         asked(&server).await,
         [
@@ -397,42 +378,89 @@ async fn github_by_recorded_answers() {
                 })
             ),
             (look, Value::Null),
-            (look_pull.clone(), Value::Null),
+        ]
+    );
+    all_were_authorized_by(&server, "Bearer hunter2").await;
+}
+
+#[tokio::test]
+async fn github_pull_requests_by_recorded_answers() {
+    let pulls = "/api/repos/team/shop/pulls";
+    let pull = |state: &str, merged: Value| json!({"number": 8, "html_url": "https://git.test/p", "state": state, "merged_at": merged});
+    let server = forge(&[
+        ("GET", pulls, 200, json!([])),
+        (
+            "GET",
+            pulls,
+            200,
+            json!([pull("closed", json!("2026-01-01T00:00:00Z"))]),
+        ),
+        ("POST", pulls, 201, pull("open", Value::Null)),
+    ])
+    .await;
+    for _ in 0..2 {
+        answer(&server, ForgeKind::GitHub, pull_request()).await.unwrap();
+    }
+    let look = format!(
+        "GET {pulls}?head=team%3Atidegate%2Frevert%2Fweb&base=main&state=all&sort=created&direction=desc&per_page=1"
+    );
+    assert_eq!(
+        asked(&server).await,
+        [
+            (look.clone(), Value::Null),
             (
                 format!("POST {pulls}"),
                 json!({
                     "head": "tidegate/revert/web", "base": "main", "title": "Put web back", "body": "It failed.",
                 })
             ),
-            (look_pull, Value::Null),
+            (look, Value::Null),
+        ]
+    );
+    all_were_authorized_by(&server, "Bearer hunter2").await;
+}
+
+#[tokio::test]
+async fn github_comments_by_recorded_answers() {
+    let of_commit = format!("/api/repos/team/shop/commits/{COMMIT}/pulls");
+    let comments = "/api/repos/team/shop/issues/5/comments";
+    let edit = "/api/repos/team/shop/issues/comments/9";
+    let pull = |number: u64, state: &str| json!({"number": number, "html_url": "https://git.test/p", "state": state, "merged_at": null});
+    let server = forge(&[
+        (
+            "GET",
+            &of_commit,
+            200,
+            json!([pull(4, "closed"), pull(5, "open")]),
+        ),
+        (
+            "GET",
+            comments,
+            200,
+            json!([{"id": 9, "body": "<!-- tidegate shop/web -->\nold"}]),
+        ),
+        ("PATCH", edit, 200, json!({"id": 9})),
+    ])
+    .await;
+    answer(&server, ForgeKind::GitHub, comment("new")).await.unwrap();
+    assert_eq!(
+        asked(&server).await,
+        [
             (format!("GET {of_commit}"), Value::Null),
+            (format!("GET {comments}?page=1&per_page=50"), Value::Null),
             (
-                "GET /api/repos/team/shop/issues/5/comments?page=1&per_page=50".to_owned(),
-                Value::Null
-            ),
-            (
-                "PATCH /api/repos/team/shop/issues/comments/9".to_owned(),
+                format!("PATCH {edit}"),
                 json!({"body": "<!-- tidegate shop/web -->\nnew"})
             ),
         ]
     );
-    let requests = server.received_requests().await.unwrap();
-    assert!(
-        requests
-            .iter()
-            .all(|request| request.headers["authorization"] == "Bearer hunter2")
-    );
+    all_were_authorized_by(&server, "Bearer hunter2").await;
 }
 
 #[tokio::test]
-async fn gitlab_by_recorded_answers() {
-    let project = "/api/projects/team%2Fshop";
-    let read = format!("{project}/repository/commits/{COMMIT}/statuses");
-    let write = format!("{project}/statuses/{COMMIT}");
-    let of_commit = format!("{project}/repository/commits/{COMMIT}/merge_requests");
-    let pulls = format!("{project}/merge_requests");
-    let (notes, note) = (format!("{pulls}/6/notes"), format!("{pulls}/6/notes/11"));
-    let pull = |state: &str| json!({"id": 600, "iid": 6, "web_url": "https://git.test/6", "state": state});
+async fn gitlab_statuses_by_recorded_answers() {
+    let read = format!("/api/projects/team%2Fshop/repository/commits/{COMMIT}/statuses");
+    let write = format!("/api/projects/team%2Fshop/statuses/{COMMIT}");
     let server = forge(&[
         ("GET", &read, 200, json!([])),
         (
@@ -451,9 +479,44 @@ async fn gitlab_by_recorded_answers() {
             400,
             json!({"message": "Cannot transition status via :enqueue from :pending"}),
         ),
-        ("GET", &pulls, 200, json!([])),
-        ("GET", &pulls, 200, json!([pull("merged")])),
-        ("POST", &pulls, 201, pull("opened")),
+    ])
+    .await;
+    for request in [
+        status(StatusState::Cancelled, ""),
+        status(StatusState::Cancelled, ""),
+        // what an older GitLab says to a state that it has already
+        status(StatusState::Pending, "other words"),
+    ] {
+        answer(&server, ForgeKind::GitLab, request).await.unwrap();
+    }
+    let said = |state: &str, description: &str| {
+        json!({
+            "name": "tidegate/shop/web", "state": state, "description": description,
+            "target_url": "https://tidegate.test/shop/web",
+        })
+    };
+    assert_eq!(
+        written(&server).await,
+        [
+            (format!("POST {write}"), said("canceled", "")),
+            (format!("POST {write}"), said("pending", "other words")),
+        ]
+    );
+    let look = format!("GET {read}?name=tidegate%2Fshop%2Fweb&order_by=id&sort=desc");
+    let looks = lines(&server).await;
+    assert!(looks.contains(&look), "{look}: {looks:?}");
+}
+
+#[tokio::test]
+async fn gitlab_merge_requests_by_recorded_answers() {
+    let of_commit = format!("/api/projects/team%2Fshop/repository/commits/{COMMIT}/merge_requests");
+    let pulls = "/api/projects/team%2Fshop/merge_requests";
+    let (notes, note) = (format!("{pulls}/6/notes"), format!("{pulls}/6/notes/11"));
+    let pull = |state: &str| json!({"id": 600, "iid": 6, "web_url": "https://git.test/6", "state": state});
+    let server = forge(&[
+        ("GET", pulls, 200, json!([])),
+        ("GET", pulls, 200, json!([pull("merged")])),
+        ("POST", pulls, 201, pull("opened")),
         ("GET", &of_commit, 200, json!([pull("merged")])),
         (
             "GET",
@@ -464,34 +527,12 @@ async fn gitlab_by_recorded_answers() {
         ("PUT", &note, 200, json!({"id": 11})),
     ])
     .await;
-    for request in [
-        status(StatusState::Cancelled, ""),
-        status(StatusState::Cancelled, ""),
-        // what an older GitLab says to a state that it has already
-        status(StatusState::Pending, "other words"),
-        pull_request(),
-        pull_request(),
-        comment("new"),
-    ] {
+    for request in [pull_request(), pull_request(), comment("new")] {
         answer(&server, ForgeKind::GitLab, request).await.unwrap();
     }
-    let asked = asked(&server).await;
-    let written: Vec<_> = asked
-        .iter()
-        .filter(|(line, _)| !line.starts_with("GET"))
-        .cloned()
-        .collect();
-    let said = |state: &str, description: &str| {
-        json!({
-            "name": "tidegate/shop/web", "state": state, "description": description,
-            "target_url": "https://tidegate.test/shop/web",
-        })
-    };
     assert_eq!(
-        written,
+        written(&server).await,
         [
-            (format!("POST {write}"), said("canceled", "")),
-            (format!("POST {write}"), said("pending", "other words")),
             (
                 format!("POST {pulls}"),
                 json!({
@@ -505,31 +546,25 @@ async fn gitlab_by_recorded_answers() {
             ),
         ]
     );
-    let looks: Vec<_> = asked.iter().map(|(line, _)| line.as_str()).collect();
-    for look in [
-        format!("GET {read}?name=tidegate%2Fshop%2Fweb&order_by=id&sort=desc"),
-        format!(
-            "GET {pulls}?source_branch=tidegate%2Frevert%2Fweb&target_branch=main&state=all\
-             &order_by=created_at&sort=desc&per_page=1"
-        ),
-    ] {
-        assert!(looks.contains(&look.as_str()), "{look}: {looks:?}");
-    }
+    let look = format!(
+        "GET {pulls}?source_branch=tidegate%2Frevert%2Fweb&target_branch=main&state=all\
+         &order_by=created_at&sort=desc&per_page=1"
+    );
+    let looks = lines(&server).await;
+    assert!(looks.contains(&look), "{look}: {looks:?}");
 }
 
 #[tokio::test]
-async fn bitbucket_by_recorded_answers() {
-    let repository = "/api/repositories/team/shop";
-    let statuses = format!("{repository}/commit/{COMMIT}/statuses/build");
+async fn bitbucket_statuses_by_recorded_answers() {
+    let statuses = format!("/api/repositories/team/shop/commit/{COMMIT}/statuses/build");
     let read = format!("{statuses}/tidegate.shop.web");
-    let of_commit = format!("{repository}/commit/{COMMIT}/pullrequests");
-    let pulls = format!("{repository}/pullrequests");
-    let (comments, edit) = (format!("{pulls}/3/comments"), format!("{pulls}/3/comments/21"));
-    let pull =
-        |state: &str| json!({"id": 3, "state": state, "links": {"html": {"href": "https://git.test/3"}}});
-    let old = "<!-- tidegate shop/web -->\nold";
     let server = forge(&[
-        ("GET", &read, 404, json!({"type": "error", "error": {"message": "no status"}})),
+        (
+            "GET",
+            &read,
+            404,
+            json!({"type": "error", "error": {"message": "no status"}}),
+        ),
         (
             "GET",
             &read,
@@ -540,9 +575,37 @@ async fn bitbucket_by_recorded_answers() {
             }),
         ),
         ("POST", &statuses, 201, json!({})),
-        ("GET", &pulls, 200, json!({"values": []})),
-        ("GET", &pulls, 200, json!({"values": [pull("DECLINED")]})),
-        ("POST", &pulls, 201, pull("OPEN")),
+    ])
+    .await;
+    // the second one is there already
+    for _ in 0..2 {
+        let request = status(StatusState::Cancelled, "stopped");
+        answer(&server, ForgeKind::Bitbucket, request).await.unwrap();
+    }
+    assert_eq!(
+        written(&server).await,
+        [(
+            format!("POST {statuses}"),
+            json!({
+                "key": "tidegate.shop.web", "name": "tidegate/shop/web", "state": "STOPPED",
+                "description": "stopped", "url": "https://tidegate.test/shop/web",
+            })
+        )]
+    );
+}
+
+#[tokio::test]
+async fn bitbucket_pull_requests_by_recorded_answers() {
+    let of_commit = format!("/api/repositories/team/shop/commit/{COMMIT}/pullrequests");
+    let pulls = "/api/repositories/team/shop/pullrequests";
+    let (comments, edit) = (format!("{pulls}/3/comments"), format!("{pulls}/3/comments/21"));
+    let pull =
+        |state: &str| json!({"id": 3, "state": state, "links": {"html": {"href": "https://git.test/3"}}});
+    let old = "<!-- tidegate shop/web -->\nold";
+    let server = forge(&[
+        ("GET", pulls, 200, json!({"values": []})),
+        ("GET", pulls, 200, json!({"values": [pull("DECLINED")]})),
+        ("POST", pulls, 201, pull("OPEN")),
         ("GET", &of_commit, 200, json!({"values": [pull("MERGED")]})),
         (
             "GET",
@@ -556,12 +619,7 @@ async fn bitbucket_by_recorded_answers() {
         ("PUT", &edit, 200, json!({"id": 21})),
     ])
     .await;
-    for request in [
-        status(StatusState::Cancelled, "stopped"),
-        status(StatusState::Cancelled, "stopped"),
-        pull_request(),
-        comment("new"),
-    ] {
+    for request in [pull_request(), comment("new")] {
         answer(&server, ForgeKind::Bitbucket, request).await.unwrap();
     }
     let closed = answer(&server, ForgeKind::Bitbucket, pull_request())
@@ -575,22 +633,9 @@ async fn bitbucket_by_recorded_answers() {
             state: PullRequestState::Closed,
         }
     );
-    let asked = asked(&server).await;
-    let written: Vec<_> = asked
-        .iter()
-        .filter(|(line, _)| !line.starts_with("GET"))
-        .cloned()
-        .collect();
     assert_eq!(
-        written,
+        written(&server).await,
         [
-            (
-                format!("POST {statuses}"),
-                json!({
-                    "key": "tidegate.shop.web", "name": "tidegate/shop/web", "state": "STOPPED",
-                    "description": "stopped", "url": "https://tidegate.test/shop/web",
-                })
-            ),
             (
                 format!("POST {pulls}"),
                 json!({

@@ -24,111 +24,126 @@ fn with_condition(kind: &str, status: &str, message: &str) -> Value {
     ]}})
 }
 
+fn do_as(checks: &Checks, table: impl IntoIterator<Item = (&'static str, Value, Health)>) {
+    for (id, object, expected) in table {
+        assert_eq!(of(checks, id, &object), expected, "{id} {object}");
+    }
+}
+
 #[test]
-fn how_the_usual_kinds_do() {
+fn how_a_deployment_does() {
     let deployment = "apps/v1/Deployment/a/a";
-    let job = "batch/v1/Job/a/a";
     let status = |updated: i64, all: i64, available: i64| {
         json!({"metadata": {"generation": 2}, "spec": {"replicas": 3}, "status": {
             "observedGeneration": 2, "updatedReplicas": updated, "replicas": all, "availableReplicas": available}})
     };
+    do_as(
+        &Checks::default(),
+        [
+            (deployment, status(3, 3, 3), Health::Current),
+            (
+                deployment,
+                status(1, 3, 3),
+                progressing("1 of 3 pods are updated"),
+            ),
+            (
+                deployment,
+                status(3, 4, 3),
+                progressing("1 old pods are still there"),
+            ),
+            (
+                deployment,
+                status(3, 3, 2),
+                progressing("2 of 3 pods are available"),
+            ),
+            (
+                deployment,
+                json!({"spec": {}}),
+                progressing("0 of 1 pods are updated"),
+            ),
+            (
+                deployment,
+                json!({"metadata": {"generation": 3}, "status": {"observedGeneration": 2}}),
+                progressing("has not been seen by its controller yet"),
+            ),
+            (
+                deployment,
+                json!({"status": {"conditions": [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "timed out"}]}}),
+                failed("timed out"),
+            ),
+        ],
+    );
+}
+
+#[test]
+fn how_the_other_usual_kinds_do() {
+    let job = "batch/v1/Job/a/a";
     let phase = |phase: &str| json!({"status": {"phase": phase}});
-    let table = [
-        (deployment, status(3, 3, 3), Health::Current),
-        (
-            deployment,
-            status(1, 3, 3),
-            progressing("1 of 3 pods are updated"),
-        ),
-        (
-            deployment,
-            status(3, 4, 3),
-            progressing("1 old pods are still there"),
-        ),
-        (
-            deployment,
-            status(3, 3, 2),
-            progressing("2 of 3 pods are available"),
-        ),
-        (
-            deployment,
-            json!({"spec": {}}),
-            progressing("0 of 1 pods are updated"),
-        ),
-        (
-            deployment,
-            json!({"metadata": {"generation": 3}, "status": {"observedGeneration": 2}}),
-            progressing("has not been seen by its controller yet"),
-        ),
-        (
-            deployment,
-            json!({"status": {"conditions": [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "timed out"}]}}),
-            failed("timed out"),
-        ),
-        (job, json!({}), progressing("has not ended yet")),
-        (job, json!({"spec": {"suspend": true}}), Health::Current),
-        (
-            job,
-            with_condition("Failed", "True", "too often"),
-            failed("Because: too often"),
-        ),
-        (job, with_condition("Complete", "True", ""), Health::Current),
-        ("/v1/PersistentVolumeClaim/a/a", phase("Bound"), Health::Current),
-        (
-            "/v1/PersistentVolumeClaim/a/a",
-            phase("Pending"),
-            progressing("is Pending"),
-        ),
-        ("/v1/PersistentVolumeClaim/a/a", phase("Lost"), failed("is Lost")),
-        (
-            "argoproj.io/v1alpha1/AnalysisRun/a/a",
-            phase("Running"),
-            progressing("is Running"),
-        ),
-        (
-            "argoproj.io/v1alpha1/AnalysisRun/a/a",
-            phase("Inconclusive"),
-            failed("is Inconclusive"),
-        ),
-        (
-            "argoproj.io/v1alpha1/Experiment/a/a",
-            phase("Successful"),
-            Health::Current,
-        ),
-        (
-            "argoproj.io/v1alpha1/Workflow/a/a",
-            phase("Error"),
-            failed("is Error"),
-        ),
-        (
-            "argoproj.io/v1alpha1/Workflow/a/a",
-            phase("Succeeded"),
-            Health::Current,
-        ),
-        (
-            "apiregistration.k8s.io/v1/APIService//v1.a",
-            with_condition("Available", "False", "no endpoints"),
-            progressing("no endpoints"),
-        ),
-        (
-            "bitnami.com/v1alpha1/SealedSecret/a/a",
-            json!({}),
-            progressing("is not Synced yet"),
-        ),
-        (
-            "bitnami.com/v1alpha1/SealedSecret/a/a",
-            with_condition("Synced", "True", ""),
-            Health::Current,
-        ),
-        (
-            "bitnami.com/v1alpha1/SealedSecret/a/a",
-            with_condition("Synced", "False", "no key could decrypt secret"),
-            progressing("no key could decrypt secret"),
-        ),
-    ];
-    for (id, object, expected) in table {
-        assert_eq!(of(&Checks::default(), id, &object), expected, "{id} {object}");
-    }
+    do_as(
+        &Checks::default(),
+        [
+            (job, json!({}), progressing("has not ended yet")),
+            (job, json!({"spec": {"suspend": true}}), Health::Current),
+            (
+                job,
+                with_condition("Failed", "True", "too often"),
+                failed("Because: too often"),
+            ),
+            (job, with_condition("Complete", "True", ""), Health::Current),
+            ("/v1/PersistentVolumeClaim/a/a", phase("Bound"), Health::Current),
+            (
+                "/v1/PersistentVolumeClaim/a/a",
+                phase("Pending"),
+                progressing("is Pending"),
+            ),
+            ("/v1/PersistentVolumeClaim/a/a", phase("Lost"), failed("is Lost")),
+            (
+                "argoproj.io/v1alpha1/AnalysisRun/a/a",
+                phase("Running"),
+                progressing("is Running"),
+            ),
+            (
+                "argoproj.io/v1alpha1/AnalysisRun/a/a",
+                phase("Inconclusive"),
+                failed("is Inconclusive"),
+            ),
+            (
+                "argoproj.io/v1alpha1/Experiment/a/a",
+                phase("Successful"),
+                Health::Current,
+            ),
+            (
+                "argoproj.io/v1alpha1/Workflow/a/a",
+                phase("Error"),
+                failed("is Error"),
+            ),
+            (
+                "argoproj.io/v1alpha1/Workflow/a/a",
+                phase("Succeeded"),
+                Health::Current,
+            ),
+            (
+                "apiregistration.k8s.io/v1/APIService//v1.a",
+                with_condition("Available", "False", "no endpoints"),
+                progressing("no endpoints"),
+            ),
+            (
+                "bitnami.com/v1alpha1/SealedSecret/a/a",
+                json!({}),
+                progressing("is not Synced yet"),
+            ),
+            (
+                "bitnami.com/v1alpha1/SealedSecret/a/a",
+                with_condition("Synced", "True", ""),
+                Health::Current,
+            ),
+            (
+                "bitnami.com/v1alpha1/SealedSecret/a/a",
+                with_condition("Synced", "False", "no key could decrypt secret"),
+                progressing("no key could decrypt secret"),
+            ),
+        ],
+    );
 }
 
 #[test]
@@ -253,9 +268,9 @@ fn read(checks: &Value) -> Result<Checks, String> {
         .map_err(|error| error.to_string())
 }
 
-#[test]
-fn expressions_are_asked_in_the_order_of_flux() {
-    let checks = read(&json!([
+/// Checks as Flux has them, of two kinds.
+fn checks_of_flux() -> Checks {
+    read(&json!([
         {
             "apiVersion": "bitnami.com/v1alpha1",
             "kind": "SealedSecret",
@@ -270,69 +285,83 @@ fn expressions_are_asked_in_the_order_of_flux() {
             "current": "status.phase == 'Made'",
         },
     ]))
-    .unwrap();
+    .unwrap()
+}
+
+#[test]
+fn expressions_are_asked_in_the_order_of_flux() {
     let thing = "example.com/v2/Thing/a/a";
     let phase =
         |phase: &str| json!({"metadata": {"generation": 2}, "status": {"phase": phase, "wait": false}});
+    do_as(
+        &checks_of_flux(),
+        [
+            (
+                thing,
+                phase("Making"),
+                progressing("inProgress of the health check of Thing is true"),
+            ),
+            (
+                thing,
+                phase("Broken"),
+                failed("failed of the health check of Thing is true"),
+            ),
+            (thing, phase("Made"), Health::Current),
+            (
+                thing,
+                phase("Odd"),
+                progressing("current of the health check of Thing is not true"),
+            ),
+            (
+                thing,
+                json!({}),
+                progressing("inProgress of the health check of Thing: the object has no status"),
+            ),
+            (
+                thing,
+                json!({"status": {"phase": "Made"}}),
+                progressing("inProgress of the health check of Thing: there is no wait"),
+            ),
+            (
+                "bitnami.com/v1alpha1/SealedSecret/a/a",
+                with_condition("Synced", "False", ""),
+                failed("failed of the health check of SealedSecret is true"),
+            ),
+            (
+                "bitnami.com/v1alpha1/SealedSecret/a/a",
+                with_condition("Synced", "True", ""),
+                Health::Current,
+            ),
+            // all other kinds as before
+            (
+                "cert-manager.io/v1/Certificate/a/a",
+                json!({}),
+                progressing("is not Ready yet"),
+            ),
+        ],
+    );
+}
+
+#[test]
+fn what_its_controller_has_not_seen_is_not_asked() {
+    let thing = "example.com/v2/Thing/a/a";
     let observed = |observed: Value| {
-        let mut object = phase("Made");
-        object["status"]["observedGeneration"] = observed;
-        object
+        json!({"metadata": {"generation": 2}, "status": {
+            "phase": "Made", "wait": false, "observedGeneration": observed,
+        }})
     };
-    let table = [
-        (
-            thing,
-            phase("Making"),
-            progressing("inProgress of the health check of Thing is true"),
-        ),
-        (
-            thing,
-            phase("Broken"),
-            failed("failed of the health check of Thing is true"),
-        ),
-        (thing, phase("Made"), Health::Current),
-        (
-            thing,
-            phase("Odd"),
-            progressing("current of the health check of Thing is not true"),
-        ),
-        (
-            thing,
-            json!({}),
-            progressing("inProgress of the health check of Thing: the object has no status"),
-        ),
-        (
-            thing,
-            json!({"status": {"phase": "Made"}}),
-            progressing("inProgress of the health check of Thing: there is no wait"),
-        ),
-        (thing, observed(json!(2)), Health::Current),
-        (thing, observed(json!("2")), Health::Current),
-        (
-            thing,
-            observed(json!("1")),
-            progressing("has not been seen by its controller yet"),
-        ),
-        (
-            "bitnami.com/v1alpha1/SealedSecret/a/a",
-            with_condition("Synced", "False", ""),
-            failed("failed of the health check of SealedSecret is true"),
-        ),
-        (
-            "bitnami.com/v1alpha1/SealedSecret/a/a",
-            with_condition("Synced", "True", ""),
-            Health::Current,
-        ),
-        // all other kinds as before
-        (
-            "cert-manager.io/v1/Certificate/a/a",
-            json!({}),
-            progressing("is not Ready yet"),
-        ),
-    ];
-    for (id, object, expected) in table {
-        assert_eq!(of(&checks, id, &object), expected, "{id} {object}");
-    }
+    do_as(
+        &checks_of_flux(),
+        [
+            (thing, observed(json!(2)), Health::Current),
+            (thing, observed(json!("2")), Health::Current),
+            (
+                thing,
+                observed(json!("1")),
+                progressing("has not been seen by its controller yet"),
+            ),
+        ],
+    );
 }
 
 #[test]

@@ -70,24 +70,28 @@ fn is(commit: &str, unfinished: &str) -> (String, String) {
     (commit.to_owned(), unfinished.to_owned())
 }
 
+fn operation(phase: &str, revision: &str, more: Value) -> Value {
+    let mut patch = json!({"status.operationState": {"phase": phase, "message": "waiting", "syncResult": {"revision": revision}}});
+    patch
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    patch
+}
+
+fn sync(status: &str, revision: &str) -> Value {
+    json!({"status.sync": {"status": status, "revision": revision}})
+}
+
+fn have_applied(table: impl IntoIterator<Item = (&'static str, Value, (String, String))>) {
+    for (name, patch, expected) in table {
+        assert_eq!(applied(application(patch)), expected, "{name}");
+    }
+}
+
 #[test]
 fn what_an_application_has_applied() {
-    let rollout = |status: &str| {
-        json!([{"group": "argoproj.io", "kind": "Rollout", "name": "web", "status": status},
-        {"kind": "ConfigMap", "name": "late", "status": ""}])
-    };
-    let operation = |phase: &str, revision: &str, more: Value| {
-        let mut patch = json!({"status.operationState": {"phase": phase, "message": "waiting", "syncResult": {"revision": revision}}});
-        patch
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        patch
-    };
-    let sync =
-        |status: &str, revision: &str| json!({"status.sync": {"status": status, "revision": revision}});
-    let resources = |status: &str| json!({"status.operationState.syncResult.resources": rollout(status)});
-    let table = [
+    have_applied([
         ("nothing yet", json!({}), is("", "")),
         ("synced by hand or by nothing", sync("Synced", NEW), is(NEW, "")),
         (
@@ -105,6 +109,37 @@ fn what_an_application_has_applied() {
             operation("Succeeded", OLD, sync("OutOfSync", NEW)),
             is(OLD, ""),
         ),
+        (
+            "some objects only",
+            operation(
+                "Succeeded",
+                NEW,
+                json!({"status.operationState.operation": {"sync": {"resources": [{"kind": "Service"}]}}}),
+            ),
+            is("", ""),
+        ),
+        (
+            "a dry run",
+            operation(
+                "Succeeded",
+                NEW,
+                json!({"status.operationState.operation": {"sync": {"dryRun": true}}}),
+            ),
+            is("", ""),
+        ),
+        ("no commit", sync("Synced", "1.2.3"), is("", "")),
+    ]);
+}
+
+#[test]
+fn what_an_application_has_applied_although_it_is_not_finished() {
+    let resources = |status: &str| {
+        json!({"status.operationState.syncResult.resources": [
+            {"group": "argoproj.io", "kind": "Rollout", "name": "web", "status": status},
+            {"kind": "ConfigMap", "name": "late", "status": ""},
+        ]})
+    };
+    have_applied([
         (
             "on its way",
             operation("Running", NEW, sync("OutOfSync", NEW)),
@@ -130,29 +165,7 @@ fn what_an_application_has_applied() {
             operation("Running", NEW, sync("Synced", NEW)),
             is(NEW, "Argo CD's sync of it is Running: waiting"),
         ),
-        (
-            "some objects only",
-            operation(
-                "Succeeded",
-                NEW,
-                json!({"status.operationState.operation": {"sync": {"resources": [{"kind": "Service"}]}}}),
-            ),
-            is("", ""),
-        ),
-        (
-            "a dry run",
-            operation(
-                "Succeeded",
-                NEW,
-                json!({"status.operationState.operation": {"sync": {"dryRun": true}}}),
-            ),
-            is("", ""),
-        ),
-        ("no commit", sync("Synced", "1.2.3"), is("", "")),
-    ];
-    for (name, patch, expected) in table {
-        assert_eq!(applied(application(patch)), expected, "{name}");
-    }
+    ]);
 }
 
 #[test]

@@ -33,6 +33,18 @@ pub(super) enum Missing {
     Gone(String),
 }
 
+/// A commit on its way into the cluster.
+struct Release<'r> {
+    desired: &'r Desired,
+    digest: &'r str,
+    /// Whether it runs hooks.
+    hooks: bool,
+    /// The wave that was applied last.
+    begun: Option<i64>,
+    /// The objects of later waves.
+    missing: Vec<&'r Wanted>,
+}
+
 impl Draft<'_> {
     /// Asks for, and does, what is missing between the cluster and the target.
     pub(super) fn bring_about(&mut self, spec: &Spec) {
@@ -150,112 +162,99 @@ impl Draft<'_> {
             return;
         }
         let begun = self.entry(digest).and_then(|entry| entry.wave);
-        let missing: Vec<&Wanted> = desired
+        let missing = desired
             .objects
             .iter()
             .filter(|object| begun.is_none_or(|begun| object.wave > begun))
             .collect();
+        let release = Release {
+            desired,
+            digest,
+            hooks,
+            begun,
+            missing,
+        };
+        if self.all_tried(&release) && self.all_allowed(&release) {
+            self.note_inventory(desired);
+            self.apply_next_wave(spec, &release);
+        }
+    }
+
+    /// Whether everything was tried, hooks included; asks for what was not.
+    fn all_tried(&mut self, release: &Release<'_>) -> bool {
+        let desired = release.desired;
+        let missing = release.missing.iter().copied();
         let reads = missing
-            .iter()
+            .clone()
             .filter(|object| desired.owned.needs_live(&object.id));
-        if self.ask_for(
-            reads.copied(),
-            |draft, id| draft.observed.live.contains_key(id),
-            read,
-        ) {
-            return;
+        let known = |draft: &Self, id: &ObjectId| draft.observed.live.contains_key(id);
+        if self.ask_for(reads, known, read) {
+            return false;
         }
         let tried = |draft: &Self, id: &ObjectId| {
             draft.observed.tried.contains_key(id) || draft.observed.applied.contains_key(id)
         };
         let tries: Vec<Task> = missing
-            .iter()
-            .filter(|object| begun.is_none() && !tried(self, &object.id))
+            .filter(|object| release.begun.is_none() && !tried(self, &object.id))
             .map(|object| Task::Try(object.id.clone(), self.body(desired, object)))
             .collect();
         if !tries.is_empty() {
             self.plan.tasks = tries;
-            return;
+            return false;
         }
-        if hooks && begun.is_none() && self.try_hooks(desired, digest) {
-            return;
-        }
+        !(release.hooks && release.begun.is_none() && self.try_hooks(desired, release.digest))
+    }
+
+    /// Whether nothing speaks against applying what was tried, and everything that comes before it is over.
+    fn all_allowed(&mut self, release: &Release<'_>) -> bool {
+        let (desired, digest) = (release.desired, release.digest);
         // Whose it is, of what is there already and not ours yet.
-        let strangers = missing
+        let strangers: Vec<&Wanted> = release
+            .missing
             .iter()
             .filter(|object| !self.in_inventory(&object.id) && self.exists(&object.id))
-            .copied();
-        let strangers: Vec<&Wanted> = strangers.collect();
+            .copied()
+            .collect();
         let known = |draft: &Self, id: &ObjectId| {
             draft.observed.live.contains_key(id) || draft.observed.applied.contains_key(id)
         };
         if self.ask_for(strangers.into_iter(), known, read) {
-            return;
+            return false;
         }
-        let hook_refusal = if hooks {
+        let hook_refusal = if release.hooks {
             self.hook_refusal(desired, digest)
         } else {
             None
         };
         if let Some(problem) = self.refusal(desired).or(hook_refusal) {
             self.refuse(digest, &problem);
-            return;
+            return false;
         }
-        if hooks && begun.is_none() && !self.may_apply(desired, digest) {
-            return;
-        }
-        self.note_inventory(desired);
-        let sync = if hooks {
+        !release.hooks || release.begun.is_some() || self.may_apply(desired, digest)
+    }
+
+    /// The wave that has begun ends first: then the next one is applied, or the commit is complete.
+    fn apply_next_wave(&mut self, spec: &Spec, release: &Release<'_>) {
+        let (desired, digest, begun) = (release.desired, release.digest, release.begun);
+        let sync = if release.hooks {
             self.sync_waves(desired, digest)
         } else {
             Vec::new()
         };
-        let next = missing.iter().map(|object| object.wave);
-        let next = next.chain(
-            sync.iter()
-                .copied()
-                .filter(|wave| begun.is_none_or(|begun| *wave > begun)),
-        );
-        let waves: BTreeSet<i64> = next.collect();
-        if let Some(begun) = begun {
-            let turn = if hooks {
-                self.run_hooks(desired, digest, &HookPhase::Sync, begun)
-            } else {
-                Turn::Ended
-            };
-            let last = waves.is_empty();
-            if turn == Turn::Waits || turn == Turn::Begun && !last {
-                return;
-            }
-            if !last && self.waits_for_wave(spec, desired, begun, digest) {
-                return;
-            }
+        let of_objects = release.missing.iter().map(|object| object.wave);
+        let of_hooks = sync.iter().copied();
+        let of_hooks = of_hooks.filter(|wave| begun.is_none_or(|begun| *wave > begun));
+        let waves: BTreeSet<i64> = of_objects.chain(of_hooks).collect();
+        if let Some(begun) = begun
+            && self.waits_in_wave(spec, release, begun, waves.is_empty())
+        {
+            return;
         }
         let Some(wave) = waves.first().copied() else {
             return self.complete(spec, desired, digest);
         };
-        let of_wave: Vec<&Wanted> = missing
-            .iter()
-            .filter(|object| object.wave == wave)
-            .copied()
-            .collect();
-        let applies: Vec<Task> = of_wave
-            .iter()
-            .filter(|object| !self.observed.applied.contains_key(&object.id))
-            .map(|object| Task::Apply(object.id.clone(), self.body(desired, object)))
-            .collect();
-        if !applies.is_empty() {
-            self.plan.tasks = applies;
+        if !self.wave_applied(release, wave) {
             return;
-        }
-        let failed = of_wave
-            .iter()
-            .find_map(|object| match self.observed.applied.get(&object.id) {
-                Some(Err(refusal)) => Some(refused(object, refusal)),
-                _ => None,
-            });
-        if let Some(problem) = failed {
-            return self.refuse(digest, &problem);
         }
         let last = waves.len() == 1;
         let sync = sync.contains(&wave);
@@ -274,6 +273,43 @@ impl Draft<'_> {
             return self.complete(spec, desired, digest);
         }
         self.wake_at(self.now.saturating_add(super::HEALTH.0).unwrap_or(self.now));
+    }
+
+    /// Whether the wave that has begun is not over yet: its hooks, and the health of its objects unless it is the last.
+    fn waits_in_wave(&mut self, spec: &Spec, release: &Release<'_>, begun: i64, last: bool) -> bool {
+        let turn = if release.hooks {
+            self.run_hooks(release.desired, release.digest, &HookPhase::Sync, begun)
+        } else {
+            Turn::Ended
+        };
+        if turn == Turn::Waits || turn == Turn::Begun && !last {
+            return true;
+        }
+        !last && self.waits_for_wave(spec, release.desired, begun, release.digest)
+    }
+
+    /// Whether all objects of a wave are in the cluster; applies those that are not.
+    fn wave_applied(&mut self, release: &Release<'_>, wave: i64) -> bool {
+        let of_wave = release.missing.iter().filter(|object| object.wave == wave);
+        let applies: Vec<Task> = of_wave
+            .clone()
+            .filter(|object| !self.observed.applied.contains_key(&object.id))
+            .map(|object| Task::Apply(object.id.clone(), self.body(release.desired, object)))
+            .collect();
+        if !applies.is_empty() {
+            self.plan.tasks = applies;
+            return false;
+        }
+        let failed = of_wave
+            .copied()
+            .find_map(|object| match self.observed.applied.get(&object.id) {
+                Some(Err(refusal)) => Some(refused(object, refusal)),
+                _ => None,
+            });
+        if let Some(problem) = &failed {
+            self.refuse(release.digest, problem);
+        }
+        failed.is_none()
     }
 
     /// Whether the hooks that come before everything else have ended, and nothing of other commits is in the way.

@@ -113,7 +113,6 @@ impl Draft<'_> {
         (info, rendered): &RenderedCommit,
         rollouts: Result<Vec<LedgerRollout>, String>,
     ) {
-        let now = Time::from(self.now);
         let digest = match (&rollouts, rendered) {
             (Ok(_), Ok(rendered)) => rendered.digest.clone(),
             _ => String::new(),
@@ -128,22 +127,7 @@ impl Draft<'_> {
             |entry: &LedgerEntry| matches!(entry.state, VerdictState::Verified | VerdictState::Deployed);
         let trusted = self.entry(&digest).is_some_and(good);
         let unsigned = info.unsigned.clone().filter(|_| !trusted);
-        let mut entry = match self
-            .plan
-            .status
-            .ledger
-            .iter()
-            .position(|entry| !digest.is_empty() && entry.digest == digest)
-        {
-            Some(index) => self.plan.status.ledger.remove(index),
-            None => LedgerEntry {
-                digest,
-                state: VerdictState::Pending,
-                since: Some(now),
-                reverts: info.trailers.iter().any(|(key, _)| key == REVERTS_TRAILER),
-                ..LedgerEntry::default()
-            },
-        };
+        let mut entry = self.found_entry(digest, &info.trailers);
         entry.commits.push(commit.as_str().to_owned());
         if entry.commits.len() > COMMITS {
             entry.commits.remove(0);
@@ -164,35 +148,7 @@ impl Draft<'_> {
                 entry.reason = Some(RejectedReason::NotSigned);
                 entry.message = shorten(&unsigned.unwrap_or_default());
             }
-            Ok(rollouts) => {
-                let signed_now = entry.reason == Some(RejectedReason::NotSigned);
-                if entry.state == VerdictState::Superseded || signed_now {
-                    entry.reason = None;
-                    entry.message.clear();
-                    entry.state = VerdictState::Pending;
-                    entry.since = Some(now);
-                }
-                if entry.rollouts.is_empty() {
-                    entry.rollouts = rollouts;
-                }
-                if self.syncer.is_some() {
-                    // Whether it is released again is not ours to say: then it is measured again.
-                } else if entry.state == VerdictState::Pending && self.rejected_elsewhere(commit) {
-                    entry.state = VerdictState::Rejected;
-                    entry.reason = Some(RejectedReason::Quarantined);
-                    "it was rejected before this cluster was made, which is recorded in the repository"
-                        .clone_into(&mut entry.message);
-                } else if entry.state == VerdictState::Pending
-                    && let Some(name) = self.quarantined(&entry)
-                {
-                    entry.state = VerdictState::Rejected;
-                    entry.reason = Some(RejectedReason::Quarantined);
-                    entry.message = format!(
-                        "Rollout {name}: its pods would be those of a commit that was rejected; \
-                         change them, or annotate the Delivery with tidegate.io/retry"
-                    );
-                }
-            }
+            Ok(rollouts) => self.expect_good(&mut entry, commit, rollouts),
         }
         self.note_reverts(commit, &info.trailers);
         let text = format!(
@@ -214,6 +170,55 @@ impl Draft<'_> {
         self.status().ledger.insert(0, entry);
         self.status().head = Some(head);
         self.status().rendered_as = spec.rendered_as();
+    }
+
+    /// The entry of a digest, taken out of the ledger; a new one if the digest is new.
+    fn found_entry(&mut self, digest: String, trailers: &[(String, String)]) -> LedgerEntry {
+        let ledger = &mut self.plan.status.ledger;
+        let known = ledger
+            .iter()
+            .position(|entry| !digest.is_empty() && entry.digest == digest);
+        match known {
+            Some(index) => ledger.remove(index),
+            None => LedgerEntry {
+                digest,
+                state: VerdictState::Pending,
+                since: Some(Time::from(self.now)),
+                reverts: trailers.iter().any(|(key, _)| key == REVERTS_TRAILER),
+                ..LedgerEntry::default()
+            },
+        }
+    }
+
+    /// A commit that renders and is signed waits for its verdict, unless it is known to be bad already.
+    fn expect_good(&self, entry: &mut LedgerEntry, commit: &Oid, rollouts: Vec<LedgerRollout>) {
+        let signed_now = entry.reason == Some(RejectedReason::NotSigned);
+        if entry.state == VerdictState::Superseded || signed_now {
+            entry.reason = None;
+            entry.message.clear();
+            entry.state = VerdictState::Pending;
+            entry.since = Some(Time::from(self.now));
+        }
+        if entry.rollouts.is_empty() {
+            entry.rollouts = rollouts;
+        }
+        if self.syncer.is_some() || entry.state != VerdictState::Pending {
+            // Of another syncer, whether it is released again is not ours to say: then it is measured again.
+            return;
+        }
+        let known_bad = if self.rejected_elsewhere(commit) {
+            "it was rejected before this cluster was made, which is recorded in the repository".to_owned()
+        } else if let Some(name) = self.quarantined(entry) {
+            format!(
+                "Rollout {name}: its pods would be those of a commit that was rejected; \
+                 change them, or annotate the Delivery with tidegate.io/retry"
+            )
+        } else {
+            return;
+        };
+        entry.state = VerdictState::Rejected;
+        entry.reason = Some(RejectedReason::Quarantined);
+        entry.message = known_bad;
     }
 
     /// A commit of ours says what it takes back: that it was pushed may never have been written down.

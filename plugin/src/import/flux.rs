@@ -9,6 +9,30 @@ use crate::failure::Failure;
 /// Fields of a Kustomization that a kustomization has by the same name.
 const KUSTOMIZE: [&str; 5] = ["namePrefix", "nameSuffix", "patches", "images", "components"];
 
+/// What a Kustomization may ask for that a Delivery does in another way, or not at all.
+const NOT_DONE: [(&str, &str); 5] = [
+    (
+        "spec.postBuild",
+        "variables are not replaced: commit the values, by a replacement of Kustomize for instance",
+    ),
+    (
+        "spec.decryption",
+        "nothing is decrypted: use sealed secrets or an operator that fetches them",
+    ),
+    (
+        "spec.dependsOn",
+        "is not waited for: what belongs together goes into one folder, in waves",
+    ),
+    (
+        "spec.healthCheckExprs",
+        "write the expressions into spec.healthChecks of the Delivery",
+    ),
+    (
+        "spec.deletionPolicy",
+        "a Delivery that is deleted leaves its objects as they are",
+    ),
+];
+
 /// Kind, namespace and name of what a Kustomization takes its manifests from.
 pub(super) fn source(kustomization: &Value) -> (String, String, String) {
     let text = |pointer: &str| {
@@ -256,28 +280,7 @@ fn deliver(
             &json!({"commonAnnotations": annotations}),
         )?;
     }
-    for (path, words) in [
-        (
-            "spec.postBuild",
-            "variables are not replaced: commit the values, by a replacement of Kustomize for instance",
-        ),
-        (
-            "spec.decryption",
-            "nothing is decrypted: use sealed secrets or an operator that fetches them",
-        ),
-        (
-            "spec.dependsOn",
-            "is not waited for: what belongs together goes into one folder, in waves",
-        ),
-        (
-            "spec.healthCheckExprs",
-            "write the expressions into spec.healthChecks of the Delivery",
-        ),
-        (
-            "spec.deletionPolicy",
-            "a Delivery that is deleted leaves its objects as they are",
-        ),
-    ] {
+    for (path, words) in NOT_DONE {
         fields.note_if(path, words);
     }
     if fields.switch("spec.force") == Some(true) {

@@ -162,95 +162,92 @@ mod tests {
 
     use super::*;
 
+    /// Status, ready containers and restarts of a pod with these init containers and containers, and these fields.
+    fn of(init: &Value, main: &Value, extra: &Value) -> (String, usize, i64) {
+        let mut pod = json!({
+            "metadata": {},
+            "spec": {
+                "initContainers": [{"name": "a"}, {"name": "b", "restartPolicy": "Always"}],
+                "containers": [{"name": "main"}, {"name": "log"}],
+            },
+            "status": {"phase": "Pending", "initContainerStatuses": init, "containerStatuses": main},
+        });
+        for (pointer, value) in extra.as_object().unwrap() {
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            pod.pointer_mut(parent).unwrap()[key] = value.clone();
+        }
+        let summary = serde_json::from_value::<Pod>(pod).unwrap().summary();
+        (summary.status, summary.ready, summary.restarts)
+    }
+
+    fn running() -> Value {
+        json!({"ready": true, "state": {"running": {}}, "restartCount": 2})
+    }
+
+    fn waiting(reason: &str) -> Value {
+        json!({"name": "a", "state": {"waiting": {"reason": reason}}, "restartCount": 1})
+    }
+
+    fn ended(reason: &str, code: i64) -> Value {
+        json!({"name": "a", "state": {"terminated": {"reason": reason, "exitCode": code}}})
+    }
+
     #[test]
     fn as_kubectl_says_it() {
-        let running = json!({"ready": true, "state": {"running": {}}, "restartCount": 2});
-        let waiting =
-            |reason: &str| json!({"name": "a", "state": {"waiting": {"reason": reason}}, "restartCount": 1});
-        let ended = |reason: &str, code: i64| json!({"name": "a", "state": {"terminated": {"reason": reason, "exitCode": code}}});
-        let of = |init: Value, main: Value, extra: Value| {
-            let mut pod = json!({
-                "metadata": {},
-                "spec": {
-                    "initContainers": [{"name": "a"}, {"name": "b", "restartPolicy": "Always"}],
-                    "containers": [{"name": "main"}, {"name": "log"}],
-                },
-                "status": {"phase": "Pending", "initContainerStatuses": init, "containerStatuses": main},
-            });
-            for (pointer, value) in extra.as_object().unwrap() {
-                let (parent, key) = pointer.rsplit_once('/').unwrap();
-                pod.pointer_mut(parent).unwrap()[key] = value.clone();
-            }
-            let summary = serde_json::from_value::<Pod>(pod).unwrap().summary();
-            (summary.status, summary.ready, summary.restarts)
-        };
-        let none = json!([]);
-        let no = json!({});
         let table = [
-            (of(none.clone(), none.clone(), no.clone()), ("Pending", 0, 0)),
+            (json!([]), json!({}), ("Pending", 0, 0)),
             (
-                of(
-                    none.clone(),
-                    json!([running, running]),
-                    json!({"/status/phase": "Running"}),
-                ),
+                json!([running(), running()]),
+                json!({"/status/phase": "Running"}),
                 ("Running", 2, 4),
             ),
             (
-                of(
-                    none.clone(),
-                    json!([running, waiting("CrashLoopBackOff")]),
-                    no.clone(),
-                ),
+                json!([running(), waiting("CrashLoopBackOff")]),
+                json!({}),
                 ("CrashLoopBackOff", 1, 3),
             ),
+            (json!([ended("", 3)]), json!({}), ("ExitCode:3", 0, 0)),
             (
-                of(none.clone(), json!([ended("", 3)]), no.clone()),
-                ("ExitCode:3", 0, 0),
-            ),
-            (
-                of(none.clone(), json!([ended("Completed", 0), running]), no.clone()),
+                json!([ended("Completed", 0), running()]),
+                json!({}),
                 ("Running", 1, 2),
             ),
             (
-                of(json!([waiting("PodInitializing")]), none.clone(), no.clone()),
-                ("Init:0/2", 0, 1),
-            ),
-            (
-                of(json!([waiting("ErrImagePull")]), none.clone(), no.clone()),
-                ("Init:ErrImagePull", 0, 1),
-            ),
-            (
-                of(json!([ended("Error", 1)]), none.clone(), no.clone()),
-                ("Init:Error", 0, 0),
-            ),
-            (
-                of(
-                    json!([ended("Completed", 0), {"name": "b", "started": true}]),
-                    json!([running]),
-                    no.clone(),
-                ),
-                ("Pending", 1, 2),
-            ),
-            (
-                of(
-                    none.clone(),
-                    json!([running]),
-                    json!({"/metadata/deletionTimestamp": "2026-01-01T00:00:00Z"}),
-                ),
+                json!([running()]),
+                json!({"/metadata/deletionTimestamp": "2026-01-01T00:00:00Z"}),
                 ("Terminating", 1, 2),
             ),
             (
-                of(
-                    none.clone(),
-                    none,
-                    json!({"/metadata/deletionTimestamp": "2026-01-01T00:00:00Z", "/status/reason": "NodeLost"}),
-                ),
+                json!([]),
+                json!({"/metadata/deletionTimestamp": "2026-01-01T00:00:00Z", "/status/reason": "NodeLost"}),
                 ("Unknown", 0, 0),
             ),
         ];
-        for (number, (is, (status, ready, restarts))) in table.into_iter().enumerate() {
-            assert_eq!(is, (status.to_owned(), ready, restarts), "row {number}");
+        for (main, extra, (status, ready, restarts)) in table {
+            let is = of(&json!([]), &main, &extra);
+            assert_eq!(is, (status.to_owned(), ready, restarts), "{main} {extra}");
+        }
+    }
+
+    #[test]
+    fn init_containers_as_kubectl_says_them() {
+        let table = [
+            (json!([waiting("PodInitializing")]), json!([]), ("Init:0/2", 0, 1)),
+            (
+                json!([waiting("ErrImagePull")]),
+                json!([]),
+                ("Init:ErrImagePull", 0, 1),
+            ),
+            (json!([ended("Error", 1)]), json!([]), ("Init:Error", 0, 0)),
+            (
+                json!([ended("Completed", 0), {"name": "b", "started": true}]),
+                json!([running()]),
+                ("Pending", 1, 2),
+            ),
+        ];
+        for (init, main, (status, ready, restarts)) in table {
+            let is = of(&init, &main, &json!({}));
+            assert_eq!(is, (status.to_owned(), ready, restarts), "{init} {main}");
         }
     }
 }

@@ -205,11 +205,25 @@ async fn a_proxy_that_wants_get_gets_it() {
     assert_eq!(value(measure(query(&server)).await), "2");
 }
 
+async fn are_told_as(cases: impl IntoIterator<Item = (ResponseTemplate, Trouble, &'static str)>) {
+    for (template, trouble, message) in cases {
+        let server = answering(template).await;
+        let got = error(measure(query(&server)).await);
+        assert!(
+            got.0 == trouble && got.1.starts_with(message),
+            "{got:?} instead of {message}"
+        );
+    }
+}
+
+fn body(status: u16, body: Value) -> ResponseTemplate {
+    ResponseTemplate::new(status).set_body_json(body)
+}
+
 #[tokio::test]
 async fn faults_are_told_apart() {
-    let body = |status: u16, body: Value| ResponseTemplate::new(status).set_body_json(body);
     let fault = |kind: &str| json!({"status": "error", "errorType": kind, "error": "what it says"});
-    let cases = [
+    are_told_as([
         (
             body(400, fault("bad_data")),
             Trouble::Rejected,
@@ -240,6 +254,13 @@ async fn faults_are_told_apart() {
             Trouble::Rejected,
             "client_error: client error: 403",
         ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn answers_that_cannot_be_read_are_told_apart() {
+    are_told_as([
         (
             ResponseTemplate::new(200).set_body_string("<html>"),
             Trouble::Malformed,
@@ -297,15 +318,8 @@ async fn faults_are_told_apart() {
             Trouble::TooLarge,
             "the answer has more than 4194304 bytes",
         ),
-    ];
-    for (template, trouble, message) in cases {
-        let server = answering(template).await;
-        let got = error(measure(query(&server)).await);
-        assert!(
-            got.0 == trouble && got.1.starts_with(message),
-            "{got:?} instead of {message}"
-        );
-    }
+    ])
+    .await;
 }
 
 #[tokio::test]

@@ -203,32 +203,51 @@ impl Actor for User {
     }
 }
 
+fn create(cx: &mut Cx<'_>, namespace: &str, objects: &[Value]) -> Result<(), crate::store::Status> {
+    for object in objects {
+        let registry = cx.api.store().registry();
+        let found = registry
+            .by_kind(text(&object["apiVersion"]), text(&object["kind"]))
+            .cloned();
+        let Some(resource) = found else {
+            return Err(crate::store::Status::bad_request(format!(
+                "no kind {}",
+                object["kind"]
+            )));
+        };
+        cx.api.send(crate::store::Request::create(
+            &resource,
+            namespace,
+            object.clone(),
+        ))?;
+    }
+    Ok(())
+}
+
+fn promote_full(cx: &mut Cx<'_>, namespace: &str, name: &str) -> Result<(), crate::store::Status> {
+    let rollouts = &kinds::ROLLOUTS;
+    unpause(cx, namespace, name)?;
+    let live = cx.api.get(rollouts, namespace, name).unwrap_or_default();
+    if live["status"]["currentPodHash"] == live["status"]["stableRS"] {
+        return Ok(());
+    }
+    cx.api
+        .merge_status(
+            rollouts,
+            namespace,
+            name,
+            json!({"status": {"promoteFull": true}}),
+        )
+        .map(drop)
+}
+
 /// Does it, with the payloads of upstream's plugin.
 pub fn perform(cx: &mut Cx<'_>, namespace: &str, name: &str, op: &Op) -> Result<(), crate::store::Status> {
     let rollouts = &kinds::ROLLOUTS;
     let image = "/spec/template/spec/containers/0/image";
     let version = "/spec/template/spec/containers/0/env/0/value";
     match op {
-        Op::Create(objects) => {
-            for object in objects {
-                let registry = cx.api.store().registry();
-                let found = registry
-                    .by_kind(text(&object["apiVersion"]), text(&object["kind"]))
-                    .cloned();
-                let Some(resource) = found else {
-                    return Err(crate::store::Status::bad_request(format!(
-                        "no kind {}",
-                        object["kind"]
-                    )));
-                };
-                cx.api.send(crate::store::Request::create(
-                    &resource,
-                    namespace,
-                    object.clone(),
-                ))?;
-            }
-            Ok(())
-        }
+        Op::Create(objects) => create(cx, namespace, objects),
         Op::SetImage(to) => {
             let ops = json!([{"op": "replace", "path": image, "value": to}]);
             cx.api.json_patch(rollouts, namespace, name, ops).map(drop)
@@ -243,21 +262,7 @@ pub fn perform(cx: &mut Cx<'_>, namespace: &str, name: &str, op: &Op) -> Result<
             .map(drop),
         Op::ScaleThrough(to) => cx.api.set_scale(rollouts, namespace, name, *to),
         Op::Promote => promote(cx, namespace, name),
-        Op::PromoteFull => {
-            unpause(cx, namespace, name)?;
-            let live = cx.api.get(rollouts, namespace, name).unwrap_or_default();
-            if live["status"]["currentPodHash"] == live["status"]["stableRS"] {
-                return Ok(());
-            }
-            cx.api
-                .merge_status(
-                    rollouts,
-                    namespace,
-                    name,
-                    json!({"status": {"promoteFull": true}}),
-                )
-                .map(drop)
-        }
+        Op::PromoteFull => promote_full(cx, namespace, name),
         Op::SkipStep => {
             let live = cx.api.get(rollouts, namespace, name).unwrap_or_default();
             let patch = json!({"status": {"pauseConditions": null, "currentStepIndex": next_step(&live)}});

@@ -125,6 +125,22 @@ fn user(app: &App, headers: &HeaderMap) -> Result<String, Status> {
 
 // ---------------------------------------------------------------------------------------------------- objects
 
+/// What a table says of the objects beside its cells.
+fn include(asked: Option<&str>) -> Include {
+    match asked {
+        Some("None") => Include::None,
+        Some("Object") => Include::Object,
+        _ => Include::Metadata,
+    }
+}
+
+/// Who owns fields that are written without a manager: the real server takes the first word of the client's name.
+fn default_manager(headers: &HeaderMap) -> String {
+    let agent = header_text(headers, &header::USER_AGENT);
+    let name = agent.split('/').next().unwrap_or_default();
+    name.chars().take(128).collect()
+}
+
 async fn objects(
     app: &App,
     target: Target,
@@ -145,11 +161,7 @@ async fn objects(
         return Err(unknown_path());
     }
     let query = query(parts)?;
-    let include = match query.get("includeObject").map(String::as_str) {
-        Some("None") => Include::None,
-        Some("Object") => Include::Object,
-        _ => Include::Metadata,
-    };
+    let include = include(query.get("includeObject").map(String::as_str));
     let verb = verb(&parts.method, &target, &resource)?;
     if verb == Verb::List && is_true(&query, "watch") {
         let wanted = wanted(&resource, &target, &query, form, include)?;
@@ -193,15 +205,7 @@ async fn objects(
         }
     }
     if request.options.field_manager.is_empty() && request.patch != PatchKind::Apply {
-        // the real server takes the first word of the client's name
-        let agent = header_text(&parts.headers, &header::USER_AGENT);
-        request.options.field_manager = agent
-            .split('/')
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .take(128)
-            .collect();
+        request.options.field_manager = default_manager(&parts.headers);
     }
     let response = app.backend.request(request)?;
     Ok(reply(app, &resource, verb, &response, form, include))

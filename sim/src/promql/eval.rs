@@ -288,56 +288,76 @@ fn binary(
                 .collect(),
         )),
         (Value::Vector(left), Value::Vector(right)) if op.is_set() => {
-            let keys =
-                |all: &[(Labels, f64)]| -> Vec<Labels> { all.iter().map(|(l, _)| matching.key(l)).collect() };
-            let (left_keys, right_keys) = (keys(&left), keys(&right));
-            Ok(Value::Vector(match op {
-                Operator::And => left
-                    .into_iter()
-                    .filter(|(l, _)| right_keys.contains(&matching.key(l)))
-                    .collect(),
-                Operator::Unless => left
-                    .into_iter()
-                    .filter(|(l, _)| !right_keys.contains(&matching.key(l)))
-                    .collect(),
-                _ => {
-                    let more = right
-                        .into_iter()
-                        .filter(|(l, _)| !left_keys.contains(&matching.key(l)));
-                    left.into_iter().chain(more).collect()
-                }
-            }))
+            Ok(Value::Vector(of_sets(op, matching, left, right)))
         }
         (Value::Vector(left), Value::Vector(right)) => {
-            let mut partners: BTreeMap<Labels, f64> = BTreeMap::new();
-            for (labels, value) in right {
-                if partners.insert(matching.key(&labels), value).is_some() {
-                    return Err(PromqlError::Evaluation(
-                        "found duplicate series on the right side of the operation: many-to-many matching not allowed"
-                            .to_owned(),
-                    ));
-                }
-            }
-            let mut seen = BTreeSet::new();
-            let mut rows = Vec::new();
-            for (labels, a) in left {
-                let key = matching.key(&labels);
-                let Some(b) = partners.get(&key) else { continue };
-                if !seen.insert(key.clone()) {
-                    return Err(PromqlError::Evaluation(
-                        "multiple matches for labels: many-to-one matching must be explicit".to_owned(),
-                    ));
-                }
-                let kept = if op.is_comparison() && !bool_result {
-                    labels
-                } else {
-                    key
-                };
-                rows.extend(combine(op, bool_result, kept, a, *b, a));
-            }
-            Ok(Value::Vector(rows))
+            joined(op, bool_result, matching, left, right).map(Value::Vector)
         }
     }
+}
+
+/// `and`, `unless` and `or`.
+fn of_sets(
+    op: Operator,
+    matching: &Grouping,
+    left: Vec<(Labels, f64)>,
+    right: Vec<(Labels, f64)>,
+) -> Vec<(Labels, f64)> {
+    let keys = |all: &[(Labels, f64)]| -> Vec<Labels> { all.iter().map(|(l, _)| matching.key(l)).collect() };
+    let (left_keys, right_keys) = (keys(&left), keys(&right));
+    match op {
+        Operator::And => left
+            .into_iter()
+            .filter(|(l, _)| right_keys.contains(&matching.key(l)))
+            .collect(),
+        Operator::Unless => left
+            .into_iter()
+            .filter(|(l, _)| !right_keys.contains(&matching.key(l)))
+            .collect(),
+        _ => {
+            let more = right
+                .into_iter()
+                .filter(|(l, _)| !left_keys.contains(&matching.key(l)));
+            left.into_iter().chain(more).collect()
+        }
+    }
+}
+
+/// An operation between the series of two vectors that match, one to one.
+fn joined(
+    op: Operator,
+    bool_result: bool,
+    matching: &Grouping,
+    left: Vec<(Labels, f64)>,
+    right: Vec<(Labels, f64)>,
+) -> Result<Vec<(Labels, f64)>, PromqlError> {
+    let mut partners: BTreeMap<Labels, f64> = BTreeMap::new();
+    for (labels, value) in right {
+        if partners.insert(matching.key(&labels), value).is_some() {
+            return Err(PromqlError::Evaluation(
+                "found duplicate series on the right side of the operation: many-to-many matching not allowed"
+                    .to_owned(),
+            ));
+        }
+    }
+    let mut seen = BTreeSet::new();
+    let mut rows = Vec::new();
+    for (labels, a) in left {
+        let key = matching.key(&labels);
+        let Some(b) = partners.get(&key) else { continue };
+        if !seen.insert(key.clone()) {
+            return Err(PromqlError::Evaluation(
+                "multiple matches for labels: many-to-one matching must be explicit".to_owned(),
+            ));
+        }
+        let kept = if op.is_comparison() && !bool_result {
+            labels
+        } else {
+            key
+        };
+        rows.extend(combine(op, bool_result, kept, a, *b, a));
+    }
+    Ok(rows)
 }
 
 /// One row of a binary operation; `kept` is the value that a filtering comparison lets through.

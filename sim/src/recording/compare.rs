@@ -27,6 +27,18 @@ pub struct Difference {
     pub ours: String,
 }
 
+impl Difference {
+    /// One side has a state that the other has not.
+    fn state(at: SignedDuration, recorded: String, ours: String) -> Self {
+        Self {
+            at,
+            what: "state".to_owned(),
+            recorded,
+            ours,
+        }
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = self.at.as_millis();
@@ -78,28 +90,32 @@ enum Pace {
     Ours,
 }
 
-/// Puts the states side by side: each that lasted needs an equal one on the other side, in the same order, however
-/// short that one was. Where there is none, those that are most alike are compared.
-fn of_states(recorded: &[State], ours: &[State]) -> Vec<Difference> {
-    let alone = |state: &State| if state.lasted >= LASTING { 1000_u32 } else { 0 };
-    let unlike = |a: &State, b: &State| -> u32 {
-        if a.facts == b.facts {
-            0
-        } else if a.lasted < LASTING || b.lasted < LASTING {
-            // one that did not last proves nothing
-            u32::MAX / 4
-        } else {
-            600 + 10 * changes(&a.facts, &b.facts).len() as u32
-        }
-    };
-    // costs[i][j]: what is left to pay from the i-th recorded and the j-th of ours on
+/// What is left to pay from a recorded state and one of ours on, and how it goes on there.
+type Costs = Vec<Vec<(u32, Pace)>>;
+
+/// What it costs to leave a state without one on the other side.
+fn alone(state: &State) -> u32 {
+    if state.lasted >= LASTING { 1000 } else { 0 }
+}
+
+/// What it costs to put two states side by side.
+fn unlike(a: &State, b: &State) -> u32 {
+    if a.facts == b.facts {
+        0
+    } else if a.lasted < LASTING || b.lasted < LASTING {
+        // one that did not last proves nothing
+        u32::MAX / 4
+    } else {
+        600 + 10 * changes(&a.facts, &b.facts).len() as u32
+    }
+}
+
+fn costs_of(recorded: &[State], ours: &[State]) -> Costs {
     let (rows, columns) = (recorded.len(), ours.len());
     let mut costs = vec![vec![(0_u32, Pace::Both); columns + 1]; rows + 1];
-    let cost = |costs: &[Vec<(u32, Pace)>], i: usize, j: usize| -> u32 {
-        costs
-            .get(i)
-            .and_then(|row| row.get(j))
-            .map_or(u32::MAX / 4, |(cost, _)| *cost)
+    let cost = |costs: &Costs, i: usize, j: usize| -> u32 {
+        let cell = costs.get(i).and_then(|row| row.get(j));
+        cell.map_or(u32::MAX / 4, |(cost, _)| *cost)
     };
     for i in (0..=rows).rev() {
         for j in (0..=columns).rev() {
@@ -134,16 +150,26 @@ fn of_states(recorded: &[State], ours: &[State]) -> Vec<Difference> {
             }
         }
     }
+    costs
+}
+
+fn pace_at(costs: &Costs, recorded: usize, ours: usize) -> Pace {
+    let cell = costs.get(recorded).and_then(|row| row.get(ours));
+    cell.map_or(Pace::Both, |(_, pace)| *pace)
+}
+
+/// Puts the states side by side: each that lasted needs an equal one on the other side, in the same order, however
+/// short that one was. Where there is none, those that are most alike are compared.
+fn of_states(recorded: &[State], ours: &[State]) -> Vec<Difference> {
+    let costs = costs_of(recorded, ours);
+    let (rows, columns) = (recorded.len(), ours.len());
     let mut all = Vec::new();
     let (mut i, mut j) = (0, 0);
     // what was before on either side, to say in what a lone state is new
     let (mut before, mut before_ours): (Option<&State>, Option<&State>) = (None, None);
     while i < rows || j < columns {
         let (a, b) = (recorded.get(i), ours.get(j));
-        let pace = costs
-            .get(i)
-            .and_then(|row| row.get(j))
-            .map_or(Pace::Both, |(_, pace)| *pace);
+        let pace = pace_at(&costs, i, j);
         let equal = matches!((a, b), (Some(a), Some(b)) if a.facts == b.facts);
         match pace {
             Pace::Both => {
@@ -164,24 +190,14 @@ fn of_states(recorded: &[State], ours: &[State]) -> Vec<Difference> {
             }
             Pace::Recorded => {
                 if let Some(a) = a.filter(|a| !equal && a.lasted >= LASTING) {
-                    all.push(Difference {
-                        at: a.at,
-                        what: "state".to_owned(),
-                        recorded: news(before, a),
-                        ours: String::new(),
-                    });
+                    all.push(Difference::state(a.at, news(before, a), String::new()));
                     before = Some(a);
                 }
                 i += 1;
             }
             Pace::Ours => {
                 if let Some(b) = b.filter(|b| !equal && b.lasted >= LASTING) {
-                    all.push(Difference {
-                        at: b.at,
-                        what: "state".to_owned(),
-                        recorded: String::new(),
-                        ours: news(before_ours, b),
-                    });
+                    all.push(Difference::state(b.at, String::new(), news(before_ours, b)));
                     before_ours = Some(b);
                 }
                 j += 1;

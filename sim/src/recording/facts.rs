@@ -17,6 +17,33 @@ const FLUTTERS: usize = 6;
 
 const HASH: &str = "rollouts-pod-template-hash";
 
+/// Fields of a Rollout's status.
+const OF_STATUS: [&str; 10] = [
+    "phase",
+    "message",
+    "currentStepIndex",
+    "currentStepHash",
+    "currentPodHash",
+    "stableRS",
+    "abort",
+    "promoteFull",
+    "controllerPause",
+    "selector",
+];
+/// Fields of its `canary`.
+const OF_CANARY: [&str; 3] = [
+    "currentStepAnalysisRunStatus",
+    "currentBackgroundAnalysisRunStatus",
+    "stablePingPong",
+];
+/// Fields of its `blueGreen`.
+const OF_BLUE_GREEN: [&str; 4] = [
+    "activeSelector",
+    "previewSelector",
+    "prePromotionAnalysisRunStatus",
+    "postPromotionAnalysisRunStatus",
+];
+
 /// The facts of an object that is reduced as in a recording.
 fn facts_of(kind: &str, name: &str, object: &Value) -> Facts {
     let mut facts = Facts::new();
@@ -28,18 +55,7 @@ fn facts_of(kind: &str, name: &str, object: &Value) -> Facts {
     };
     match kind {
         "Rollout" => {
-            for field in [
-                "phase",
-                "message",
-                "currentStepIndex",
-                "currentStepHash",
-                "currentPodHash",
-                "stableRS",
-                "abort",
-                "promoteFull",
-                "controllerPause",
-                "selector",
-            ] {
+            for field in OF_STATUS {
                 fact(field, &status[field]);
             }
             let reasons: Vec<&Value> = entries(&status["pauseConditions"])
@@ -47,19 +63,10 @@ fn facts_of(kind: &str, name: &str, object: &Value) -> Facts {
                 .collect();
             fact("pauseConditions", &json!(reasons));
             fact("weights", &status["canary"]["weights"]);
-            for field in [
-                "currentStepAnalysisRunStatus",
-                "currentBackgroundAnalysisRunStatus",
-                "stablePingPong",
-            ] {
+            for field in OF_CANARY {
                 fact(field, &status["canary"][field]);
             }
-            for field in [
-                "activeSelector",
-                "previewSelector",
-                "prePromotionAnalysisRunStatus",
-                "postPromotionAnalysisRunStatus",
-            ] {
+            for field in OF_BLUE_GREEN {
                 fact(field, &status["blueGreen"][field]);
             }
             for condition in entries(&status["conditions"]) {

@@ -117,6 +117,39 @@ fn pods_ready(recording: &Recording) -> BTreeMap<String, VecDeque<Option<Timesta
     all
 }
 
+/// Creates a Rollout, which is answered as it was in the recording.
+fn created_as_recorded(world: &mut World, namespace: &str, action: &Value) -> Result<(), Error> {
+    let answer = create(world, namespace, rollout_of(action));
+    let code = answer
+        .as_ref()
+        .map_or_else(|status| i64::from(status.code()), |_| 201);
+    let message = answer.map_or_else(|status| json!(status.message), |_| Value::Null);
+    if action["answer"] != code || action["message"] != message {
+        return Err(Error::Refused {
+            action: action.to_string(),
+            answer: format!("{code} {message}"),
+        });
+    }
+    Ok(())
+}
+
+/// The scale of the Rollout is the one in the recording.
+fn scale_as_recorded(world: &mut World, namespace: &str, action: &Value) -> Result<(), Error> {
+    let mut api = world.api(USER);
+    let scale = api
+        .get_scale(&kinds::ROLLOUTS, namespace, "web")
+        .unwrap_or_default();
+    for part in ["spec", "status"] {
+        if scale[part] != action["answer"][part] {
+            return Err(Error::Refused {
+                action: text(&action["action"]),
+                answer: scale.to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
 fn act(world: &mut World, namespace: &str, action: &Value) -> Result<(), Error> {
     let name = text(&action["action"]);
     let now = stamp(world.now());
@@ -128,20 +161,7 @@ fn act(world: &mut World, namespace: &str, action: &Value) -> Result<(), Error> 
             }
             return Ok(());
         }
-        ["create"] => {
-            let answer = create(world, namespace, rollout_of(action));
-            let code = answer
-                .as_ref()
-                .map_or_else(|status| i64::from(status.code()), |_| 201);
-            let message = answer.map_or_else(|status| json!(status.message), |_| Value::Null);
-            if action["answer"] != code || action["message"] != message {
-                return Err(Error::Refused {
-                    action: action.to_string(),
-                    answer: format!("{code} {message}"),
-                });
-            }
-            return Ok(());
-        }
+        ["create"] => return created_as_recorded(world, namespace, action),
         ["invalid:", ..] => return Ok(()),
         ["delete"] => api.delete(&kinds::ROLLOUTS, namespace, "web"),
         ["patch", "spec"] => {
@@ -172,20 +192,7 @@ fn act(world: &mut World, namespace: &str, action: &Value) -> Result<(), Error> 
                 api.merge(kind, namespace, object, body).map(drop)
             }
         }
-        ["get", "scale"] => {
-            let scale = api
-                .get_scale(&kinds::ROLLOUTS, namespace, "web")
-                .unwrap_or_default();
-            for part in ["spec", "status"] {
-                if scale[part] != action["answer"][part] {
-                    return Err(Error::Refused {
-                        action: name,
-                        answer: scale.to_string(),
-                    });
-                }
-            }
-            return Ok(());
-        }
+        ["get", "scale"] => return scale_as_recorded(world, namespace, action),
         ["scale", "to", replicas, "through", "/scale"] => {
             let replicas = replicas.parse().map_err(|_| Error::Action(name.clone()))?;
             api.set_scale(&kinds::ROLLOUTS, namespace, "web", replicas)

@@ -157,8 +157,14 @@ fn two_pauses() -> Value {
 pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
     canaries(&mut all);
+    canaries_in_other_hands(&mut all);
     routed_canaries(&mut all);
+    routed_canaries_that_turn(&mut all);
+    dynamic_stable_scales(&mut all);
+    sizes_of_routed_canaries(&mut all);
+    routed_canaries_that_break(&mut all);
     blue_greens(&mut all);
+    blue_greens_in_other_hands(&mut all);
     analyses(&mut all);
     others(&mut all);
     traffic::scenarios(&mut all);
@@ -209,6 +215,10 @@ fn canaries(all: &mut Vec<Scenario>) {
             "maxUnavailable": 0, "maxSurge": 1, "steps": [{"setWeight": 40}, {"pause": {}}],
         }}}),
     ));
+}
+
+/// Canaries without a router that somebody meddles with.
+fn canaries_in_other_hands(all: &mut Vec<Scenario>) {
     all.push(
         basic(
             "canary-third-revision",
@@ -308,6 +318,10 @@ fn routed_canaries(all: &mut Vec<Scenario>) {
         ],
         healthy("shop:v2"),
     ));
+}
+
+/// Routed canaries that do not take the way of their steps.
+fn routed_canaries_that_turn(all: &mut Vec<Scenario>) {
     all.push(
         routed(
             "nginx-third-revision",
@@ -343,6 +357,10 @@ fn routed_canaries(all: &mut Vec<Scenario>) {
         vec![update("v2"), act(When::PausedAt(1), Op::SkipStep)],
         healthy("shop:v2"),
     ));
+}
+
+/// Routed canaries whose stable version is as large as its traffic.
+fn dynamic_stable_scales(all: &mut Vec<Scenario>) {
     all.push(
         routed_with(
             "nginx-dynamic-stable-scale",
@@ -393,6 +411,21 @@ fn routed_canaries(all: &mut Vec<Scenario>) {
         ],
         degraded("shop:v1"),
     ));
+}
+
+fn autoscaler() -> Value {
+    json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "web", "namespace": NAMESPACE},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": ROLLOUT},
+            "minReplicas": 3, "maxReplicas": 10,
+        },
+    })
+}
+
+/// Routed canaries whose size is not that of their weight.
+fn sizes_of_routed_canaries(all: &mut Vec<Scenario>) {
     all.push(
         routed_with(
             "nginx-abort-with-min-pods",
@@ -421,14 +454,7 @@ fn routed_canaries(all: &mut Vec<Scenario>) {
         degraded("shop:v1"),
     )
     .about("argo #4973");
-    scaled.objects.push(json!({
-        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
-        "metadata": {"name": "web", "namespace": NAMESPACE},
-        "spec": {
-            "scaleTargetRef": {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": ROLLOUT},
-            "minReplicas": 3, "maxReplicas": 10,
-        },
-    }));
+    scaled.objects.push(autoscaler());
     all.push(scaled);
     let mut autoscaled = routed(
         "nginx-autoscaled",
@@ -449,15 +475,12 @@ fn routed_canaries(all: &mut Vec<Scenario>) {
         ],
         healthy("shop:v2"),
     );
-    autoscaled.objects.push(json!({
-        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
-        "metadata": {"name": "web", "namespace": NAMESPACE},
-        "spec": {
-            "scaleTargetRef": {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": ROLLOUT},
-            "minReplicas": 3, "maxReplicas": 10,
-        },
-    }));
+    autoscaled.objects.push(autoscaler());
     all.push(autoscaled);
+}
+
+/// Routed canaries whose pods do not work.
+fn routed_canaries_that_break(all: &mut Vec<Scenario>) {
     all.push(with_spec(
         routed(
             "nginx-pods-never-ready",
@@ -532,6 +555,11 @@ fn blue_greens(all: &mut Vec<Scenario>) {
         vec![update("v2"), act(HEALTHY, Op::SetImage("shop:v1".into()))],
         healthy("shop:v1"),
     ));
+}
+
+/// Blue-green updates that somebody meddles with.
+fn blue_greens_in_other_hands(all: &mut Vec<Scenario>) {
+    let manual = || json!({"autoPromotionEnabled": false});
     all.push(blue_green(
         "blue-green-selector-lost",
         &manual(),
@@ -563,20 +591,58 @@ fn blue_greens(all: &mut Vec<Scenario>) {
     ));
 }
 
+/// Nearly all requests must be answered, three times.
+fn answers_enough() -> Value {
+    json!({"interval": "2s", "count": 3, "successCondition": "result[0] >= 0.95"})
+}
+
+/// The same for as long as the update runs.
+fn answers_enough_all_along() -> Value {
+    json!({"interval": "2s", "successCondition": "len(result) == 0 || isNaN(result[0]) || result[0] >= 0.95", "failureLimit": 1})
+}
+
+/// An analysis by the template of [`with_analysis`].
+fn analysis() -> Value {
+    json!({"templates": [{"templateName": "success"}]})
+}
+
+/// Steps of which one is an analysis.
+fn measured_once() -> Value {
+    json!([{"setWeight": 20}, {"pause": {"duration": 12}}, {"analysis": analysis()}, {"setWeight": 60}])
+}
+
+/// A metric that is to be 1, twice.
+fn is_one() -> Value {
+    json!({"interval": "2s", "count": 2, "successCondition": "result[0] == 1"})
+}
+
 fn analyses(all: &mut Vec<Scenario>) {
-    let metric = || json!({"interval": "2s", "count": 3, "successCondition": "result[0] >= 0.95"});
-    let background = || json!({"interval": "2s", "successCondition": "len(result) == 0 || isNaN(result[0]) || result[0] >= 0.95", "failureLimit": 1});
-    let analysis = || json!({"templates": [{"templateName": "success"}]});
-    let inline = || json!([{"setWeight": 20}, {"pause": {"duration": 12}}, {"analysis": analysis()}, {"setWeight": 60}]);
+    analyses_as_steps(all);
+    analyses_in_the_background(all);
+    metrics_in_trouble(all);
+    analyses_of_blue_green(all);
+    all.push(with_analysis(
+        routed(
+            "nginx-inconclusive-then-promoted",
+            json!([{"setWeight": 20}, {"analysis": analysis()}, {"setWeight": 60}]),
+            vec![update("v2"), act(When::PausedAt(1), Op::Promote)],
+            healthy("shop:v2"),
+        ),
+        json!({"count": 1, "successCondition": "result[0] > 2", "failureCondition": "result[0] < 1"}),
+        "vector(1)",
+    ));
+}
+
+fn analyses_as_steps(all: &mut Vec<Scenario>) {
     all.push(
         with_analysis(
             routed(
                 "nginx-analysis-passes",
-                inline(),
+                measured_once(),
                 vec![update("v2")],
                 healthy("shop:v2"),
             ),
-            metric(),
+            answers_enough(),
             &success_rate("canary"),
         )
         .about("argo #1107"),
@@ -585,11 +651,11 @@ fn analyses(all: &mut Vec<Scenario>) {
         with_analysis(
             routed(
                 "nginx-analysis-fails",
-                inline(),
+                measured_once(),
                 vec![update("v2-bad")],
                 degraded("shop:v1"),
             ),
-            metric(),
+            answers_enough(),
             &success_rate("canary"),
         )
         .about("argo #1411"),
@@ -604,6 +670,9 @@ fn analyses(all: &mut Vec<Scenario>) {
         json!({"interval": "30s", "count": 3, "successCondition": "result[0] >= 0"}),
         "vector(1)",
     ).about("argo #3220"));
+}
+
+fn analyses_in_the_background(all: &mut Vec<Scenario>) {
     all.push(with_analysis(
         routed_with(
             "nginx-background-fails",
@@ -612,7 +681,7 @@ fn analyses(all: &mut Vec<Scenario>) {
             vec![update("v2-bad")],
             degraded("shop:v1"),
         ),
-        background(),
+        answers_enough_all_along(),
         &success_rate("canary"),
     ));
     all.push(with_analysis(
@@ -623,41 +692,30 @@ fn analyses(all: &mut Vec<Scenario>) {
             vec![update("v2")],
             healthy("shop:v2"),
         ),
-        background(),
+        answers_enough_all_along(),
         &success_rate("canary"),
     ));
-    let mut down = with_analysis(
-        routed(
-            "nginx-metrics-are-down",
-            inline(),
-            vec![update("v2")],
-            degraded("shop:v1"),
-        ),
-        json!({"interval": "2s", "count": 3, "successCondition": "result[0] >= 0.95", "consecutiveErrorLimit": 2}),
-        &success_rate("canary"),
-    );
-    down.source = vec![SourceTrouble {
-        from_ms: 0,
-        until_ms: 600_000,
-        fault: SourceFault::Down,
-    }];
-    all.push(down);
-    let mut nan = with_analysis(
-        routed(
-            "nginx-metrics-are-nan",
-            inline(),
-            vec![update("v2")],
-            degraded("shop:v1"),
-        ),
-        metric(),
-        &success_rate("canary"),
-    );
-    nan.source = vec![SourceTrouble {
-        from_ms: 0,
-        until_ms: 600_000,
-        fault: SourceFault::Nan,
-    }];
-    all.push(nan);
+}
+
+/// The source of the metrics does not answer, or not with numbers.
+fn metrics_in_trouble(all: &mut Vec<Scenario>) {
+    let few_errors = json!({"interval": "2s", "count": 3, "successCondition": "result[0] >= 0.95", "consecutiveErrorLimit": 2});
+    for (name, metric, fault) in [
+        ("nginx-metrics-are-down", few_errors, SourceFault::Down),
+        ("nginx-metrics-are-nan", answers_enough(), SourceFault::Nan),
+    ] {
+        let scenario = routed(name, measured_once(), vec![update("v2")], degraded("shop:v1"));
+        let mut troubled = with_analysis(scenario, metric, &success_rate("canary"));
+        troubled.source = vec![SourceTrouble {
+            from_ms: 0,
+            until_ms: 600_000,
+            fault,
+        }];
+        all.push(troubled);
+    }
+}
+
+fn analyses_of_blue_green(all: &mut Vec<Scenario>) {
     all.push(
         with_analysis(
             blue_green(
@@ -666,7 +724,7 @@ fn analyses(all: &mut Vec<Scenario>) {
                 vec![update("v2")],
                 healthy("shop:v2"),
             ),
-            json!({"interval": "2s", "count": 2, "successCondition": "result[0] == 1"}),
+            is_one(),
             "vector(1)",
         )
         .about("argo #926"),
@@ -678,7 +736,7 @@ fn analyses(all: &mut Vec<Scenario>) {
             vec![update("v2")],
             degraded("shop:v1"),
         ),
-        json!({"interval": "2s", "count": 2, "successCondition": "result[0] == 1"}),
+        is_one(),
         "vector(0)",
     ));
     all.push(with_analysis(
@@ -688,22 +746,42 @@ fn analyses(all: &mut Vec<Scenario>) {
             vec![update("v2")],
             degraded("shop:v1"),
         ),
-        json!({"interval": "2s", "count": 2, "successCondition": "result[0] == 1"}),
+        is_one(),
         "vector(0)",
-    ));
-    all.push(with_analysis(
-        routed(
-            "nginx-inconclusive-then-promoted",
-            json!([{"setWeight": 20}, {"analysis": analysis()}, {"setWeight": 60}]),
-            vec![update("v2"), act(When::PausedAt(1), Op::Promote)],
-            healthy("shop:v2"),
-        ),
-        json!({"count": 1, "successCondition": "result[0] > 2", "failureCondition": "result[0] < 1"}),
-        "vector(1)",
     ));
 }
 
 fn others(all: &mut Vec<Scenario>) {
+    all.push(git_takes_replicas_back());
+    deleted(all);
+    all.push(basic(
+        "canary-restarted",
+        json!([]),
+        vec![act(HEALTHY, Op::Restart)],
+        healthy("shop:v1"),
+    ));
+    let mut switched = basic(
+        "canary-becomes-blue-green",
+        two_pauses(),
+        vec![
+            update("v2"),
+            act(
+                When::PausedAt(1),
+                Op::Merge(json!({"spec": {"strategy": {
+                    "canary": null, "blueGreen": {"activeService": "web"},
+                }}})),
+            ),
+        ],
+        healthy("shop:v2"),
+    )
+    .about("argo #3275");
+    switched.limit = SignedDuration::from_mins(20);
+    all.push(switched);
+    all.push(deployment_taken_over());
+}
+
+/// Somebody applies from Git what the number of replicas was.
+fn git_takes_replicas_back() -> Scenario {
     let mut git = routed(
         "nginx-git-takes-replicas-back",
         two_pauses(),
@@ -722,7 +800,10 @@ fn others(all: &mut Vec<Scenario>) {
         "metadata": {"name": ROLLOUT, "namespace": NAMESPACE}, "spec": {"replicas": 5},
     });
     git.git = Some((seconds(10), vec![manifest, replicas]));
-    all.push(git);
+    git
+}
+
+fn deleted(all: &mut Vec<Scenario>) {
     all.push(
         routed(
             "nginx-deleted",
@@ -750,29 +831,10 @@ fn others(all: &mut Vec<Scenario>) {
         )
         .lossy(),
     );
-    all.push(basic(
-        "canary-restarted",
-        json!([]),
-        vec![act(HEALTHY, Op::Restart)],
-        healthy("shop:v1"),
-    ));
-    let mut switched = basic(
-        "canary-becomes-blue-green",
-        two_pauses(),
-        vec![
-            update("v2"),
-            act(
-                When::PausedAt(1),
-                Op::Merge(json!({"spec": {"strategy": {
-                    "canary": null, "blueGreen": {"activeService": "web"},
-                }}})),
-            ),
-        ],
-        healthy("shop:v2"),
-    )
-    .about("argo #3275");
-    switched.limit = SignedDuration::from_mins(20);
-    all.push(switched);
+}
+
+/// The template is that of a Deployment, which is scaled down in the end.
+fn deployment_taken_over() -> Scenario {
     let mut reference = scenario(
         "deployment-taken-over",
         vec![
@@ -808,5 +870,5 @@ fn others(all: &mut Vec<Scenario>) {
         healthy("shop:v2"),
     );
     reference.acts[0].delay = seconds(5);
-    all.push(reference);
+    reference
 }

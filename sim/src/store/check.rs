@@ -257,52 +257,11 @@ fn validate_at(
 
 fn limit(value: &Value, old: Option<&Value>, limits: &Limits, path: &Path, causes: &mut Vec<Cause>) {
     let at = path.text.as_str();
-    let mut wrong = |value: &Value, detail: &str| {
-        causes.push(Cause::invalid(at, value, &format!("{at} in body {detail}")));
-    };
     if let Some(number) = value.as_f64() {
-        if let Some(min) = limits
-            .minimum
-            .filter(|&min| number < min || (limits.exclusive_minimum && number <= min))
-        {
-            let or_equal = if limits.exclusive_minimum {
-                ""
-            } else {
-                " or equal to"
-            };
-            wrong(value, &format!("should be greater than{or_equal} {min}"));
-        }
-        if let Some(max) = limits
-            .maximum
-            .filter(|&max| number > max || (limits.exclusive_maximum && number >= max))
-        {
-            let or_equal = if limits.exclusive_maximum {
-                ""
-            } else {
-                " or equal to"
-            };
-            wrong(value, &format!("should be less than{or_equal} {max}"));
-        }
-        if limits.format.as_deref() == Some("int32")
-            && value.as_i64().is_none_or(|n| i32::try_from(n).is_err())
-        {
-            wrong(value, "must be of type integer with format int32");
-        }
+        limit_number(value, number, limits, at, causes);
     }
     if let Some(text) = value.as_str() {
-        let length = text.chars().count() as u64;
-        if let Some(min) = limits.min_length.filter(|&min| length < min) {
-            wrong(value, &format!("should be at least {min} chars long"));
-        }
-        if let Some(pattern) = limits.pattern.as_ref().filter(|pattern| !pattern.is_match(text)) {
-            wrong(value, &format!("should match '{pattern}'"));
-        }
-        if limits.format.as_deref() == Some("date-time") && text.parse::<jiff::Timestamp>().is_err() {
-            wrong(value, &format!("must be of type date-time: {value}"));
-        }
-        if let Some(max) = limits.max_length.filter(|&max| length > max) {
-            causes.push(Cause::too_long(at, max as usize));
-        }
+        limit_text(value, text, limits, at, causes);
     }
     let count = value
         .as_array()
@@ -310,26 +269,7 @@ fn limit(value: &Value, old: Option<&Value>, limits: &Limits, path: &Path, cause
         .or_else(|| value.as_object().map(Map::len))
         .map(|n| n as u64);
     if let Some(count) = count {
-        let (min, max, what) = if value.is_array() {
-            (limits.min_items, limits.max_items, "items")
-        } else {
-            (limits.min_properties, limits.max_properties, "properties")
-        };
-        if let Some(min) = min.filter(|&min| count < min) {
-            causes.push(Cause::invalid(
-                at,
-                &json!(count),
-                &format!("{at} in body should have at least {min} {what}"),
-            ));
-        }
-        if let Some(max) = max.filter(|&max| count > max) {
-            let message = format!("Too many: {count}: must have at most {max} {what}");
-            causes.push(Cause {
-                reason: "FieldValueTooMany",
-                message,
-                field: at.to_owned(),
-            });
-        }
+        limit_count(value, count, limits, at, causes);
     }
     if !limits.values.is_empty() && !limits.values.contains(value) {
         causes.push(Cause::not_supported(at, value, &limits.values));
@@ -344,6 +284,82 @@ fn limit(value: &Value, old: Option<&Value>, limits: &Limits, path: &Path, cause
             value
         };
         causes.push(Cause::invalid(at, shown, message));
+    }
+}
+
+fn wrong(at: &str, value: &Value, detail: &str) -> Cause {
+    Cause::invalid(at, value, &format!("{at} in body {detail}"))
+}
+
+fn limit_number(value: &Value, number: f64, limits: &Limits, at: &str, causes: &mut Vec<Cause>) {
+    if let Some(min) = limits
+        .minimum
+        .filter(|&min| number < min || (limits.exclusive_minimum && number <= min))
+    {
+        let or_equal = if limits.exclusive_minimum {
+            ""
+        } else {
+            " or equal to"
+        };
+        causes.push(wrong(
+            at,
+            value,
+            &format!("should be greater than{or_equal} {min}"),
+        ));
+    }
+    if let Some(max) = limits
+        .maximum
+        .filter(|&max| number > max || (limits.exclusive_maximum && number >= max))
+    {
+        let or_equal = if limits.exclusive_maximum {
+            ""
+        } else {
+            " or equal to"
+        };
+        causes.push(wrong(at, value, &format!("should be less than{or_equal} {max}")));
+    }
+    if limits.format.as_deref() == Some("int32") && value.as_i64().is_none_or(|n| i32::try_from(n).is_err()) {
+        causes.push(wrong(at, value, "must be of type integer with format int32"));
+    }
+}
+
+fn limit_text(value: &Value, text: &str, limits: &Limits, at: &str, causes: &mut Vec<Cause>) {
+    let length = text.chars().count() as u64;
+    if let Some(min) = limits.min_length.filter(|&min| length < min) {
+        causes.push(wrong(at, value, &format!("should be at least {min} chars long")));
+    }
+    if let Some(pattern) = limits.pattern.as_ref().filter(|pattern| !pattern.is_match(text)) {
+        causes.push(wrong(at, value, &format!("should match '{pattern}'")));
+    }
+    if limits.format.as_deref() == Some("date-time") && text.parse::<jiff::Timestamp>().is_err() {
+        causes.push(wrong(at, value, &format!("must be of type date-time: {value}")));
+    }
+    if let Some(max) = limits.max_length.filter(|&max| length > max) {
+        causes.push(Cause::too_long(at, max as usize));
+    }
+}
+
+/// Items of a list, or properties of an object.
+fn limit_count(value: &Value, count: u64, limits: &Limits, at: &str, causes: &mut Vec<Cause>) {
+    let (min, max, what) = if value.is_array() {
+        (limits.min_items, limits.max_items, "items")
+    } else {
+        (limits.min_properties, limits.max_properties, "properties")
+    };
+    if let Some(min) = min.filter(|&min| count < min) {
+        causes.push(Cause::invalid(
+            at,
+            &json!(count),
+            &format!("{at} in body should have at least {min} {what}"),
+        ));
+    }
+    if let Some(max) = max.filter(|&max| count > max) {
+        let message = format!("Too many: {count}: must have at most {max} {what}");
+        causes.push(Cause {
+            reason: "FieldValueTooMany",
+            message,
+            field: at.to_owned(),
+        });
     }
 }
 

@@ -1,4 +1,4 @@
-//! Merge patch (RFC 7396), JSON patch (RFC 6902) and Kubernetes' strategic merge patch.
+//! JSON patch (RFC 6902) and Kubernetes' strategic merge patch.
 
 use serde_json::{Map, Value};
 
@@ -7,21 +7,6 @@ use crate::store::{
     status::{Reason, Status},
     value,
 };
-
-/// RFC 7396.
-pub(crate) fn merge(target: &mut Value, patch: Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch;
-        return;
-    };
-    let target = value::object(target);
-    for (key, new) in patch {
-        match new {
-            Value::Null => drop(target.remove(&key)),
-            new => merge(target.entry(key).or_insert(Value::Null), new),
-        }
-    }
-}
 
 /// RFC 6902.
 ///

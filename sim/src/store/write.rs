@@ -828,7 +828,7 @@ fn change(request: &Request, resource: &Resource, object: &mut Value, body: Valu
             if !body.is_object() {
                 return Err(Status::bad_request("the merge patch is not an object"));
             }
-            patch::merge(object, body);
+            json_patch::merge(object, &body);
             Ok(())
         }
     }

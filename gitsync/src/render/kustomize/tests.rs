@@ -153,13 +153,25 @@ fn what_is_not_supported_is_refused_by_name() {
     }
 }
 
+/// Each kustomization is refused in these words, which name file, field and fix.
+fn are_refused<'t>(table: impl IntoIterator<Item = (&'t str, &'t str)>) {
+    let wrong: Vec<String> = table
+        .into_iter()
+        .map(|(kustomization, expected)| {
+            (
+                refused(kustomization),
+                format!("app/kustomization.yaml:{expected}"),
+            )
+        })
+        .filter(|(error, expected)| error != expected)
+        .map(|(error, expected)| format!("{error}\n{expected}"))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
 #[test]
-fn errors_name_file_field_and_fix() {
-    let table = [
-        (
-            "resource: [x]",
-            "1:1: resource: Kustomize knows no such field; check the spelling",
-        ),
+fn errors_of_resources_and_components() {
+    are_refused([
         (
             "resources: [x.yaml]",
             "1:13: resources[0]: `x.yaml`: the commit has no app/x.yaml",
@@ -197,6 +209,16 @@ fn errors_name_file_field_and_fix() {
             "components: [../cm.yaml]",
             "1:14: components[0]: cm.yaml is a file, not a folder",
         ),
+    ]);
+}
+
+#[test]
+fn errors_of_form_images_and_replicas() {
+    are_refused([
+        (
+            "resource: [x]",
+            "1:1: resource: Kustomize knows no such field; check the spelling",
+        ),
         (
             "kind: Kustomisation\nnamePrefix: x",
             "1:7: kind: it is Kustomization or Component",
@@ -219,6 +241,16 @@ fn errors_name_file_field_and_fix() {
             "resources: [../cm.yaml]\nreplicas: [{name: a, count: 1}]",
             "2:12: replicas[0]: there is no Deployment or ReplicationController or ReplicaSet or StatefulSet called a",
         ),
+        (
+            "resources: [../cm.yaml]\nsortOptions: {order: new}",
+            "2:14: sortOptions: order `new` is neither legacy nor fifo",
+        ),
+    ]);
+}
+
+#[test]
+fn errors_of_patches() {
+    are_refused([
         (
             "patches: [{patch: '{kind: X, apiVersion: v1, metadata: {name: b}}'}]",
             "1:11: patches[0]: there is no v1 X b in namespace default to patch",
@@ -259,6 +291,12 @@ fn errors_name_file_field_and_fix() {
             "resources: [../cm.yaml]\npatches: [{patch: '{kind: ConfigMap, apiVersion: v1, metadata: {name: a}, data: [a]}'}]",
             "2:11: patches[0]: v1 ConfigMap a in namespace default: data: the patch has another shape than what it is for: map, list and plain value do not mix",
         ),
+    ]);
+}
+
+#[test]
+fn errors_of_generators_and_replacements() {
+    are_refused([
         (
             "configMapGenerator: [{literals: [a=b]}]",
             "1:22: configMapGenerator[0]: name: a generated object needs one",
@@ -287,23 +325,7 @@ fn errors_name_file_field_and_fix() {
             "resources: [../cm.yaml]\nreplacements: [{source: {kind: ConfigMap}, targets: [{select: {kind: ConfigMap}, fieldPaths: [data.x]}]}]",
             "2:16: replacements[0]: v1 ConfigMap a in namespace default: there is no field data.x",
         ),
-        (
-            "resources: [../cm.yaml]\nsortOptions: {order: new}",
-            "2:14: sortOptions: order `new` is neither legacy nor fifo",
-        ),
-    ];
-    let wrong: Vec<String> = table
-        .into_iter()
-        .map(|(kustomization, expected)| {
-            (
-                refused(kustomization),
-                format!("app/kustomization.yaml:{expected}"),
-            )
-        })
-        .filter(|(error, expected)| error != expected)
-        .map(|(error, expected)| format!("{error}\n{expected}"))
-        .collect();
-    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    ]);
 }
 
 #[test]

@@ -61,6 +61,23 @@ fn strategy_changed() -> Scenario {
 /// All of them.
 pub(super) fn all(all: &mut Vec<Scenario>) {
     all.push(strategy_changed());
+    retries(all);
+    after_an_abort(all);
+    all.push(with_analysis(
+        blue_green(
+            "blue-green-back-at-once-without-analysis",
+            &json!({"scaleDownDelaySeconds": 60, "postPromotionAnalysis": analysis()}),
+            vec![update("v2"), act(HEALTHY, Op::SetImage("shop:v1".into()))],
+            healthy("shop:v1"),
+        ),
+        json!({"interval": "2s", "count": 2, "successCondition": "result[0] == 1"}),
+        "vector(1)",
+    ));
+    restarts(all);
+}
+
+/// A retry measures anew.
+fn retries(all: &mut Vec<Scenario>) {
     for (name, field) in [
         ("blue-green-retry-measures-anew", "prePromotionAnalysis"),
         ("blue-green-retry-measures-anew-after", "postPromotionAnalysis"),
@@ -78,6 +95,10 @@ pub(super) fn all(all: &mut Vec<Scenario>) {
         vec![update("v2"), retry_later()],
         healthy("shop:v2"),
     )));
+}
+
+/// What is asked for after an abort ends it.
+fn after_an_abort(all: &mut Vec<Scenario>) {
     all.push(routed(
         "nginx-promote-full-after-abort",
         two_pauses(),
@@ -108,16 +129,9 @@ pub(super) fn all(all: &mut Vec<Scenario>) {
         ],
         healthy("shop:v2"),
     ));
-    all.push(with_analysis(
-        blue_green(
-            "blue-green-back-at-once-without-analysis",
-            &json!({"scaleDownDelaySeconds": 60, "postPromotionAnalysis": analysis()}),
-            vec![update("v2"), act(HEALTHY, Op::SetImage("shop:v1".into()))],
-            healthy("shop:v1"),
-        ),
-        json!({"interval": "2s", "count": 2, "successCondition": "result[0] == 1"}),
-        "vector(1)",
-    ));
+}
+
+fn restarts(all: &mut Vec<Scenario>) {
     all.push(basic(
         "canary-restarted-and-promoted",
         json!([{"setWeight": 40}, {"pause": {}}]),

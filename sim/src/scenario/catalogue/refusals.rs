@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{
     Scenario, act, basic, degraded, healthy, routed, routed_with, seconds, two_pauses, update, with_spec,
 };
-use crate::actors::user::{Op, When};
+use crate::actors::user::{Act, Op, When};
 use crate::faults::Refusal;
 
 const QUOTA: &str = "replicasets.apps \"web\" is forbidden: exceeded quota: small, requested: count/replicasets.apps=1, used: \
@@ -33,10 +33,11 @@ fn refusing(mut scenario: Scenario, refusal: Refusal) -> Scenario {
     scenario
 }
 
+fn to_v2() -> Act {
+    act(When::At(seconds(12)), Op::SetImage("shop:v2".into()))
+}
+
 pub(super) fn add(all: &mut Vec<Scenario>) {
-    let at = |second| When::At(seconds(second));
-    let to_v2 = || act(at(12), Op::SetImage("shop:v2".into()));
-    let one_pause = || json!([{"setWeight": 20}, {"pause": {"duration": 2}}]);
     all.push(refusing(
         routed(
             "nginx-canary-ingress-refused",
@@ -46,6 +47,31 @@ pub(super) fn add(all: &mut Vec<Scenario>) {
         ),
         refusal("Ingress", "create", 0, Some(60), 422, INVALID),
     ));
+    quotas(all);
+    all.push(headers_refused());
+    all.push(refusing(
+        routed(
+            "nginx-status-refused",
+            two_pauses(),
+            vec![update("v2"), act(When::PausedAt(1), Op::Promote)],
+            healthy("shop:v2"),
+        ),
+        refusal("Rollout/status", "patch", 6, Some(40), 403, WEBHOOK),
+    ));
+    all.push(refusing(
+        routed(
+            "nginx-rollout-refused",
+            two_pauses(),
+            vec![update("v2"), act(When::PausedAt(1), Op::Promote)],
+            healthy("shop:v2"),
+        ),
+        refusal("Rollout", "patch", 0, Some(60), 403, WEBHOOK),
+    ));
+}
+
+/// New ReplicaSets are refused.
+fn quotas(all: &mut Vec<Scenario>) {
+    let one_pause = || json!([{"setWeight": 20}, {"pause": {"duration": 2}}]);
     all.push(refusing(
         basic(
             "canary-quota-for-a-minute",
@@ -76,9 +102,13 @@ pub(super) fn add(all: &mut Vec<Scenario>) {
         ),
         refusal("ReplicaSet", "create", 0, Some(30), 403, QUOTA),
     ));
+}
+
+/// An abort while the header route cannot be taken away.
+fn headers_refused() -> Scenario {
     let mut headers = refusal("Ingress", "patch", 35, Some(120), 403, WEBHOOK);
     headers.only = Some("canary-by-header".to_owned());
-    all.push(refusing(
+    refusing(
         routed_with(
             "nginx-abort-while-headers-are-refused",
             json!([
@@ -87,27 +117,9 @@ pub(super) fn add(all: &mut Vec<Scenario>) {
                 {"pause": {}},
             ]),
             &json!({"trafficRouting": {"nginx": {"stableIngress": "web"}, "managedRoutes": [{"name": "by-header"}]}}),
-            vec![to_v2(), act(at(40), Op::Abort)],
+            vec![to_v2(), act(When::At(seconds(40)), Op::Abort)],
             degraded("shop:v1"),
         ),
         headers,
-    ));
-    all.push(refusing(
-        routed(
-            "nginx-status-refused",
-            two_pauses(),
-            vec![update("v2"), act(When::PausedAt(1), Op::Promote)],
-            healthy("shop:v2"),
-        ),
-        refusal("Rollout/status", "patch", 6, Some(40), 403, WEBHOOK),
-    ));
-    all.push(refusing(
-        routed(
-            "nginx-rollout-refused",
-            two_pauses(),
-            vec![update("v2"), act(When::PausedAt(1), Op::Promote)],
-            healthy("shop:v2"),
-        ),
-        refusal("Rollout", "patch", 0, Some(60), 403, WEBHOOK),
-    ));
+    )
 }
