@@ -172,6 +172,7 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<()> {
         part,
         job_namespace: job_namespace.clone(),
         deliveries: cli.run.git_cache.is_some(),
+        dialect: cli.run.dialect(),
         ..Options::default()
     };
     let outside = Arc::new(Outsiders::new(&cli.run).context("repositories cannot be set up")?);

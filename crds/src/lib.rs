@@ -11,6 +11,7 @@ mod experiment;
 mod kind;
 pub mod labels;
 mod meta;
+pub mod names;
 mod rollout;
 mod scalars;
 #[cfg(feature = "schema")]

@@ -8,7 +8,7 @@ use tidegate_crds::{
     AnalysisRun, BlueGreenStrategy, CanaryStrategy, PauseReason, Rollout, RolloutStatus,
     RolloutTrafficRouting, Time, labels,
 };
-use tidegate_traffic::WeightState;
+use tidegate_traffic::{Seen, WeightState};
 
 use crate::draft::selected;
 use crate::observed::{Identity, Observed, ReplicaSetView, ServiceView, Settings};
@@ -52,7 +52,9 @@ pub(crate) struct Context<'a> {
     pub(crate) older: Vec<&'a ReplicaSetView>,
     /// `spec.replicas`, 1 when absent.
     pub(crate) size: i32,
-    /// The canary's share as the live route objects give it, over all routers.
+    /// What the live route objects say, router by router.
+    pub(crate) routes: Vec<Seen>,
+    /// The canary's share as they give it, over all routers.
     pub(crate) live: WeightState,
 }
 
@@ -92,6 +94,8 @@ impl<'a> Context<'a> {
             .filter(|rs| !is(new, rs) && !is(stable, rs))
             .copied()
             .collect();
+        let routes = routing::observe(seen);
+        let live = WeightState::of(&routes, total_weight(strategy));
         Self {
             seen,
             now,
@@ -104,7 +108,8 @@ impl<'a> Context<'a> {
             stable,
             older,
             size: rollout.spec.replicas.unwrap_or(1).max(0),
-            live: routing::observe(seen, strategy),
+            routes,
+            live,
         }
     }
 
@@ -152,13 +157,12 @@ impl<'a> Context<'a> {
 
     /// What weights add up to (contract F47).
     pub(crate) fn total_weight(&self) -> i32 {
-        self.max_weight().unwrap_or(100)
+        total_weight(self.strategy)
     }
 
     /// The total that the Rollout asks for, if it does.
     pub(crate) fn max_weight(&self) -> Option<i32> {
-        let routing = self.routing()?;
-        routing.max_traffic_weight.filter(|w| *w > 0)
+        max_weight(self.strategy)
     }
 
     pub(crate) fn service(&self, name: Option<&str>) -> Option<&'a ServiceView> {
@@ -255,6 +259,15 @@ impl<'a> Context<'a> {
         let until = after(*last, self.settings.propagation);
         (until > self.now).then_some(until)
     }
+}
+
+/// What weights add up to (contract F47).
+fn total_weight(strategy: Strategy<'_>) -> i32 {
+    max_weight(strategy).unwrap_or(100)
+}
+
+fn max_weight(strategy: Strategy<'_>) -> Option<i32> {
+    strategy.routing()?.max_traffic_weight.filter(|w| *w > 0)
 }
 
 /// `time + duration`, held at the end of time.

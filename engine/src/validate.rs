@@ -5,10 +5,10 @@
 //! see [`unsupported`].
 
 mod canary;
-mod names;
 mod path;
 mod pod_template;
 mod references;
+mod routers;
 mod spec;
 mod unsupported;
 
@@ -16,7 +16,7 @@ use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 use serde_json::Value;
-use tidegate_crds::Rollout;
+use tidegate_crds::{Rollout, names};
 
 pub use self::{
     path::{FieldPath, Segment},

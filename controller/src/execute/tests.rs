@@ -1,8 +1,9 @@
 use tidegate_crds::{AnalysisRun, Rollout};
 use tidegate_engine::observed::ReplicaSetView;
-use tidegate_traffic::RouteKind;
+use tidegate_traffic::{ObjectRef, nginx::INGRESS};
 
 use super::*;
+use crate::object::Kind;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -107,9 +108,9 @@ fn every_change_as_a_request() {
     };
     let route = |op| {
         Change::Route(RouteWrite {
-            kind: RouteKind::Ingress,
-            name: "web".into(),
+            object: ObjectRef::new(&INGRESS, "shop", "web"),
             op,
+            event: None,
         })
     };
     let uid = || "u".to_owned();
@@ -184,7 +185,7 @@ fn every_change_as_a_request() {
         ),
         (
             route(RouteOp::Create(json!({"kind": "Ingress"}))),
-            of(Verb::Create, Kind::Ingress.resource(), "", json!({"kind": "Ingress"})),
+            of(Verb::Create, Kind::INGRESS.resource(), "", json!({"kind": "Ingress"})),
         ),
         (
             route(RouteOp::Patch {
@@ -194,7 +195,7 @@ fn every_change_as_a_request() {
             }),
             of(
                 Verb::MergePatch,
-                Kind::Ingress.resource(),
+                Kind::INGRESS.resource(),
                 "web",
                 json!({"metadata": {"annotations": {"w": "20"}, "uid": "u", "resourceVersion": "3"}}),
             ),
@@ -203,24 +204,23 @@ fn every_change_as_a_request() {
             route(RouteOp::SetWeight {
                 uid: uid(),
                 resource_version: version(),
-                annotation: "a/w".into(),
+                operations: vec![json!({"op": "test", "path": "/w", "value": "20"})],
                 from: 20,
                 to: 0,
             }),
             of(
                 Verb::JsonPatch,
-                Kind::Ingress.resource(),
+                Kind::INGRESS.resource(),
                 "web",
                 json!([
                     {"op": "test", "path": "/metadata/uid", "value": "u"},
-                    {"op": "test", "path": "/metadata/annotations/a~1w", "value": "20"},
-                    {"op": "replace", "path": "/metadata/annotations/a~1w", "value": "0"},
+                    {"op": "test", "path": "/w", "value": "20"},
                 ]),
             ),
         ),
         (
             route(RouteOp::Delete { uid: uid() }),
-            of(Verb::Delete, Kind::Ingress.resource(), "web", delete(json!({"uid": "u"}))),
+            of(Verb::Delete, Kind::INGRESS.resource(), "web", delete(json!({"uid": "u"}))),
         ),
         (
             Change::CreateAnalysisRun(run),

@@ -221,6 +221,7 @@ pub fn perform(cx: &mut Cx<'_>, namespace: &str, name: &str, op: &Op) -> Result<
                         object["kind"]
                     )));
                 };
+                let namespace = if resource.namespaced { namespace } else { "" };
                 cx.api.send(crate::store::Request::create(
                     &resource,
                     namespace,

@@ -6,8 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::facts::{Facts, Strategy};
 use super::{Failing, Judge, Scene};
-use crate::actors::is_kind;
+use crate::actors::{is_kind, kind_of};
 use crate::dataplane::{DataPlane, Route};
+use crate::planes::is_route;
+use crate::store::Commit;
 
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -68,6 +70,11 @@ pub(super) fn routed(facts: &Facts, dataplane: &DataPlane) -> BTreeMap<String, f
     shares
 }
 
+/// Whether a commit may change where requests go.
+fn routes(commit: &Commit) -> bool {
+    is_kind(commit, "Service") || is_kind(commit, "Ingress") || is_route(kind_of(commit))
+}
+
 impl Judge {
     pub(super) fn judge_traffic(&mut self, scene: &Scene<'_>, memory: &mut Memory) {
         self.no_black_hole(scene);
@@ -98,11 +105,7 @@ impl Judge {
 
     /// S1: no traffic to a version without available pods.
     fn no_black_hole(&mut self, scene: &Scene<'_>) {
-        if !scene.ours
-            || !["Service", "Ingress", "ReplicaSet"]
-                .iter()
-                .any(|kind| is_kind(scene.commit, kind))
-        {
+        if !scene.ours || !(routes(scene.commit) || is_kind(scene.commit, "ReplicaSet")) {
             return;
         }
         self.active("S1");
@@ -171,9 +174,7 @@ impl Judge {
     fn carried(&mut self, scene: &Scene<'_>) {
         let Scene { before, after, .. } = scene;
         let canary = &after.rollout["spec"]["strategy"]["canary"];
-        let routes = ["Service", "Ingress"]
-            .iter()
-            .any(|kind| is_kind(scene.commit, kind));
+        let routes = routes(scene.commit);
         let own_size = !canary["replicaProgressThreshold"].is_null()
             || after
                 .steps()
