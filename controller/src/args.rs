@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
+use tidegate_traffic::Dialect;
 
 /// Progressive delivery for Kubernetes, compatible with Argo Rollouts.
 ///
@@ -179,6 +180,14 @@ pub struct RunArgs {
         default_value = "argo-rollouts"
     )]
     pub lease_namespace: String,
+    /// Version of TrafficSplits (split.smi-spec.io), for trafficRouting.smi.
+    #[arg(
+        long,
+        value_name = "VERSION",
+        default_value = "v1alpha1",
+        value_parser = tidegate_traffic::smi::PLANE.kinds.iter().map(|kind| kind.version).collect::<Vec<_>>()
+    )]
+    pub traffic_split_api_version: String,
     /// Milliseconds that the data plane may go on sending requests to where it sent them before; pods that lost their
     /// traffic are kept at least this long.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 2000, value_parser = clap::value_parser!(i64).range(0..=600_000))]
@@ -235,7 +244,6 @@ const IGNORED: &[&str] = &[
     "leader-election-retry-period",
     "istio-api-version",
     "ambassador-api-version",
-    "traffic-split-api-version",
     "traefik-api-group",
     "traefik-api-version",
     "appmesh-crd-version",
@@ -288,6 +296,17 @@ impl FromArgMatches for IgnoredArgs {
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
+    }
+}
+
+impl RunArgs {
+    /// The versions of route objects that are spoken.
+    pub fn dialect(&self) -> Dialect {
+        let version = self.traffic_split_api_version.as_str();
+        let kinds = tidegate_traffic::smi::PLANE.kinds.iter().copied();
+        kinds
+            .filter(|kind| kind.version == version)
+            .fold(Dialect::default(), Dialect::with)
     }
 }
 
@@ -365,6 +384,16 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn traffic_splits_have_three_versions() {
+        let run = |version: &str| Cli::try_parse_from(["tidegate", "--traffic-split-api-version", version]);
+        for kind in tidegate_traffic::smi::PLANE.kinds {
+            let dialect = run(kind.version).unwrap().run.dialect();
+            assert_eq!(dialect, Dialect::default().with(kind));
+        }
+        assert!(run("v1").is_err());
     }
 
     #[test]

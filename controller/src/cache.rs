@@ -21,6 +21,7 @@ use tidegate_crds::{
 };
 use tidegate_engine::Observed;
 use tidegate_engine::observed::{ReplicaSetView, ServiceView};
+use tidegate_traffic::{Dialect, ObjectRef, RouteKind, Routes};
 
 use self::refs::Ref;
 use self::store::{Entry, Store};
@@ -102,7 +103,7 @@ impl<T> Slot<T> {
 }
 
 #[derive(Clone, Debug)]
-struct IngressEntry {
+struct RouteEntry {
     text: Box<str>,
     owner: Option<String>,
 }
@@ -140,7 +141,11 @@ pub(crate) struct Cache {
     /// Boxed, because half of a tree's places are empty.
     replica_sets: Store<Box<ReplicaSetEntry>>,
     services: Store<Slot<ServiceView>>,
-    ingresses: Store<Slot<IngressEntry>>,
+    routes: BTreeMap<&'static RouteKind, Store<Slot<RouteEntry>>>,
+    /// Kinds of route objects that the API server does not show, and why.
+    unserved: BTreeMap<&'static RouteKind, String>,
+    /// The versions of route objects that are spoken.
+    dialect: Dialect,
     runs: Store<RunEntry>,
     templates: Store<TemplateEntry>,
     cluster_templates: Store<TemplateEntry>,
@@ -167,7 +172,9 @@ impl Cache {
             rollouts: Store::default(),
             replica_sets: Store::default(),
             services: Store::default(),
-            ingresses: Store::default(),
+            routes: BTreeMap::new(),
+            unserved: BTreeMap::new(),
+            dialect: options.dialect.clone(),
             runs: Store::default(),
             templates: Store::default(),
             cluster_templates: Store::default(),
@@ -192,7 +199,9 @@ impl Cache {
             Kind::Rollout => self.rollouts.synced(),
             Kind::ReplicaSet => self.replica_sets.synced(),
             Kind::Service => self.services.synced(),
-            Kind::Ingress => self.ingresses.synced(),
+            Kind::Route(kind) => {
+                self.unserved.contains_key(kind) || self.routes.get(kind).is_some_and(Store::synced)
+            }
             Kind::AnalysisRun => self.runs.synced(),
             Kind::AnalysisTemplate => self.templates.synced(),
             Kind::ClusterAnalysisTemplate => self.cluster_templates.synced(),
@@ -204,7 +213,7 @@ impl Cache {
         }
     }
 
-    /// Kinds to watch: the ones that are always, and those of workloads that Rollouts name.
+    /// Kinds to watch: the ones that are always, and those of workloads and routes that Rollouts name.
     pub(crate) fn wanted(&self) -> BTreeSet<Kind> {
         match self.part {
             Part::All => {}
@@ -212,22 +221,24 @@ impl Cache {
             Part::Deliveries => return [Kind::Rollout, Kind::AnalysisRun, Kind::Delivery].into(),
         }
         let named = self.users.iter().map(|((kind, _), _)| *kind);
-        Kind::ALL
-            .into_iter()
+        Kind::all()
             .filter(|kind| kind.always() || *kind == Kind::Delivery && self.with_deliveries)
             .chain(named)
             .collect()
     }
 
     /// How many objects of each kind are known.
-    pub(crate) fn sizes(&self) -> [(Kind, usize); 5] {
-        [
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = (Kind, usize)> {
+        let first = [
             (Kind::Rollout, self.rollouts.len()),
             (Kind::ReplicaSet, self.replica_sets.len()),
             (Kind::Service, self.services.len()),
-            (Kind::Ingress, self.ingresses.len()),
-            (Kind::AnalysisRun, self.runs.len()),
-        ]
+        ];
+        let routes =
+            tidegate_traffic::kinds().filter(|kind| kind.everywhere || self.routes.contains_key(kind));
+        let routes = routes.map(|kind| (Kind::Route(kind), self.routes.get(kind).map_or(0, Store::len)));
+        let runs = [(Kind::AnalysisRun, self.runs.len())];
+        first.into_iter().chain(routes).chain(runs)
     }
 
     pub(crate) fn list_start(&mut self, kind: Kind) {
@@ -235,7 +246,7 @@ impl Cache {
             Kind::Rollout => self.rollouts.list_start(),
             Kind::ReplicaSet => self.replica_sets.list_start(),
             Kind::Service => self.services.list_start(),
-            Kind::Ingress => self.ingresses.list_start(),
+            Kind::Route(kind) => self.routes.entry(kind).or_default().list_start(),
             Kind::AnalysisRun => self.runs.list_start(),
             Kind::AnalysisTemplate => self.templates.list_start(),
             Kind::ClusterAnalysisTemplate => self.cluster_templates.list_start(),
@@ -271,11 +282,14 @@ impl Cache {
                     .flat_map(|(key, _)| self.users_of(kind, &key))
                     .collect()
             }
-            Kind::Ingress => {
-                let gone = self.ingresses.list_end(version);
-                gone.into_iter()
-                    .flat_map(|(key, entry)| self.ingress_gone(&key, &entry.data))
-                    .collect()
+            Kind::Route(route) => {
+                let gone = self.routes.entry(route).or_default().list_end(version);
+                let gone = gone.into_iter();
+                let looks = gone.flat_map(|(key, entry)| self.route_gone(route, &key, &entry.data));
+                let looks: Vec<Look> = looks.collect();
+                let now_served = self.unserved.remove(route).is_some();
+                let waiting = now_served.then(|| self.users_of_kind(kind)).into_iter().flatten();
+                looks.into_iter().chain(waiting).collect()
             }
             Kind::AnalysisRun => {
                 let gone = self.runs.list_end(version);
@@ -336,7 +350,7 @@ impl Cache {
                 .map_err(unreadable),
             Kind::ReplicaSet => self.apply_replica_set(object).map_err(unreadable),
             Kind::Service => self.apply_service(object, now).map_err(unreadable),
-            Kind::Ingress => self.apply_ingress(object, now).map_err(unreadable),
+            Kind::Route(kind) => self.apply_route(kind, object, now).map_err(unreadable),
             Kind::AnalysisRun => self
                 .apply_run(object)
                 .map(|looks| self.with_followers(looks))
@@ -392,8 +406,8 @@ impl Cache {
                 Some(_) => self.users_of(kind, key),
                 None => Vec::new(),
             },
-            Kind::Ingress => match take(&mut self.ingresses, key, uid, ours) {
-                Some(entry) => self.ingress_gone(key, &entry.data),
+            Kind::Route(kind) => match take(self.routes.entry(kind).or_default(), key, uid, ours) {
+                Some(entry) => self.route_gone(kind, key, &entry.data),
                 None => Vec::new(),
             },
             Kind::AnalysisRun => match take(&mut self.runs, key, uid, ours) {
@@ -450,7 +464,7 @@ impl Cache {
             self.forget_refs(&key, &old.data.refs);
         }
         let entry = RolloutEntry {
-            refs: refs::of(&rollout).into_iter().collect(),
+            refs: refs::of(&rollout, &self.dialect).into_iter().collect(),
             templates: refs::templates(&rollout.spec),
             selector: rollout.spec.selector.clone(),
             text,
@@ -668,22 +682,25 @@ impl Cache {
             .collect())
     }
 
-    fn apply_ingress(&mut self, object: Object<'_>, now: Timestamp) -> Result<Vec<Look>, serde_json::Error> {
+    fn apply_route(
+        &mut self,
+        kind: &'static RouteKind,
+        object: Object<'_>,
+        now: Timestamp,
+    ) -> Result<Vec<Look>, serde_json::Error> {
         let RawMetadata { metadata } = object.decode()?;
         let key = ObjectKey::new(metadata.namespace.as_str(), metadata.name.as_str());
-        self.ingresses.list_shows(&key);
-        if !self
-            .ingresses
-            .is_news(&key, &metadata.uid, &metadata.resource_version)
-            && !self.is_dropped(Kind::Ingress, &key)
-        {
+        let dropped = self.is_dropped(Kind::Route(kind), &key);
+        let store = self.routes.entry(kind).or_default();
+        store.list_shows(&key);
+        if !store.is_news(&key, &metadata.uid, &metadata.resource_version) && !dropped {
             return Ok(Vec::new());
         }
         let owner = controller_of(&metadata)
             .filter(|owner| owner.kind == "Rollout")
             .map(|owner| owner.uid);
-        let users = self.users_of(Kind::Ingress, &key);
-        let before = self.ingresses.get(&key);
+        let users = self.users_of(Kind::Route(kind), &key);
+        let before = self.route(kind, &key);
         let before_owner = before
             .and_then(|entry| entry.data.data())
             .and_then(|entry| entry.owner.clone());
@@ -694,16 +711,17 @@ impl Cache {
             let same = before
                 .and_then(|entry| entry.data.data())
                 .is_some_and(|old| routing_of(&old.text) == routing_of(&text));
-            let since = since(before, same, self.ingresses.synced(), self.started, now);
+            let synced = self.routes.get(kind).is_some_and(Store::synced);
+            let since = since(before, same, synced, self.started, now);
             Slot::Kept {
-                data: IngressEntry {
+                data: RouteEntry {
                     text,
                     owner: owner.clone(),
                 },
                 since,
             }
         };
-        self.own(Kind::Ingress, &key, before_owner.as_deref(), owner.as_deref());
+        self.own(Kind::Route(kind), &key, before_owner.as_deref(), owner.as_deref());
         let owners = [before_owner.as_deref(), owner.as_deref()];
         let mut looks: BTreeSet<Look> = users.into_iter().collect();
         for owner in owners.into_iter().filter_map(|uid| self.owner(uid)) {
@@ -717,19 +735,63 @@ impl Cache {
             version: metadata.resource_version.into(),
             data,
         };
-        self.ingresses.put(key, entry);
+        self.routes.entry(kind).or_default().put(key, entry);
         Ok(looks.into_iter().collect())
     }
 
-    fn ingress_gone(&mut self, key: &ObjectKey, slot: &Slot<IngressEntry>) -> Vec<Look> {
+    fn route(&self, kind: &'static RouteKind, key: &ObjectKey) -> Option<&Entry<Slot<RouteEntry>>> {
+        self.routes.get(kind)?.get(key)
+    }
+
+    fn route_gone(
+        &mut self,
+        kind: &'static RouteKind,
+        key: &ObjectKey,
+        slot: &Slot<RouteEntry>,
+    ) -> Vec<Look> {
         let owner = slot.data().and_then(|entry| entry.owner.as_deref());
-        self.own(Kind::Ingress, key, owner, None);
-        let mut looks: BTreeSet<Look> = self.users_of(Kind::Ingress, key).into_iter().collect();
+        self.own(Kind::Route(kind), key, owner, None);
+        let mut looks: BTreeSet<Look> = self.users_of(Kind::Route(kind), key).into_iter().collect();
         looks.extend(self.owner(owner).map(|key| Look::Rollout {
             key: key.clone(),
             urgent: false,
         }));
         looks.into_iter().collect()
+    }
+
+    /// The API server does not show a kind, and says why: those who name such objects are told, and nobody else waits for it.
+    /// What was seen of it before is kept, unless the kind itself is `gone`.
+    pub(crate) fn unserved(&mut self, kind: Kind, why: &str, gone: bool) -> Vec<Look> {
+        let Kind::Route(route) = kind else {
+            return Vec::new();
+        };
+        if route.everywhere || !gone && self.routes.get(route).is_some_and(Store::synced) {
+            return Vec::new();
+        }
+        if self.unserved.insert(route, why.to_owned()).as_deref() == Some(why) {
+            return Vec::new();
+        }
+        let mut looks = self.users_of_kind(kind);
+        for (key, entry) in self
+            .routes
+            .remove(route)
+            .into_iter()
+            .flat_map(Store::into_entries)
+        {
+            looks.extend(self.route_gone(route, &key, &entry.data));
+        }
+        looks
+    }
+
+    /// Rollouts that name any object of a kind.
+    fn users_of_kind(&self, kind: Kind) -> Vec<Look> {
+        let users = self.users.iter().filter(|((named, _), _)| *named == kind);
+        users
+            .map(|(_, key)| Look::Rollout {
+                key: key.clone(),
+                urgent: false,
+            })
+            .collect()
     }
 
     /// Whether an object that a Rollout refers to is only known to exist: it has to be read.
@@ -742,9 +804,8 @@ impl Cache {
                 .services
                 .get(key)
                 .is_some_and(|entry| entry.data.data().is_none()),
-            Kind::Ingress => self
-                .ingresses
-                .get(key)
+            Kind::Route(kind) => self
+                .route(kind, key)
                 .is_some_and(|entry| entry.data.data().is_none()),
             Kind::Deployment | Kind::PodTemplate | Kind::WorkloadReplicaSet => {
                 let entry = self.workloads.get(&kind).and_then(|store| store.get(key));
@@ -1144,6 +1205,10 @@ impl Cache {
             workload,
             replica_sets,
             templates: self.observe_templates(key, entry),
+            routes: Routes {
+                dialect: self.dialect.clone(),
+                ..Routes::default()
+            },
             rollout,
             ..Observed::default()
         };
@@ -1160,12 +1225,14 @@ impl Cache {
                             .insert(format!("Service/{}", named.name), since);
                     }
                 }
-                Kind::Ingress => self.observe_ingress(named, &mut observed),
+                Kind::Route(kind) => self.observe_route(kind, named, &mut observed),
                 _ => {}
             }
         }
-        for owned in self.owned_by(Kind::Ingress, &entry.uid) {
-            self.observe_ingress(owned, &mut observed);
+        for kind in self.routes.keys().copied() {
+            for owned in self.owned_by(Kind::Route(kind), &entry.uid) {
+                self.observe_route(kind, owned, &mut observed);
+            }
         }
         let runs = self
             .owned_by(Kind::AnalysisRun, &entry.uid)
@@ -1213,17 +1280,19 @@ impl Cache {
         views
     }
 
-    fn observe_ingress(&self, key: &ObjectKey, observed: &mut Observed) {
-        let Some(slot) = self.ingresses.get(key).map(|entry| &entry.data) else {
+    fn observe_route(&self, kind: &'static RouteKind, key: &ObjectKey, observed: &mut Observed) {
+        if let Some(why) = self.unserved.get(kind) {
+            observed.routes.unserved.insert(kind, why.clone());
+        }
+        let Some(slot) = self.route(kind, key).map(|entry| &entry.data) else {
             return;
         };
         if let (Some(entry), Some(since)) = (slot.data(), slot.since())
             && let Ok(value) = serde_json::from_str::<Value>(&entry.text)
         {
-            observed.ingresses.insert(key.name.clone(), Arc::new(value));
-            observed
-                .routed_since
-                .insert(format!("Ingress/{}", key.name), since);
+            let object = ObjectRef::new(kind, key.namespace.as_str(), key.name.as_str());
+            observed.routed_since.insert(object.to_string(), since);
+            observed.routes.live.insert(object, Arc::new(value));
         }
     }
 
@@ -1270,7 +1339,7 @@ fn since<T>(
     }
 }
 
-/// What of an Ingress decides where requests go.
+/// What of a route object decides where requests go.
 fn routing_of(text: &str) -> Option<(BTreeMap<String, String>, Value)> {
     #[derive(Deserialize)]
     struct Routing {

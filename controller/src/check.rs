@@ -9,7 +9,7 @@ use tidegate_crds::DELIVERY_API_VERSION;
 use crate::args::Cli;
 use crate::client::{Api, JSON};
 use crate::connect;
-use crate::request::{Failure, RESOURCES, Request, Resource, Verb};
+use crate::request::{Failure, Request, Resource, Verb, resources};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -47,6 +47,11 @@ pub const RIGHTS: &[(&str, &[&str])] = &[
         "ingresses",
         &["get", "list", "watch", "create", "patch", "delete"],
     ),
+    (
+        "trafficsplits",
+        &["get", "list", "watch", "create", "patch", "delete"],
+    ),
+    ("traefikservices", &["get", "list", "watch", "patch"]),
     ("events", &["create"]),
     ("jobs", &["get", "list", "watch", "create", "delete"]),
     ("secrets", &["get", "create", "delete"]),
@@ -59,10 +64,7 @@ pub const RIGHTS: &[(&str, &[&str])] = &[
 /// The resource of a right.
 pub fn resource(plural: &str) -> Option<&'static Resource> {
     let plural = plural.split('/').next().unwrap_or_default();
-    RESOURCES
-        .iter()
-        .find(|resource| resource.plural == plural)
-        .copied()
+    resources().find(|resource| resource.plural == plural)
 }
 
 /// What was found: one line for each thing looked at, and how many are missing.

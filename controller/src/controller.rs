@@ -21,6 +21,7 @@ use tidegate_crds::labels::POD_TEMPLATE_HASH_LABEL;
 use tidegate_engine::observed::{Identity, PodView};
 use tidegate_engine::{Checked, Observed, Plan, Progress, Refusal, Settings, Urgency, refusal};
 use tidegate_gitsync::remote::Remote;
+use tidegate_traffic::Dialect;
 
 use crate::cache::{Cache, Look};
 use crate::deliveries::{Deliveries, DeliveryJob, OutsideAnswer, RepositoryJob};
@@ -66,6 +67,8 @@ pub struct Options {
     pub deliveries: bool,
     /// Deliveries and repositories that are worked on at once.
     pub delivery_threads: usize,
+    /// The versions of route objects that are spoken.
+    pub dialect: Dialect,
 }
 
 impl Default for Options {
@@ -79,6 +82,7 @@ impl Default for Options {
             job_namespace: None,
             deliveries: false,
             delivery_threads: 20,
+            dialect: Dialect::default(),
         }
     }
 }
@@ -108,6 +112,13 @@ pub enum Signal<'a> {
     ListEnd {
         /// resourceVersion of the list.
         version: &'a str,
+    },
+    /// The kind cannot be seen. Of use for kinds of route objects that not every cluster has.
+    Unserved {
+        /// What the API server says.
+        why: &'a str,
+        /// It does not know the kind, or not any more.
+        gone: bool,
     },
 }
 
@@ -311,7 +322,7 @@ impl Controller {
         }
     }
 
-    /// Kinds to watch. Grows when a Rollout names a workload of a kind that was not watched before.
+    /// Kinds to watch. Grows when a Rollout names a workload, or needs a route object, of a kind that was not watched before.
     pub fn wanted(&self) -> BTreeSet<Kind> {
         self.cache.wanted()
     }
@@ -383,6 +394,7 @@ impl Controller {
             Signal::Applied(object) => self.take_in(kind, object, now),
             Signal::Deleted(object) => self.cache.delete(kind, object),
             Signal::ListEnd { version } => self.cache.list_end(kind, version),
+            Signal::Unserved { why, gone } => self.cache.unserved(kind, why, gone),
         });
         if let Some(looks) = looks {
             self.schedule(looks, now);
@@ -1069,7 +1081,7 @@ impl Controller {
     }
 
     /// How many objects of each kind are known.
-    pub fn sizes(&self) -> [(Kind, usize); 5] {
+    pub fn sizes(&self) -> impl Iterator<Item = (Kind, usize)> {
         self.cache.sizes()
     }
 

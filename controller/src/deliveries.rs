@@ -163,6 +163,8 @@ impl Deliveries {
             }
             Signal::Applied(object) => (object, false),
             Signal::Deleted(object) => (object, true),
+            // The end of the watch says so.
+            Signal::Unserved { .. } => return Vec::new(),
         };
         let Some(metadata) = object.metadata().filter(|_| !self.memory.is_empty()) else {
             return Vec::new();

@@ -15,7 +15,7 @@ use tidegate_traffic::{RouteOp, RouteWrite};
 
 use crate::deliveries::Outside;
 use crate::event::{self, Order, Subject};
-use crate::object::{Kind, ObjectKey};
+use crate::object::ObjectKey;
 use crate::request::{
     ANALYSIS_RUNS, DEPLOYMENTS, Failure, PODS, REPLICA_SETS, ROLLOUTS, Request, Resource, SERVICES, Verb,
 };
@@ -549,39 +549,32 @@ impl Execution {
     }
 
     fn route(&self, write: &RouteWrite) -> Request {
-        let resource = Kind::of_route(write.kind).resource();
-        match &write.op {
-            RouteOp::Create(body) => Request::create(resource, &self.subject.namespace, body.clone()),
+        let resource = Resource::of_route(write.object.kind);
+        let name = write.object.name.as_str();
+        let mut request = match &write.op {
+            RouteOp::Create(body) => Request::create(resource, "", body.clone()),
             RouteOp::Patch {
                 uid,
                 resource_version,
                 patch,
             } => {
-                let version = self.version(resource, &write.name, resource_version);
+                let version = self.version(resource, name, resource_version);
                 let mut body = patch.clone();
                 merge::overlay(
                     &mut body,
                     json!({"metadata": {"uid": uid, "resourceVersion": version}}),
                 );
-                self.merge_patch(resource, &write.name, body)
+                self.merge_patch(resource, name, body)
             }
-            RouteOp::SetWeight {
-                uid,
-                annotation,
-                from,
-                to,
-                ..
-            } => {
-                let path = annotation_path(annotation);
-                let operations = vec![
-                    test("/metadata/uid", uid.as_str()),
-                    test(&path, from.to_string()),
-                    json!({"op": "replace", "path": path, "value": to.to_string()}),
-                ];
-                self.json_patch(resource, &write.name, operations)
+            RouteOp::SetWeight { uid, operations, .. } => {
+                let guard = test("/metadata/uid", uid.as_str());
+                let operations = std::iter::once(guard).chain(operations.iter().cloned());
+                self.json_patch(resource, name, operations.collect())
             }
-            RouteOp::Delete { uid } => self.delete(resource, &write.name, &json!({"uid": uid})),
-        }
+            RouteOp::Delete { uid } => self.delete(resource, name, &json!({"uid": uid})),
+        };
+        request.namespace.clone_from(&write.object.namespace);
+        request
     }
 }
 
@@ -604,7 +597,7 @@ fn versions_of(observed: &Observed) -> impl Iterator<Item = &str> {
         .services
         .values()
         .map(|service| &*service.resource_version);
-    let routes = observed.ingresses.values();
+    let routes = observed.routes.live.values();
     let routes = routes.filter_map(|object| object.pointer("/metadata/resourceVersion")?.as_str());
     let runs = observed
         .analysis_runs
@@ -625,7 +618,7 @@ fn target(change: &Change, rollout: &str) -> Option<(&'static Resource, String)>
             Some((&REPLICA_SETS, name.clone()))
         }
         Change::SetServiceSelector { name, .. } => Some((&SERVICES, name.clone())),
-        Change::Route(write) => Some((Kind::of_route(write.kind).resource(), write.name.clone())),
+        Change::Route(write) => Some((Resource::of_route(write.object.kind), write.object.name.clone())),
         Change::PatchRollout { .. } => Some((&ROLLOUTS, rollout.to_owned())),
         _ => None,
     }

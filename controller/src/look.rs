@@ -19,7 +19,7 @@ const LONG_AGO: SignedDuration = SignedDuration::from_hours(1);
 
 /// The Services, route objects and workload that a Rollout names. What it owns, and analysis templates, come beside that.
 pub fn named(rollout: &Rollout) -> BTreeSet<(Kind, ObjectKey)> {
-    cache::refs::of(rollout)
+    cache::refs::of(rollout, &tidegate_traffic::Dialect::default())
 }
 
 /// What the controller would know of the Rollout `key` at `now`, with routes that have been as they are for long.
@@ -47,7 +47,7 @@ pub fn observed(
     };
     let mut cache = Cache::new(&options, now.saturating_sub(LONG_AGO).unwrap_or(Timestamp::MIN));
     // Rollouts first: they say which of the rest matter.
-    for wanted in Kind::ALL {
+    for wanted in Kind::all() {
         for (kind, object) in objects.iter().filter(|(kind, _)| *kind == wanted) {
             // As in the controller, what cannot be read is not there.
             let _ = cache.apply(*kind, Object::Value(object), now);

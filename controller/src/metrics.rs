@@ -251,11 +251,7 @@ impl Metrics {
         }
         page.head("tidegate_cached_objects", "gauge", "Objects that are known");
         for (kind, size) in controller.sizes() {
-            page.sample(
-                "tidegate_cached_objects",
-                &[("kind", &format!("{kind:?}"))],
-                size as f64,
-            );
+            page.sample("tidegate_cached_objects", &[("kind", &kind.name())], size as f64);
         }
         page.0
     }
@@ -382,7 +378,7 @@ impl Counts {
         for (kind, count) in &self.watch_restarts {
             page.sample(
                 "tidegate_watch_restarts_total",
-                &[("kind", &format!("{kind:?}"))],
+                &[("kind", &kind.name())],
                 *count as f64,
             );
         }

@@ -12,10 +12,10 @@ use tidegate_crds::labels::{
     ANALYSIS_RUN_UID_LABEL, INSTANCE_ID_LABEL, LAST_APPLIED_ANNOTATION, POD_TEMPLATE_HASH_LABEL,
 };
 use tidegate_gitsync::drift::Metadata;
-use tidegate_traffic::RouteKind;
+use tidegate_traffic::{ObjectRef, RouteKind, nginx};
 
 use crate::request::{
-    ANALYSIS_RUNS, ANALYSIS_TEMPLATES, CLUSTER_ANALYSIS_TEMPLATES, DELIVERIES, DEPLOYMENTS, INGRESSES, JOBS,
+    ANALYSIS_RUNS, ANALYSIS_TEMPLATES, CLUSTER_ANALYSIS_TEMPLATES, DELIVERIES, DEPLOYMENTS, JOBS,
     POD_TEMPLATES, REPLICA_SETS, ROLLOUTS, Resource, SERVICES,
 };
 
@@ -28,8 +28,8 @@ pub enum Kind {
     ReplicaSet,
     /// Services.
     Service,
-    /// Ingresses.
-    Ingress,
+    /// Route objects of a data plane; but for Ingresses only watched while a Rollout needs such.
+    Route(&'static RouteKind),
     /// Analysis runs.
     AnalysisRun,
     /// Analysis templates.
@@ -49,29 +49,39 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Ingresses.
+    pub const INGRESS: Self = Self::Route(&nginx::INGRESS);
+
     /// All of them, in the order in which they should be listed: Rollouts first, because they say which Services and
-    /// Ingresses matter.
-    pub const ALL: [Self; 12] = [
-        Self::Rollout,
-        Self::ReplicaSet,
-        Self::Service,
-        Self::Ingress,
-        Self::AnalysisRun,
-        Self::AnalysisTemplate,
-        Self::ClusterAnalysisTemplate,
-        Self::Job,
-        Self::Deployment,
-        Self::PodTemplate,
-        Self::WorkloadReplicaSet,
-        Self::Delivery,
-    ];
+    /// route objects matter.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let first = [Self::Rollout, Self::ReplicaSet, Self::Service];
+        let routes = tidegate_traffic::kinds().map(Self::Route);
+        let rest = [
+            Self::AnalysisRun,
+            Self::AnalysisTemplate,
+            Self::ClusterAnalysisTemplate,
+            Self::Job,
+            Self::Deployment,
+            Self::PodTemplate,
+            Self::WorkloadReplicaSet,
+            Self::Delivery,
+        ];
+        first.into_iter().chain(routes).chain(rest)
+    }
 
     /// Whether it is watched always, and not only while a Rollout names such an object.
     pub fn always(self) -> bool {
-        !matches!(
-            self,
-            Self::Deployment | Self::PodTemplate | Self::WorkloadReplicaSet | Self::Delivery
-        )
+        match self {
+            Self::Deployment | Self::PodTemplate | Self::WorkloadReplicaSet | Self::Delivery => false,
+            Self::Route(kind) => kind.everywhere,
+            _ => true,
+        }
+    }
+
+    /// Whether it is a kind that not every cluster has, and that only those need who name such objects.
+    pub fn is_optional(self) -> bool {
+        matches!(self, Self::Route(kind) if !kind.everywhere)
     }
 
     /// How the API server calls it.
@@ -80,7 +90,7 @@ impl Kind {
             Self::Rollout => &ROLLOUTS,
             Self::ReplicaSet | Self::WorkloadReplicaSet => &REPLICA_SETS,
             Self::Service => &SERVICES,
-            Self::Ingress => &INGRESSES,
+            Self::Route(kind) => Resource::of_route(kind),
             Self::AnalysisRun => &ANALYSIS_RUNS,
             Self::AnalysisTemplate => &ANALYSIS_TEMPLATES,
             Self::ClusterAnalysisTemplate => &CLUSTER_ANALYSIS_TEMPLATES,
@@ -108,16 +118,17 @@ impl Kind {
         }
     }
 
-    /// The kind that objects of a resource are kept as, if they are.
-    pub fn of(resource: &Resource) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.resource() == resource)
+    /// Its name, for metrics.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Route(kind) => kind.kind.to_owned(),
+            other => format!("{other:?}"),
+        }
     }
 
-    /// The kind of a route object.
-    pub fn of_route(route: RouteKind) -> Self {
-        match route {
-            RouteKind::Ingress => Self::Ingress,
-        }
+    /// The kind that objects of a resource are kept as, if they are.
+    pub fn of(resource: &Resource) -> Option<Self> {
+        Self::all().find(|kind| kind.resource() == resource)
     }
 
     /// The kind of the object that `spec.workloadRef` names; `None` for one that is not supported (contract 3.10).
@@ -147,6 +158,12 @@ impl ObjectKey {
             namespace: namespace.into(),
             name: name.into(),
         }
+    }
+}
+
+impl From<ObjectRef> for ObjectKey {
+    fn from(object: ObjectRef) -> Self {
+        Self::new(object.namespace, object.name)
     }
 }
 
@@ -278,10 +295,7 @@ mod tests {
 
     #[test]
     fn every_kind_is_found_by_its_resource() {
-        for kind in Kind::ALL
-            .into_iter()
-            .filter(|kind| *kind != Kind::WorkloadReplicaSet)
-        {
+        for kind in Kind::all().filter(|kind| *kind != Kind::WorkloadReplicaSet) {
             assert_eq!(Kind::of(kind.resource()), Some(kind));
         }
     }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use jiff::SignedDuration;
 use serde_json::Value;
+use tidegate_traffic::RouteKind;
 
 /// A kind of object, as the API server names it.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,7 +35,7 @@ macro_rules! resources {
                 namespaced: $namespaced,
             };
         )*
-        /// Every kind of object that the controller touches.
+        /// Every kind of object that the controller touches, beside route objects.
         pub static RESOURCES: &[&Resource] = &[$(&$name),*];
     };
 }
@@ -58,8 +59,6 @@ resources! {
     PODS = "" "v1" "pods" "Pod" true;
     /// Services.
     SERVICES = "" "v1" "services" "Service" true;
-    /// Ingresses.
-    INGRESSES = "networking.k8s.io" "v1" "ingresses" "Ingress" true;
     /// Events.
     EVENTS = "" "v1" "events" "Event" true;
     /// Leases, for leader election.
@@ -74,14 +73,42 @@ resources! {
     DELIVERIES = "tidegate.io" "v1alpha1" "deliveries" "Delivery" true;
 }
 
+/// Kinds of route objects.
+static ROUTES: LazyLock<Vec<Resource>> = LazyLock::new(|| {
+    let routes = tidegate_traffic::kinds().map(|kind| Resource {
+        group: kind.group,
+        version: kind.version,
+        plural: kind.plural,
+        kind: kind.kind,
+        namespaced: true,
+    });
+    routes.collect()
+});
+
+/// Every kind of object that the controller touches.
+pub fn resources() -> impl Iterator<Item = &'static Resource> {
+    RESOURCES.iter().copied().chain(ROUTES.iter())
+}
+
 /// Kinds that only discovery knows, each once: what a cluster serves is bounded, and so is what is kept here.
 static DISCOVERED: Mutex<BTreeSet<&'static Resource>> = Mutex::new(BTreeSet::new());
 
 impl Resource {
+    /// The resource of a kind of route object.
+    pub fn of_route(kind: &RouteKind) -> &'static Self {
+        let is = |known: &&'static Self| {
+            (known.group, known.version, known.plural) == (kind.group, kind.version, kind.plural)
+        };
+        ROUTES
+            .iter()
+            .find(is)
+            .expect("invariant: every kind of route object is listed")
+    }
+
     /// The kind of that description, for as long as the process runs.
     pub fn discovered(api_version: &str, plural: &str, kind: &str, namespaced: bool) -> &'static Self {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        let is = |known: &&&'static Self| {
+        let is = |known: &&'static Self| {
             (
                 known.group,
                 known.version,
@@ -90,11 +117,11 @@ impl Resource {
                 known.namespaced,
             ) == (group, version, plural, kind, namespaced)
         };
-        if let Some(known) = RESOURCES.iter().find(is) {
+        if let Some(known) = resources().find(is) {
             return known;
         }
         let mut discovered = DISCOVERED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = discovered.iter().find(is) {
+        if let Some(known) = discovered.iter().copied().find(is) {
             return known;
         }
         let text = |text: &str| -> &'static str { Box::leak(text.to_owned().into_boxed_str()) };

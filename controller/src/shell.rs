@@ -117,6 +117,7 @@ impl Shared {
             part,
             job_namespace: job_namespace(),
             deliveries: cli.run.git_cache.is_some(),
+            dialect: cli.run.dialect(),
             ..Options::default()
         };
         Self {

@@ -166,7 +166,17 @@ pub(crate) async fn run(kind: Kind, api: Api, scope: Scope, sink: Arc<dyn Sink>,
             continue;
         }
         let trouble = advice(kind, &failure);
-        if troubles.set(kind, Some(trouble.clone())) {
+        if kind.is_optional() {
+            // Whoever needs it is told by a condition; nobody else waits for it.
+            if failure.code != 0 {
+                let (why, gone) = (unserved(&failure), failure.code == 404);
+                sink.deliver(
+                    watched,
+                    &mut std::iter::once(Signal::Unserved { why: &why, gone }),
+                );
+            }
+            tracing::debug!(kind = ?kind, "{trouble}");
+        } else if troubles.set(kind, Some(trouble.clone())) {
             tracing::warn!(kind = ?kind, "{trouble}");
         }
         let asked = failure
@@ -195,6 +205,14 @@ pub(crate) async fn metadata(resource: &'static Resource, api: Api, scope: Scope
         tracing::debug!(kind, version, %failure, "is not watched");
         let may = !matches!(failure.code, 401 | 403 | 404 | 405);
         tokio::time::sleep(if may { MAX_WAIT } else { NO_RIGHT }).await;
+    }
+}
+
+/// Why a kind that not every cluster has cannot be seen.
+fn unserved(failure: &Failure) -> String {
+    match failure.code {
+        404 => "the API server does not serve it".to_owned(),
+        _ => failure.message.clone(),
     }
 }
 

@@ -13,6 +13,7 @@ mod kind;
 pub mod labels;
 pub mod merge;
 mod meta;
+pub mod names;
 mod rollout;
 mod scalars;
 #[cfg(feature = "schema")]

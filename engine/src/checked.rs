@@ -58,13 +58,18 @@ impl Checked {
 fn versions(seen: &Observed) -> Option<String> {
     let workload = seen.workload.iter();
     let services = seen.services.iter();
-    let ingresses = seen.ingresses.iter();
+    let routes = seen.routes.live.iter();
     let others = workload
         .map(|workload| (workload.name.as_str(), workload.resource_version.as_str()))
         .chain(services.map(|(name, service)| (name.as_str(), service.resource_version.as_str())))
-        .chain(ingresses.map(|(name, ingress)| (name.as_str(), version_of(ingress))));
+        .map(|(name, version)| (name.to_owned(), version))
+        .chain(routes.map(|(route, object)| (route.to_string(), version_of(object))));
     let meta = &seen.rollout.metadata;
-    let counts = (seen.workload.is_some(), seen.services.len(), seen.ingresses.len());
+    let counts = (
+        seen.workload.is_some(),
+        seen.services.len(),
+        seen.routes.live.len(),
+    );
     let mut text = format!("{} {} {counts:?}", meta.uid, meta.resource_version);
     for (name, version) in others {
         if version.is_empty() {
@@ -72,6 +77,9 @@ fn versions(seen: &Observed) -> Option<String> {
         }
         // To write to a text cannot fail.
         let _ = write!(text, "\n{name} {version}");
+    }
+    for (kind, reason) in &seen.routes.unserved {
+        let _ = write!(text, "\n{} {reason}", kind.kind);
     }
     for template in seen.templates.keys() {
         let _ = write!(text, "\n{template}");

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tidegate_crds::{
     AnalysisRun, LabelSelector, PauseReason, Rollout, RolloutStatus, RolloutTrafficRouting, Time, labels,
 };
-use tidegate_traffic::WeightState;
+use tidegate_traffic::{Seen, WeightState};
 
 use crate::draft::selected;
 use crate::observed::{Identity, Observed, ReplicaSetView, ServiceView, Settings};
@@ -38,7 +38,9 @@ pub(crate) struct Context<'a> {
     pub(crate) older: Vec<&'a ReplicaSetView>,
     /// Pods that the Rollout shall have.
     pub(crate) size: i32,
-    /// The canary's share as the live route objects give it, over all routers.
+    /// What the live route objects say, router by router.
+    pub(crate) routes: Vec<Seen>,
+    /// The canary's share as they give it, over all routers.
     pub(crate) live: WeightState,
 }
 
@@ -80,6 +82,8 @@ impl<'a> Context<'a> {
             .filter(|rs| !is(new, rs) && !is(stable, rs))
             .copied()
             .collect();
+        let routes = routing::observe(seen);
+        let live = WeightState::of(&routes, total_weight(&valid.strategy));
         Self {
             seen,
             now,
@@ -93,7 +97,8 @@ impl<'a> Context<'a> {
             stable,
             older,
             size: valid.size,
-            live: routing::observe(seen, &valid.strategy),
+            routes,
+            live,
         }
     }
 
@@ -141,15 +146,12 @@ impl<'a> Context<'a> {
 
     /// What weights add up to (contract F47).
     pub(crate) fn total_weight(&self) -> i32 {
-        self.max_weight().unwrap_or(DEFAULT_TOTAL)
+        total_weight(self.strategy)
     }
 
     /// The total that the Rollout asks for, if it does.
     pub(crate) fn max_weight(&self) -> Option<i32> {
-        match self.strategy {
-            Strategy::Canary(canary) => canary.max_weight,
-            Strategy::BlueGreen(_) => None,
-        }
+        max_weight(self.strategy)
     }
 
     pub(crate) fn service(&self, name: Option<&str>) -> Option<&'a ServiceView> {
@@ -226,6 +228,18 @@ impl<'a> Context<'a> {
         let last = self.seen.routed_since.values().max()?;
         let until = after(*last, self.settings.propagation);
         (until > self.now).then_some(until)
+    }
+}
+
+/// What weights add up to (contract F47).
+fn total_weight(strategy: &Strategy) -> i32 {
+    max_weight(strategy).unwrap_or(DEFAULT_TOTAL)
+}
+
+fn max_weight(strategy: &Strategy) -> Option<i32> {
+    match strategy {
+        Strategy::Canary(canary) => canary.max_weight,
+        Strategy::BlueGreen(_) => None,
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::template::{self, Digest};
 use tidegate_crds::{AnalysisRun, AnalysisTemplateSpec, Rollout};
+use tidegate_traffic::Routes;
 
 use crate::checked::Checked;
 use crate::progress::Progress;
@@ -29,8 +30,8 @@ pub struct Observed {
     pub replica_sets: Vec<ReplicaSetView>,
     /// Services that the Rollout names, by name. A name that is missing here does not exist.
     pub services: BTreeMap<String, ServiceView>,
-    /// Ingresses that the Rollout names and canary Ingresses that it owns, whole, by name.
-    pub ingresses: BTreeMap<String, Arc<Value>>,
+    /// Route objects that the Rollout names and those that it owns, whole.
+    pub routes: Routes,
     /// Analysis runs that the Rollout owns, oldest first, then by name.
     pub analysis_runs: Vec<Arc<AnalysisRun>>,
     /// Analysis templates that the Rollout names, directly or through another template.
@@ -38,7 +39,8 @@ pub struct Observed {
     /// Pods by pod template hash, gathered only for the hashes that an earlier plan asked for
     /// ([`Plan::needs_pods`](crate::Plan::needs_pods)).
     pub pods: BTreeMap<String, Vec<PodView>>,
-    /// When the watcher of a route object (`"Service/web"`, `"Ingress/web"`) last saw its routing change. A process that
+    /// When the watcher of a Service (`"Service/web"`) or of a route object (as [`ObjectRef`](tidegate_traffic::ObjectRef)
+    /// prints itself) last saw its routing change. A process that
     /// has just started puts its start here, so that the propagation time is kept, never shortened, by a restart.
     pub routed_since: BTreeMap<String, Timestamp>,
     /// [`Plan::progress`](crate::Plan::progress) of the last look that this process made a plan at.

@@ -106,12 +106,13 @@ fn describe(change: &Change) -> (String, &'static str) {
             let hash = hash.as_deref().unwrap_or("nothing");
             (format!("point Service {name} at {hash}"), "ServiceUpdateError")
         }
-        Change::Route(RouteWrite { kind, name, op }) => {
+        Change::Route(RouteWrite { object, op, .. }) => {
+            let object = format!("{} {}", object.kind.kind, object.name);
             let what = match op {
-                RouteOp::Create(_) => format!("create {kind:?} {name}"),
-                RouteOp::SetWeight { to, .. } => format!("set weight {to} of {kind:?} {name}"),
-                RouteOp::Patch { .. } => format!("change {kind:?} {name}"),
-                RouteOp::Delete { .. } => format!("delete {kind:?} {name}"),
+                RouteOp::Create(_) => format!("create {object}"),
+                RouteOp::SetWeight { to, .. } => format!("set weight {to} of {object}"),
+                RouteOp::Patch { .. } => format!("change {object}"),
+                RouteOp::Delete { .. } => format!("delete {object}"),
             };
             (what, "TrafficRoutingError")
         }
@@ -273,7 +274,7 @@ pub(crate) fn record(cx: &Context<'_>, draft: &mut Draft) {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use tidegate_traffic::RouteKind;
+    use tidegate_traffic::{ObjectRef, nginx::INGRESS};
 
     use super::*;
 
@@ -293,12 +294,12 @@ mod tests {
     fn delays_double_to_a_minute_and_those_of_weights_to_five_seconds() {
         let patch = Change::PatchRollout { patch: json!({}) };
         let weight = Change::Route(RouteWrite {
-            kind: RouteKind::Ingress,
-            name: "web".to_owned(),
+            object: ObjectRef::new(&INGRESS, "shop", "web"),
+            event: None,
             op: RouteOp::SetWeight {
                 uid: String::new(),
                 resource_version: String::new(),
-                annotation: String::new(),
+                operations: Vec::new(),
                 from: 20,
                 to: 0,
             },
@@ -320,8 +321,8 @@ mod tests {
     fn what_is_mended_elsewhere_is_another_write_and_a_deadline_is_not() {
         let create = |class: &str| {
             key(&Change::Route(RouteWrite {
-                kind: RouteKind::Ingress,
-                name: "web".to_owned(),
+                object: ObjectRef::new(&INGRESS, "shop", "web"),
+                event: None,
                 op: RouteOp::Create(json!({"spec": {"ingressClassName": class}})),
             }))
         };

@@ -2,12 +2,12 @@
 
 use tidegate_crds::{CanaryStatus, RolloutTrafficRouting, TrafficWeights, WeightDestination};
 use tidegate_traffic::{
-    HeaderRoute, HeaderValue, RouteKind, RouteOp, RouteWrite, RouterError, TrafficIntent, WeightState, nginx,
-    routers,
+    HeaderRoute, HeaderValue, RouteOp, RouterError, Seen, TrafficIntent, TrafficRouter, WeightState, Words,
+    leftovers, routers,
 };
 
 use crate::canary::{Canary, recorded_weight};
-use crate::context::{Context, Strategy};
+use crate::context::Context;
 use crate::draft::{Draft, selected};
 use crate::observed::{Observed, ReplicaSetView};
 use crate::plan::{Change, Event};
@@ -16,32 +16,20 @@ use crate::replicas::ceil_share;
 use crate::revision::new_revision;
 use crate::why::Reason;
 
-/// The canary's share as the live route objects give it, over all routers. Once a look: [`Context::live`] keeps it.
-pub(crate) fn observe(seen: &Observed, strategy: &Strategy) -> WeightState {
-    let Some(routing) = strategy.routing() else {
-        return WeightState::Absent;
-    };
-    let meta = &seen.rollout.metadata;
-    let states: Vec<WeightState> = routers(routing)
+/// What the live route objects say, router by router. Once a look: [`Context::routes`] keeps it.
+pub(crate) fn observe(seen: &Observed) -> Vec<Seen> {
+    let routers = routers(&seen.rollout, &seen.routes.dialect);
+    routers
         .iter()
-        .map(|r| r.observe(&meta.name, &meta.uid, &seen.ingresses))
-        .collect();
-    match states.split_first() {
-        None => WeightState::Absent,
-        Some((first, rest)) if rest.iter().all(|s| s == first) => first.clone(),
-        Some(_) => WeightState::Mixed(states.iter().map(WeightState::at_most).max().unwrap_or(0)),
-    }
+        .map(|router| router.observe(&seen.routes.live))
+        .collect()
 }
 
 /// Pods that a version must keep for the traffic that it may be getting (S2).
 pub(crate) fn needed(canary: &Canary<'_, '_>, rs: &ReplicaSetView) -> i32 {
     let cx = canary.cx;
     let total = cx.total_weight();
-    let (least, most) = match cx.live {
-        WeightState::Absent => (0, 0),
-        WeightState::Set(w) => (w, w),
-        WeightState::Mixed(w) => (0, w),
-    };
+    let (least, most) = (cx.live.at_least(), cx.live.at_most());
     // A Service that was never switched sends requests to every version.
     let selects = |name: Option<&str>| {
         let hash = cx.service(name).map(selected);
@@ -59,7 +47,7 @@ pub(crate) fn needed(canary: &Canary<'_, '_>, rs: &ReplicaSetView) -> i32 {
         }
     }
     if selects(canary.spec.stable_service.as_deref()) {
-        // Where the stable Service has no pods at all, an Ingress may answer 503 whatever share its canary has.
+        // Where the stable Service has no pods at all, a router may answer 503 whatever share its canary has.
         needed = needed.max(share(total - least)).max(share(total).min(1));
     }
     needed
@@ -67,16 +55,16 @@ pub(crate) fn needed(canary: &Canary<'_, '_>, rs: &ReplicaSetView) -> i32 {
 
 /// Whether a live route leads to the canary by what a request carries.
 fn matched(cx: &Context<'_>) -> bool {
-    let routers = cx.routing().map(routers).unwrap_or_default();
-    routers
-        .iter()
-        .any(|r| r.matches(cx.name(), cx.uid(), &cx.seen.ingresses))
+    cx.routes.iter().any(|seen| seen.matches)
 }
 
-/// Whether there is always such a route, by annotations in the spec: no step ends it.
+fn configured<'a>(cx: &Context<'a>) -> Vec<Box<dyn TrafficRouter + 'a>> {
+    routers(cx.rollout(), &cx.seen.routes.dialect)
+}
+
+/// Whether there is always such a route, by the spec: no step ends it.
 pub(crate) fn always_matched(cx: &Context<'_>) -> bool {
-    let routers = cx.routing().map(routers).unwrap_or_default();
-    routers.iter().any(|r| r.always_matches())
+    configured(cx).iter().any(|router| router.always_matches())
 }
 
 /// Brings the route objects to the intended traffic.
@@ -87,37 +75,27 @@ pub(crate) fn act(canary: &Canary<'_, '_>, stable_served: bool, draft: &mut Draf
         return;
     };
     let intent = intent(canary, routing, weight);
-    for router in routers(routing) {
-        match router.render(&intent, &cx.seen.ingresses) {
+    for router in configured(cx) {
+        match router.render(&intent, &cx.seen.routes.live) {
             Ok(writes) => {
                 let mut held = false;
-                let mut told = String::new();
-                for write in writes {
+                for mut write in writes {
                     // More only on a route that is as it shall be; less at once, whatever else is refused.
-                    if held && raises(&write) {
+                    if held && write.raises() {
                         continue;
                     }
-                    let (reason, message) = match &write.op {
-                        RouteOp::Create(_) => (
-                            "CreatingCanaryIngress",
-                            format!("Creating canary ingress `{}` with weight `{weight}`", write.name),
-                        ),
-                        _ => (
-                            "PatchingCanaryIngress",
-                            format!("Updating Ingress `{}` to desiredWeight '{weight}'", write.name),
-                        ),
-                    };
                     let occurrence = match &write.op {
                         RouteOp::Patch { resource_version, .. }
                         | RouteOp::SetWeight { resource_version, .. } => resource_version.clone(),
                         _ => cx.uid().to_owned(),
                     };
-                    let first = std::mem::replace(&mut told, write.name.clone()) != write.name;
+                    let event = write.event.take();
                     let change = Change::Route(write);
-                    held |= !if first {
-                        draft.act_and_tell(change, reason, message, occurrence)
-                    } else {
-                        draft.act(change)
+                    held |= !match event {
+                        Some(Words { reason, message }) => {
+                            draft.act_and_tell(change, reason, message, occurrence)
+                        }
+                        None => draft.act(change),
                     };
                 }
             }
@@ -129,22 +107,12 @@ pub(crate) fn act(canary: &Canary<'_, '_>, stable_served: bool, draft: &mut Draf
     }
 }
 
-fn intent<'c>(canary: &Canary<'c, '_>, routing: &RolloutTrafficRouting, weight: i32) -> TrafficIntent<'c> {
-    let cx = canary.cx;
+fn intent(canary: &Canary<'_, '_>, routing: &RolloutTrafficRouting, weight: i32) -> TrafficIntent {
     TrafficIntent {
-        rollout: cx.name(),
-        uid: cx.uid(),
-        namespace: &cx.rollout().metadata.namespace,
-        stable_service: canary.spec.stable_service.as_deref().unwrap_or_default(),
-        canary_service: canary.spec.canary_service.as_deref().unwrap_or_default(),
         weight,
-        total: cx.max_weight(),
+        total: canary.cx.max_weight(),
         headers: headers(canary, routing),
     }
-}
-
-fn raises(write: &RouteWrite) -> bool {
-    matches!(write.op, RouteOp::SetWeight { from, to, .. } if to > from)
 }
 
 fn failed(error: &RouterError, draft: &mut Draft) {
@@ -154,19 +122,9 @@ fn failed(error: &RouterError, draft: &mut Draft) {
     });
 }
 
-/// Deletes canary Ingresses that the Rollout owns and no longer uses: after a change of strategy, router or Ingress.
+/// Deletes route objects that the Rollout owns and no longer uses: after a change of strategy, of router, or of what that names.
 pub(crate) fn clean_up(cx: &Context<'_>, draft: &mut Draft) {
-    let keep: Vec<String> = match cx.strategy {
-        Strategy::Canary(c) => c.traffic_routing.as_ref().map_or_else(Vec::new, |routing| {
-            let wanted = routers(routing).into_iter().flat_map(|r| r.wants(cx.name()));
-            wanted
-                .filter(|(kind, _)| *kind == RouteKind::Ingress)
-                .map(|(_, name)| name)
-                .collect()
-        }),
-        Strategy::BlueGreen(_) => Vec::new(),
-    };
-    for write in nginx::leftovers(&keep, cx.uid(), &cx.seen.ingresses) {
+    for write in leftovers(&configured(cx), cx.uid(), &cx.seen.routes.live) {
         draft.act(Change::Route(write));
     }
 }
@@ -215,8 +173,9 @@ pub(crate) fn headers_placed(canary: &Canary<'_, '_>) -> bool {
         return true;
     }
     let intent = intent(canary, routing, cx.live.at_most());
-    routers(routing).iter().all(|r| {
-        r.render(&intent, &cx.seen.ingresses)
+    configured(cx).iter().all(|router| {
+        router
+            .render(&intent, &cx.seen.routes.live)
             .is_ok_and(|writes| writes.is_empty())
     })
 }
@@ -248,7 +207,7 @@ pub(crate) fn record(canary: &Canary<'_, '_>, draft: &mut Draft) {
         ),
         stable: destination(cx.total_weight() - weight, &canary.spec.stable_service, stable),
         additional: Vec::new(),
-        verified: None,
+        verified: cx.routes.iter().filter_map(|seen| seen.taken).min(),
     };
     let before = recorded_weight(&draft.status);
     let status = draft.status.canary.get_or_insert_with(CanaryStatus::default);

@@ -63,7 +63,7 @@ fn may_move(cx: &Context<'_>, service: &ServiceView, to: &ReplicaSetView, draft:
         .seen
         .routed_since
         .iter()
-        .filter(|(k, _)| k.starts_with("Ingress/"))
+        .filter(|(k, _)| !k.starts_with("Service/"))
         .map(|(_, t)| *t)
         .max();
     moved.is_none_or(|t| draft.due(cx, after(t, cx.settings.propagation)))

@@ -5,11 +5,11 @@
 //! see [`unsupported`].
 
 mod canary;
-mod names;
 mod path;
 mod pod_template;
 mod read;
 mod references;
+mod routers;
 mod rules;
 mod spec;
 mod unsupported;
@@ -18,7 +18,7 @@ use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 use serde_json::Value;
-use tidegate_crds::Rollout;
+use tidegate_crds::{Rollout, names};
 
 pub use self::{
     path::{FieldPath, Segment},

@@ -464,7 +464,7 @@ mod tests {
         let named = dump.others.iter().filter_map(|object| {
             let kind = match object["kind"].as_str().unwrap() {
                 "Service" => Kind::Service,
-                "Ingress" => Kind::Ingress,
+                "Ingress" => Kind::INGRESS,
                 "AnalysisTemplate" => Kind::AnalysisTemplate,
                 _ => return None,
             };

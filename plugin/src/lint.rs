@@ -24,6 +24,7 @@ use tidegate_engine::validate::{
     References, Segment, Violation, ViolationKind, validate_references, validate_spec,
 };
 use tidegate_manifests::{Document, Limits, PathPart, ReadError, path, read};
+use tidegate_traffic::{ObjectRef, RouteKind, Routes, kinds};
 
 use crate::failure::Failure;
 use crate::output::{Format, Output, printable};
@@ -499,7 +500,7 @@ fn is_bookkeeping(parts: &[PathPart]) -> bool {
 /// The objects of the files that Rollouts can refer to.
 struct World<'a> {
     services: BTreeMap<(&'a str, &'a str), ServiceView>,
-    ingresses: BTreeMap<(&'a str, &'a str), Arc<Value>>,
+    routes: BTreeMap<(&'static RouteKind, (&'a str, &'a str)), Arc<Value>>,
     templates: BTreeMap<(&'a str, TemplateKey), Arc<AnalysisTemplateSpec>>,
     /// Pod templates, by kind.
     workloads: BTreeMap<(&'static str, (&'a str, &'a str)), &'a Value>,
@@ -509,7 +510,7 @@ impl<'a> World<'a> {
     fn of(objects: &'a [Object<'_>]) -> Self {
         let mut world = Self {
             services: BTreeMap::new(),
-            ingresses: BTreeMap::new(),
+            routes: BTreeMap::new(),
             templates: BTreeMap::new(),
             workloads: BTreeMap::new(),
         };
@@ -521,8 +522,8 @@ impl<'a> World<'a> {
             };
             if object.is("v1", "Service") {
                 world.services.insert(key, service(object.value));
-            } else if object.is("networking.k8s.io/v1", "Ingress") {
-                world.ingresses.insert(key, Arc::new(object.value.clone()));
+            } else if let Some(kind) = kinds().find(|kind| object.is(&kind.api_version(), kind.kind)) {
+                world.routes.insert((kind, key), Arc::new(object.value.clone()));
             } else if object.is(API_VERSION, "AnalysisTemplate") {
                 let spec = tolerant::<AnalysisTemplate>(object.value.clone()).0.spec;
                 world.templates.insert((key.0, template(false)), Arc::new(spec));
@@ -564,17 +565,21 @@ impl<'a> World<'a> {
         let services = services
             .map(|((_, name), view)| ((*name).to_owned(), view.clone()))
             .collect();
-        let ingresses = self.ingresses.iter().filter(|((ns, _), _)| near(ns));
-        let ingresses = ingresses
-            .map(|((_, name), value)| ((*name).to_owned(), Arc::clone(value)))
-            .collect();
+        let routes = self.routes.iter().filter(|((_, (ns, _)), _)| near(ns));
+        let home = rollout.metadata.namespace.as_str();
+        let routes = Routes {
+            live: routes
+                .map(|((kind, (_, name)), value)| (ObjectRef::new(kind, home, *name), Arc::clone(value)))
+                .collect(),
+            ..Routes::default()
+        };
         let templates = self.templates.iter().filter(|((ns, _), _)| near(ns));
         let templates = templates
             .map(|((_, key), spec)| (key.clone(), Arc::clone(spec)))
             .collect();
         let references = References {
             services: &services,
-            ingresses: &ingresses,
+            routes: &routes,
             templates: &templates,
             complete: false,
         };

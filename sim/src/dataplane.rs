@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::behavior::Behavior;
 use crate::metrics::{Labels, labels};
+use crate::planes::{Plane, entry};
 
 mod config;
 
@@ -259,7 +260,13 @@ impl DataPlane {
             }
             match &load.target {
                 Target::Service { namespace, name } => {
-                    self.send_to_service(&config, &format!("{namespace}/{name}"), requests, from, until);
+                    match config.route(namespace, &entry("Service", name), "") {
+                        Some(route) => self.send_by(&config, route, load, requests, from, until),
+                        None => {
+                            let service = format!("{namespace}/{name}");
+                            self.send_to_service(&config, &service, requests, from, until);
+                        }
+                    }
                 }
                 Target::Ingress {
                     namespace,
@@ -267,19 +274,31 @@ impl DataPlane {
                     path,
                 } => match config.route(namespace, host, path) {
                     None => self.lose(from, until, &format!("{namespace}/"), "", requests),
-                    Some(route) => {
-                        let share = self.shares.entry(load.target.clone()).or_default();
-                        let canary = route.canary_requests(&load.headers, requests, share);
-                        let to = |service: &str| format!("{namespace}/{service}");
-                        self.send_to_service(&config, &to(&route.service), requests - canary, from, until);
-                        if let Some(side) = &route.canary {
-                            self.send_to_service(&config, &to(&side.service), canary, from, until);
-                        }
-                    }
+                    Some(route) => self.send_by(&config, route, load, requests, from, until),
                 },
             }
         }
         self.loads = loads;
+    }
+
+    /// Sends requests of a load on by a route.
+    fn send_by(
+        &mut self,
+        config: &Config,
+        route: &Route,
+        load: &Load,
+        requests: u64,
+        from: Timestamp,
+        until: Timestamp,
+    ) {
+        let (Target::Ingress { namespace, .. } | Target::Service { namespace, .. }) = &load.target;
+        let share = self.shares.entry(load.target.clone()).or_default();
+        let canary = route.canary_requests(&load.headers, requests, share);
+        let to = |service: &str| format!("{namespace}/{service}");
+        self.send_to_service(config, &to(&route.service), requests - canary, from, until);
+        if let Some(side) = &route.canary {
+            self.send_to_service(config, &to(&side.service), canary, from, until);
+        }
     }
 
     fn send_to_service(
@@ -441,12 +460,13 @@ fn tally<'a>(
 }
 
 impl Config {
-    /// Reads Ingresses and EndpointSlices.
+    /// Reads Ingresses, route objects of other data planes, and EndpointSlices.
     pub fn read<'a>(
         ingresses: impl Iterator<Item = &'a Value>,
+        others: impl Iterator<Item = (&'static Plane, &'a Value)>,
         endpoint_slices: impl Iterator<Item = &'a Value>,
     ) -> Self {
-        config::read(ingresses, endpoint_slices)
+        config::read(ingresses, others, endpoint_slices)
     }
 }
 
@@ -493,7 +513,7 @@ mod tests {
             slice("stable", &[("a", true), ("b", true)]),
             slice("canary", canary_pods),
         ];
-        Config::read(ingresses.iter(), slices.iter())
+        Config::read(ingresses.iter(), std::iter::empty(), slices.iter())
     }
 
     fn plane(config: Config, loads: &[Load]) -> DataPlane {

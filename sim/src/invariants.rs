@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::actors::{is_kind, kind_of, object_of, uid_of};
 use crate::dataplane::DataPlane;
+use crate::planes::is_route;
 use crate::process::Known;
 use crate::store::Commit;
 use crate::world::is_controller;
@@ -269,7 +270,8 @@ impl Judge {
 
     /// A write that changed nothing (S20; S13 for all objects).
     pub(crate) fn empty_write(&mut self, at: Timestamp, request: &tidegate_controller::request::Request) {
-        if self.enabled && request.resource.kind == "Ingress" {
+        let kind = request.resource.kind;
+        if self.enabled && (kind == "Ingress" || is_route(kind)) {
             self.note("S20", at, format!("{request} changed nothing"));
         }
     }

@@ -12,6 +12,7 @@ pub mod http;
 pub mod invariants;
 pub mod live;
 pub mod metrics;
+pub mod planes;
 mod process;
 pub mod promql;
 mod provider;

@@ -1,6 +1,6 @@
 //! One controller process: the real controller without IO, its watches, and its requests on their way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -24,6 +24,8 @@ pub(crate) struct Process {
     /// Its wall clock less the world's.
     pub(crate) skew: SignedDuration,
     pub(crate) watches: BTreeMap<Kind, Watch>,
+    /// Kinds that it wants to watch and that the API server does not serve.
+    unserved: BTreeSet<Kind>,
     pub(crate) jobs: BTreeMap<u64, Running>,
     /// What it has heard of.
     known: Arc<Known>,
@@ -84,6 +86,7 @@ impl Process {
             controller: Controller::new(options, now + skew),
             skew,
             watches: BTreeMap::new(),
+            unserved: BTreeSet::new(),
             jobs: BTreeMap::new(),
             known: Arc::default(),
             wake: None,
@@ -97,10 +100,9 @@ impl Process {
         loop {
             // a list of Rollouts may make it want more
             let wanted = self.controller.wanted();
-            let Some(kind) = Kind::ALL
-                .into_iter()
-                .find(|k| wanted.contains(k) && !self.watches.contains_key(k))
-            else {
+            let Some(kind) = Kind::all().find(|kind| {
+                wanted.contains(kind) && !self.watches.contains_key(kind) && !self.unserved.contains(kind)
+            }) else {
                 return listed;
             };
             self.list(store, kind, revision, now);
@@ -108,10 +110,28 @@ impl Process {
         }
     }
 
+    /// Lists anew what was not served before: a definition was installed or taken away.
+    pub(crate) fn list_unserved(&mut self, store: &Store, revision: u64, now: Timestamp) {
+        let lost: Vec<Kind> = self.watches.keys().copied().collect();
+        for kind in lost
+            .into_iter()
+            .filter(|kind| resource_of(store, *kind).is_none())
+        {
+            self.list(store, kind, revision, now);
+        }
+        self.unserved.retain(|kind| resource_of(store, *kind).is_none());
+        self.list_wanted(store, revision, now);
+    }
+
     /// Lists a kind as it was at a revision.
     pub(crate) fn list(&mut self, store: &Store, kind: Kind, revision: u64, now: Timestamp) {
         let epoch = self.watches.get(&kind).map_or(0, |watch| watch.epoch + 1);
         let Some(resource) = resource_of(store, kind) else {
+            let why = "the API server does not serve it";
+            let signal = Signal::Unserved { why, gone: true };
+            self.controller.deliver(kind, signal, now + self.skew);
+            self.watches.remove(&kind);
+            self.unserved.insert(kind);
             return;
         };
         let narrowed = kind.selector(self.instance_id.as_deref());

@@ -15,6 +15,7 @@ use crate::clock::EPOCH;
 use crate::dataplane::Load;
 use crate::faults::{FaultPlan, Refusal, RequestFault, SourceTrouble};
 use crate::invariants::facts::Facts;
+use crate::planes::PLANES;
 use crate::world::{Setup, Stats, World};
 
 pub mod build;
@@ -279,6 +280,7 @@ impl Scenario {
                     && !owned("ReplicaSet")
                     && !owned("AnalysisRun")
                     && !owned("Ingress")
+                    && !PLANES.iter().any(|plane| owned(plane.kind))
             }
             Goal::Stable { phase, image } => Facts::of(picture, NAMESPACE, ROLLOUT).is_some_and(|facts| {
                 let set = facts
@@ -432,13 +434,15 @@ pub fn end_state(world: &World) -> BTreeMap<String, Value> {
         &kinds::ANALYSIS_RUNS,
         &kinds::DEPLOYMENTS,
     ];
-    for kind in kinds {
-        let Some(resource) = world.store().registry().by_kind(kind.api_version, kind.kind) else {
+    let kinds = kinds.map(|kind| (kind.api_version.to_owned(), kind.kind));
+    let others = PLANES.iter().map(|plane| (plane.api_version(), plane.kind));
+    for (api_version, kind) in kinds.into_iter().chain(others) {
+        let Some(resource) = world.store().registry().by_kind(&api_version, kind) else {
             continue;
         };
         for object in world.store().objects(resource, NAMESPACE) {
-            let name = format!("{} {}", kind.kind, text(&object["metadata"]["name"]));
-            all.insert(name, normal(kind.kind, &object));
+            let name = format!("{kind} {}", text(&object["metadata"]["name"]));
+            all.insert(name, normal(kind, &object));
         }
     }
     all

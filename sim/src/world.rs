@@ -25,6 +25,7 @@ use crate::faults::{CrashAt, FaultPlan, HIDDEN_AT_MOST, RequestFault};
 use crate::forge::{Forge, describe_question, unreachable};
 use crate::invariants::{Cause, Judge};
 use crate::metrics::Metrics;
+use crate::planes::{PLANES, Plane, is_route};
 use crate::process::{self, Process};
 use crate::provider;
 use crate::rng::Rng;
@@ -304,7 +305,7 @@ impl World {
         }
         let faults = self.setup.faults.clone();
         for relist in &faults.relists {
-            if let Some(kind) = Kind::ALL.into_iter().find(|k| k.resource().kind == relist.kind) {
+            if let Some(kind) = Kind::all().find(|k| k.resource().kind == relist.kind) {
                 self.agenda.put_in(ms(relist.at_ms), Happening::Relist(kind));
             }
         }
@@ -656,7 +657,10 @@ impl World {
                 self.note(|| line);
             }
             let kind = kind_of(commit);
-            if kind == "Ingress" || kind == "EndpointSlice" {
+            if kind == "CustomResourceDefinition" {
+                self.definitions_changed();
+            }
+            if kind == "Ingress" || kind == "EndpointSlice" || is_route(kind) {
                 self.tell_data_plane();
             }
             self.judge.commit(commit, cause, &self.dataplane);
@@ -682,15 +686,39 @@ impl World {
         }
     }
 
+    /// Kinds have come or gone: who waits for one tries again.
+    fn definitions_changed(&mut self) {
+        let now = self.now();
+        let ids: Vec<u32> = self.processes.keys().copied().collect();
+        for id in ids {
+            if let Some(process) = self.processes.get_mut(&id) {
+                process.list_unserved(&self.store, self.seen, now);
+            }
+            self.pump(id);
+        }
+    }
+
     fn tell_data_plane(&mut self) {
-        let all = |kind: &crate::api::Kind| -> Vec<Arc<Value>> {
-            let resource = self.store.registry().by_kind(kind.api_version, kind.kind);
+        let all = |api_version: &str, kind: &str| -> Vec<Arc<Value>> {
+            let resource = self.store.registry().by_kind(api_version, kind);
             resource
                 .map(|r| self.store.objects(r, "").collect())
                 .unwrap_or_default()
         };
-        let (ingresses, slices) = (all(&kinds::INGRESSES), all(&kinds::ENDPOINT_SLICES));
-        let config = Config::read(ingresses.iter().map(|o| &**o), slices.iter().map(|o| &**o));
+        let of = |kind: &crate::api::Kind| all(kind.api_version, kind.kind);
+        let (ingresses, slices) = (of(&kinds::INGRESSES), of(&kinds::ENDPOINT_SLICES));
+        let others: Vec<(&'static Plane, Arc<Value>)> = PLANES
+            .iter()
+            .flat_map(|plane| {
+                let objects = all(&plane.api_version(), plane.kind);
+                objects.into_iter().map(|object| (*plane, object))
+            })
+            .collect();
+        let config = Config::read(
+            ingresses.iter().map(|o| &**o),
+            others.iter().map(|(plane, object)| (*plane, &**object)),
+            slices.iter().map(|o| &**o),
+        );
         let at = self.now() + self.lags.between(self.dataplane.lag);
         self.dataplane.learn(config, at);
         if let Some(due) = self.dataplane.due() {

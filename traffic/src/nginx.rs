@@ -3,11 +3,37 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use tidegate_crds::NginxTrafficRouting;
+use tidegate_crds::{HeaderRoutingMatch, NginxTrafficRouting, SetHeaderRoute, names};
 
+use crate::object::{controlled_by, guards, list, operation, owned};
 use crate::{
-    HeaderValue, LiveObjects, RouteKind, RouteOp, RouteWrite, RouterError, TrafficIntent, TrafficRouter,
-    WeightState,
+    Can, HeaderValue, LiveObjects, ObjectRef, Plane, Problem, RouteKind, RouteOp, RouteWrite, RouterError,
+    Seen, Share, Subject, TrafficIntent, TrafficRouter, Words, Wrong,
+};
+
+/// NGINX.
+pub static PLANE: Plane = Plane {
+    id: "Nginx",
+    field: "nginx",
+    kinds: &[&INGRESS],
+    can: Can {
+        headers: true,
+        mirrors: false,
+        total: true,
+    },
+    router: |routing, subject, _| {
+        let spec = routing.nginx.as_ref()?;
+        Some(Box::new(Nginx { spec, subject }))
+    },
+};
+
+/// Ingresses.
+pub static INGRESS: RouteKind = RouteKind {
+    group: "networking.k8s.io",
+    version: "v1",
+    plural: "ingresses",
+    kind: "Ingress",
+    everywhere: true,
 };
 
 /// Longest name of a Kubernetes object.
@@ -32,10 +58,12 @@ const BUILT_IN: [&str; 6] = [
 pub struct Nginx<'a> {
     /// Its spec.
     pub spec: &'a NginxTrafficRouting,
+    /// Whose traffic.
+    pub subject: Subject<'a>,
 }
 
 /// Name of the canary Ingress: `<rollout>-<ingress>-canary`, cut before the suffix to at most 253 characters.
-pub fn canary_name(rollout: &str, ingress: &str) -> String {
+fn canary_name(rollout: &str, ingress: &str) -> String {
     const SUFFIX: &str = "-canary";
     let mut name = format!("{rollout}-{ingress}");
     let mut end = name.len().min(MAX_NAME - SUFFIX.len());
@@ -48,7 +76,7 @@ pub fn canary_name(rollout: &str, ingress: &str) -> String {
 }
 
 /// The key that one of `additionalIngressAnnotations` gets on the canary Ingress.
-pub fn prefixed(prefix: Option<&str>, key: &str) -> String {
+fn prefixed(prefix: Option<&str>, key: &str) -> String {
     let prefix = prefix.unwrap_or(DEFAULT_PREFIX);
     if key.starts_with(prefix) {
         key.to_owned()
@@ -59,7 +87,7 @@ pub fn prefixed(prefix: Option<&str>, key: &str) -> String {
 
 impl<'a> Nginx<'a> {
     /// Stable Ingresses in the order of the spec.
-    pub fn stable_ingresses(self) -> impl Iterator<Item = &'a str> {
+    fn stable_ingresses(self) -> impl Iterator<Item = &'a str> {
         let single = self
             .spec
             .stable_ingress
@@ -84,7 +112,25 @@ impl<'a> Nginx<'a> {
         ["canary-by-header", "canary-by-cookie"].map(|k| format!("{prefix}/{k}"))
     }
 
-    fn annotations(self, stable: &Value, intent: &TrafficIntent<'_>) -> BTreeMap<String, String> {
+    fn object(self, name: impl Into<String>) -> ObjectRef {
+        ObjectRef::new(&INGRESS, self.subject.namespace, name)
+    }
+
+    fn canary_of(self, ingress: &str) -> ObjectRef {
+        self.object(canary_name(self.subject.rollout, ingress))
+    }
+
+    /// The canary Ingresses that are there and the Rollout's own, with a gap where one is not.
+    fn canaries<'v>(self, live: &'v LiveObjects) -> impl Iterator<Item = Option<&'v Value>> {
+        self.stable_ingresses().map(move |ingress| {
+            let canary = live.get(&self.canary_of(ingress));
+            canary
+                .map(AsRef::as_ref)
+                .filter(|canary| controlled_by(canary, self.subject.uid))
+        })
+    }
+
+    fn annotations(self, stable: &Value, intent: &TrafficIntent) -> BTreeMap<String, String> {
         let prefix = self.prefix();
         let mut out = BTreeMap::new();
         if let Some(class) = annotation(stable, CLASS_ANNOTATION) {
@@ -123,10 +169,13 @@ impl<'a> Nginx<'a> {
     /// What a canary Ingress has to be told: the weight in a request of its own, so that nothing else can have it refused. It
     /// falls before anything else changes, and rises after.
     fn changes(self, live: &Value, mut annotations: BTreeMap<String, String>, spec: &Value) -> Vec<RouteOp> {
-        let uid = text(live, "/metadata/uid").to_owned();
-        let resource_version = text(live, "/metadata/resourceVersion").to_owned();
+        let (uid, resource_version) = guards(live);
         let key = format!("{}/canary-weight", self.prefix());
         let number = |text: &str| text.parse::<i32>().ok().filter(|n| n.to_string() == text);
+        let path = format!(
+            "/metadata/annotations/{}",
+            key.replace('~', "~0").replace('/', "~1")
+        );
         let from = annotation(live, &key).and_then(number);
         let to = annotations.get(&key).and_then(|weight| number(weight));
         let weight = match (from, to) {
@@ -135,7 +184,10 @@ impl<'a> Nginx<'a> {
                 Some(RouteOp::SetWeight {
                     uid: uid.clone(),
                     resource_version: resource_version.clone(),
-                    annotation: key,
+                    operations: vec![
+                        operation("test", &path, from.to_string()),
+                        operation("replace", &path, to.to_string()),
+                    ],
                     from,
                     to,
                 })
@@ -204,86 +256,277 @@ fn patch(live: &Value, prefix: &str, annotations: &BTreeMap<String, String>, spe
     (!patch.is_empty()).then_some(Value::Object(patch))
 }
 
-impl TrafficRouter for Nginx<'_> {
-    fn id(&self) -> &'static str {
-        "Nginx"
+impl Nginx<'_> {
+    /// Keys of annotations that the API server would not take, and with them no canary Ingress. Upstream finds that out when
+    /// it writes the Ingress.
+    fn check_annotations(self) -> Vec<Problem> {
+        let prefix = self
+            .spec
+            .annotation_prefix
+            .as_deref()
+            .filter(|prefix| !prefix.is_empty());
+        // Case does not matter in the key of an annotation.
+        let problem = |key: &str| names::qualified_name(&key.to_lowercase());
+        if let Some(prefix) = prefix
+            && let Some(message) = problem(&format!("{prefix}/canary"))
+        {
+            return vec![Problem {
+                path: "nginx.annotationPrefix".to_owned(),
+                said: None,
+                wrong: Wrong::Invalid(json!(prefix)),
+                message: message.to_owned(),
+                fix: "use the name of a domain, such as nginx.ingress.kubernetes.io".to_owned(),
+            }];
+        }
+        let additional = self.spec.additional_ingress_annotations.keys();
+        let additional = additional.map(|key| ("additionalIngressAnnotations", key, prefixed(prefix, key)));
+        let verbatim = self.spec.canary_ingress_annotations.keys();
+        let verbatim = verbatim.map(|key| ("canaryIngressAnnotations", key, key.clone()));
+        let problems = additional.chain(verbatim).filter_map(|(field, key, full)| {
+            let fix = if *key == full {
+                "correct the key".to_owned()
+            } else {
+                format!("it becomes {full}: leave its prefix out, or move it to canaryIngressAnnotations")
+            };
+            Some(Problem {
+                path: format!("nginx.{field}"),
+                said: None,
+                wrong: Wrong::Invalid(json!(key)),
+                message: problem(&full)?.to_owned(),
+                fix,
+            })
+        });
+        problems.collect()
     }
 
-    fn wants(&self, rollout: &str) -> Vec<(RouteKind, String)> {
+    /// The field of each Ingress, the field as upstream says it, and the name.
+    fn named(&self) -> impl Iterator<Item = (String, &'static str, &str)> {
+        let single = self
+            .spec
+            .stable_ingress
+            .as_deref()
+            .filter(|name| !name.is_empty());
+        let single = single.map(|name| ("nginx.stableIngress".to_owned(), "nginx.stableIngress", name));
+        let several = self.spec.stable_ingresses.iter().enumerate();
+        let several = several.map(|(index, name)| {
+            let path = format!("nginx.stableIngresses[{index}]");
+            (path, "nginx.stableIngresses", name.as_str())
+        });
+        single.into_iter().chain(several)
+    }
+
+    fn check_ingresses(self, live: &LiveObjects) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let single = self
+            .spec
+            .stable_ingress
+            .as_deref()
+            .filter(|name| !name.is_empty());
+        let how_many = match (single, self.spec.stable_ingresses.as_slice()) {
+            (Some(_), [_, ..]) => "Both are configured.",
+            (None, []) => "Neither are configured.",
+            _ => "",
+        };
+        if !how_many.is_empty() {
+            problems.push(Problem {
+                path: "nginx".to_owned(),
+                said: None,
+                wrong: Wrong::Contradiction,
+                message: format!("Either StableIngress or StableIngresses must be configured. {how_many}"),
+                fix: "set one of stableIngress and stableIngresses".to_owned(),
+            });
+        }
+        let service = self.subject.stable_service;
+        for (path, said, name) in self.named() {
+            match live.get(&self.object(name)) {
+                None => {
+                    let one = single == Some(name);
+                    problems.push(Problem {
+                        path,
+                        said: (!one).then(|| "nginx.StableIngresses".to_owned()),
+                        wrong: Wrong::Missing(if one {
+                            json!(name)
+                        } else {
+                            json!(self.spec.stable_ingresses)
+                        }),
+                        message: format!("ingress.networking.k8s.io \"{name}\" not found"),
+                        fix: format!("create the Ingress {name:?}, or correct the name"),
+                    });
+                }
+                Some(ingress) if !has_rule(ingress, service) => problems.push(Problem {
+                    path,
+                    said: Some(said.to_owned()),
+                    wrong: Wrong::Invalid(json!(name)),
+                    message: no_backend(name, service),
+                    fix: format!(
+                        "add a rule with the backend {service:?} to the Ingress, or correct stableService"
+                    ),
+                }),
+                Some(_) => {}
+            }
+        }
+        problems
+    }
+}
+
+fn has_rule(ingress: &Value, service: &str) -> bool {
+    list(ingress, "/spec/rules")
+        .flat_map(|rule| list(rule, "/http/paths"))
+        .any(|path| path.pointer("/backend/service/name").and_then(Value::as_str) == Some(service))
+}
+
+/// Ours: NGINX can send one header to a canary Ingress, as an exact value or a pattern.
+fn check_header_route(route: &SetHeaderRoute, earlier: &[&SetHeaderRoute]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut unsupported = |path: String, value: Value, message: String, fix: String| {
+        problems.push(Problem {
+            path,
+            said: None,
+            wrong: Wrong::Unsupported(value),
+            message,
+            fix,
+        });
+    };
+    let name = route.name.as_deref().unwrap_or_default();
+    if let Some(other) = earlier
+        .iter()
+        .map(|other| other.name.as_deref().unwrap_or_default())
+        .find(|other| *other != name)
+    {
+        unsupported(
+            "name".to_owned(),
+            json!(name),
+            format!("NGINX has one header route for a canary, and an earlier step makes {other:?}"),
+            format!("use the one route {other:?} in all steps"),
+        );
+    }
+    if route.match_.len() > 1 {
+        unsupported(
+            "match".to_owned(),
+            json!(route.match_),
+            "NGINX matches one header for a canary".to_owned(),
+            "keep one match".to_owned(),
+        );
+    }
+    for (position, matched) in route.match_.iter().enumerate() {
+        problems.extend(check_match(matched, &format!("match[{position}]")));
+    }
+    problems
+}
+
+fn check_match(matched: &HeaderRoutingMatch, path: &str) -> Vec<Problem> {
+    let token = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    let mut problems = Vec::new();
+    if matched.header_name.is_empty() || !matched.header_name.bytes().all(token) {
+        problems.push(Problem {
+            path: format!("{path}.headerName"),
+            said: None,
+            wrong: Wrong::Invalid(json!(matched.header_name)),
+            message: "must consist of letters, digits, '-' and '_'".to_owned(),
+            fix: "name a header, such as X-Canary".to_owned(),
+        });
+    }
+    let value = matched.header_value.as_ref();
+    if let Some(prefix) = value
+        .and_then(|value| value.prefix.as_ref())
+        .filter(|prefix| !prefix.is_empty())
+    {
+        problems.push(Problem {
+            path: format!("{path}.headerValue.prefix"),
+            said: None,
+            wrong: Wrong::Unsupported(json!(prefix)),
+            message: "NGINX matches the value of a header exactly or by a regular expression".to_owned(),
+            fix: "use exact, or regex with ^ and the prefix".to_owned(),
+        });
+    }
+    problems
+}
+
+impl TrafficRouter for Nginx<'_> {
+    fn plane(&self) -> &'static Plane {
+        &PLANE
+    }
+
+    fn kind(&self) -> &'static RouteKind {
+        &INGRESS
+    }
+
+    fn objects(&self) -> Vec<ObjectRef> {
         self.stable_ingresses()
-            .flat_map(|name| [name.to_owned(), canary_name(rollout, name)])
-            .map(|name| (RouteKind::Ingress, name))
+            .flat_map(|name| [self.object(name), self.canary_of(name)])
             .collect()
     }
 
-    fn render(&self, intent: &TrafficIntent<'_>, live: &LiveObjects) -> Result<Vec<RouteWrite>, RouterError> {
+    fn check_spec(&self) -> Vec<Problem> {
+        self.check_annotations()
+    }
+
+    fn check_header_route(&self, route: &SetHeaderRoute, earlier: &[&SetHeaderRoute]) -> Vec<Problem> {
+        check_header_route(route, earlier)
+    }
+
+    fn check_objects(&self, live: &LiveObjects) -> Vec<Problem> {
+        self.check_ingresses(live)
+    }
+
+    fn render(&self, intent: &TrafficIntent, live: &LiveObjects) -> Result<Vec<RouteWrite>, RouterError> {
         let mut writes = Vec::new();
         for ingress in self.stable_ingresses() {
-            let stable = live.get(ingress).ok_or_else(|| RouterError::Missing {
-                kind: "ingress",
-                name: ingress.to_owned(),
-            })?;
+            let stable = live
+                .get(&self.object(ingress))
+                .ok_or_else(|| RouterError::Missing {
+                    kind: "ingress",
+                    name: ingress.to_owned(),
+                })?;
             let annotations = with_record(self.annotations(stable, intent));
-            let spec = spec_of_clone(ingress, stable, intent)?;
-            let name = canary_name(intent.rollout, ingress);
-            let ops = match live.get(&name) {
-                None => vec![RouteOp::Create(json!({
-                    "apiVersion": "networking.k8s.io/v1",
-                    "kind": "Ingress",
-                    "metadata": {
-                        "name": name,
-                        "namespace": intent.namespace,
-                        "annotations": annotations,
-                        "ownerReferences": [{
-                            "apiVersion": "argoproj.io/v1alpha1",
-                            "kind": "Rollout",
-                            "name": intent.rollout,
-                            "uid": intent.uid,
-                            "controller": true,
-                            "blockOwnerDeletion": true,
-                        }],
-                    },
-                    "spec": spec,
-                }))],
-                Some(canary) if !controlled_by(canary, intent.uid) => return Err(RouterError::Foreign(name)),
+            let spec = spec_of_clone(ingress, stable, &self.subject)?;
+            let object = self.canary_of(ingress);
+            let name = &object.name;
+            let ops = match live.get(&object) {
+                None => {
+                    let mut body = owned(&INGRESS, &self.subject, name, &spec);
+                    body["metadata"]["annotations"] = json!(annotations);
+                    vec![RouteOp::Create(body)]
+                }
+                Some(canary) if !controlled_by(canary, self.subject.uid) => {
+                    let error = format!("canary ingress `{name}` is controlled by different object");
+                    return Err(RouterError::Unfit(error));
+                }
                 Some(canary) => self.changes(canary, annotations, &spec),
             };
+            // One event tells of all that is written to it.
+            let mut event = ops.first().map(|op| words(name, op, intent.weight));
             writes.extend(ops.into_iter().map(|op| RouteWrite {
-                kind: RouteKind::Ingress,
-                name: name.clone(),
+                object: object.clone(),
                 op,
+                event: event.take(),
             }));
         }
         Ok(writes)
     }
 
-    fn observe(&self, rollout: &str, uid: &str, live: &LiveObjects) -> WeightState {
-        let key = format!("{}/canary-weight", self.prefix());
-        let weights: Vec<Option<i32>> = self
-            .stable_ingresses()
-            .map(|ingress| {
-                let canary = live
-                    .get(&canary_name(rollout, ingress))
-                    .filter(|c| controlled_by(c, uid))?;
-                annotation(canary, &key)?.parse().ok()
+    fn observe(&self, live: &LiveObjects) -> Seen {
+        let (weight, total) = (
+            format!("{}/canary-weight", self.prefix()),
+            format!("{}/canary-weight-total", self.prefix()),
+        );
+        let shares: Vec<Option<Share>> = self
+            .canaries(live)
+            .map(|canary| {
+                let number = |key| annotation(canary?, key)?.parse::<i32>().ok();
+                let total = number(&total).filter(|total| *total > 0);
+                Some(Share::of(number(&weight)?, total.unwrap_or(100)))
             })
             .collect();
-        match weights.split_first() {
-            None | Some((None, [])) => WeightState::Absent,
-            Some((Some(first), rest)) if rest.iter().all(|w| *w == Some(*first)) => WeightState::Set(*first),
-            Some(_) => match weights.iter().flatten().max() {
-                None => WeightState::Absent,
-                Some(most) => WeightState::Mixed(*most),
-            },
-        }
-    }
-
-    fn matches(&self, rollout: &str, uid: &str, live: &LiveObjects) -> bool {
         let keys = self.matching_keys();
-        self.stable_ingresses()
-            .filter_map(|ingress| live.get(&canary_name(rollout, ingress)))
-            .filter(|canary| controlled_by(canary, uid))
-            .any(|canary| keys.iter().any(|key| annotation(canary, key).is_some()))
+        Seen {
+            share: Share::join(&shares),
+            taken: None,
+            matches: self
+                .canaries(live)
+                .flatten()
+                .any(|canary| keys.iter().any(|key| annotation(canary, key).is_some())),
+        }
     }
 
     fn always_matches(&self) -> bool {
@@ -292,19 +535,30 @@ impl TrafficRouter for Nginx<'_> {
     }
 }
 
-fn spec_of_clone(ingress: &str, stable: &Value, intent: &TrafficIntent<'_>) -> Result<Value, RouterError> {
+/// The event of a write to a canary Ingress.
+fn words(name: &str, op: &RouteOp, weight: i32) -> Words {
+    match op {
+        RouteOp::Create(_) => Words {
+            reason: "CreatingCanaryIngress",
+            message: format!("Creating canary ingress `{name}` with weight `{weight}`"),
+        },
+        _ => Words {
+            reason: "PatchingCanaryIngress",
+            message: format!("Updating Ingress `{name}` to desiredWeight '{weight}'"),
+        },
+    }
+}
+
+fn spec_of_clone(ingress: &str, stable: &Value, subject: &Subject<'_>) -> Result<Value, RouterError> {
     let rules: Vec<Value> = stable
         .pointer("/spec/rules")
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
-        .filter_map(|rule| clone_rule(rule, intent.stable_service, intent.canary_service))
+        .filter_map(|rule| clone_rule(rule, subject.stable_service, subject.canary_service))
         .collect();
     if rules.is_empty() {
-        return Err(RouterError::NoBackend {
-            ingress: ingress.to_owned(),
-            service: intent.stable_service.to_owned(),
-        });
+        return Err(RouterError::Unfit(no_backend(ingress, subject.stable_service)));
     }
     let mut spec = Map::new();
     for field in ["ingressClassName", "tls"] {
@@ -316,19 +570,9 @@ fn spec_of_clone(ingress: &str, stable: &Value, intent: &TrafficIntent<'_>) -> R
     Ok(Value::Object(spec))
 }
 
-/// Canary Ingresses that this Rollout controls and that `keep` does not name: left behind by a change of the spec. Routing
-/// them away is deleting them.
-pub fn leftovers(keep: &[String], uid: &str, live: &LiveObjects) -> Vec<RouteWrite> {
-    live.iter()
-        .filter(|(name, object)| controlled_by(object, uid) && !keep.contains(name))
-        .map(|(name, object)| RouteWrite {
-            kind: RouteKind::Ingress,
-            name: name.clone(),
-            op: RouteOp::Delete {
-                uid: text(object, "/metadata/uid").to_owned(),
-            },
-        })
-        .collect()
+/// No rule of the Ingress uses the stable Service (contract 3.14).
+fn no_backend(ingress: &str, service: &str) -> String {
+    format!("ingress `{ingress}` has no rules using service {service} backend")
 }
 
 /// The rule with the matching backends replaced, or nothing when none matches. All paths are kept (contract 3.14).
@@ -371,20 +615,4 @@ fn merge_patch(live: &Value, wanted: &Value) -> Value {
 
 fn annotation<'v>(object: &'v Value, key: &str) -> Option<&'v str> {
     object.get("metadata")?.get("annotations")?.get(key)?.as_str()
-}
-
-fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-}
-
-fn controlled_by(object: &Value, uid: &str) -> bool {
-    object
-        .pointer("/metadata/ownerReferences")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .any(|owner| owner["uid"].as_str() == Some(uid) && owner["controller"].as_bool() == Some(true))
 }

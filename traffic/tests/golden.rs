@@ -3,26 +3,30 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+mod apply;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tidegate_crds::NginxTrafficRouting;
+use tidegate_crds::Rollout;
 use tidegate_traffic::{
-    HeaderRoute, HeaderValue, LiveObjects, RouteOp, RouteWrite, TrafficIntent, TrafficRouter, WeightState,
-    nginx::Nginx,
+    Dialect, HeaderRoute, HeaderValue, LiveObjects, ObjectRef, PLANES, Plane, RouteOp, RouteWrite, Seen,
+    TrafficIntent, kinds, routers,
 };
 
 fn live(case: &Value) -> LiveObjects {
     let objects = case["live"].as_array().unwrap();
     objects
         .iter()
-        .map(|o| {
+        .map(|object| {
+            let kind = kinds().find(|kind| kind.api_version() == *object["apiVersion"].as_str().unwrap());
+            let name = object["metadata"]["name"].as_str().unwrap();
             (
-                o["metadata"]["name"].as_str().unwrap().to_owned(),
-                Arc::new(o.clone()),
+                ObjectRef::new(kind.unwrap(), "shop", name),
+                Arc::new(object.clone()),
             )
         })
         .collect()
@@ -51,116 +55,99 @@ fn shown(write: &RouteWrite) -> Value {
         RouteOp::SetWeight { from, to, .. } => ("weight", json!({ "from": from, "to": to })),
         RouteOp::Delete { .. } => ("delete", Value::Null),
     };
-    json!({ "name": write.name, verb: body })
+    json!({ "name": write.object.name, verb: body })
 }
 
 /// What the API server makes of the writes: a second rendering must find nothing to do.
 fn applied(mut objects: LiveObjects, writes: &[RouteWrite]) -> LiveObjects {
-    for write in writes {
-        let object = match &write.op {
-            RouteOp::Create(body) => body.clone(),
-            RouteOp::Patch { patch, .. } => {
-                let mut object = (*objects[&write.name]).clone();
-                merge(&mut object, patch);
-                object
-            }
-            RouteOp::SetWeight {
-                annotation, from, to, ..
-            } => {
-                let mut object = (*objects[&write.name]).clone();
-                let weight = &mut object["metadata"]["annotations"][annotation];
-                assert_eq!(*weight, from.to_string(), "the guard of {}", write.name);
-                *weight = json!(to.to_string());
-                object
-            }
-            RouteOp::Delete { .. } => {
-                objects.remove(&write.name);
-                continue;
-            }
+    for RouteWrite { object, op, .. } in writes {
+        match apply::applied(objects.get(object).map(AsRef::as_ref), op) {
+            Some(after) => objects.insert(object.clone(), Arc::new(after)),
+            None => objects.remove(object),
         };
-        objects.insert(write.name.clone(), Arc::new(object));
     }
     objects
 }
 
-fn merge(into: &mut Value, patch: &Value) {
-    let Some(patch) = patch.as_object() else {
-        *into = patch.clone();
-        return;
-    };
-    if !into.is_object() {
-        *into = json!({});
-    }
-    for (key, value) in patch {
-        if value.is_null() {
-            into.as_object_mut().unwrap().remove(key);
-        } else {
-            merge(&mut into[key], value);
-        }
+/// The share as it stands in the objects.
+fn stands(seen: &Seen) -> String {
+    match seen.share {
+        None => "Absent".to_owned(),
+        Some(share) if share.least == share.most && !share.partial => format!("Set({})", share.most),
+        Some(share) => format!("Mixed({})", share.most),
     }
 }
 
-#[test]
-fn nginx() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/nginx");
-    let mut seen = 0;
-    let mut files: Vec<_> = fs::read_dir(&folder)
-        .unwrap()
-        .map(|e| e.unwrap().path())
-        .collect();
-    files.sort();
-    for file in files {
-        let mut case: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
-        let spec: NginxTrafficRouting = serde_json::from_value(case["spec"].clone()).unwrap();
-        let router = Nginx { spec: &spec };
-        let intent = &case["intent"];
-        let number =
-            |key: &str, default: i64| i32::try_from(intent[key].as_i64().unwrap_or(default)).unwrap();
-        let intent = TrafficIntent {
-            rollout: "web",
-            uid: "u1",
-            namespace: "shop",
-            stable_service: "stable",
-            canary_service: "canary",
-            weight: number("weight", 0),
-            total: intent["total"]
-                .as_i64()
-                .map(|total| i32::try_from(total).unwrap()),
-            headers: headers(intent),
-        };
-        let live = live(&case);
-        let mut result = BTreeMap::new();
-        match router.render(&intent, &live) {
-            Ok(writes) => {
-                let after = applied(live.clone(), &writes);
-                assert_eq!(
-                    router.render(&intent, &after),
-                    Ok(vec![]),
-                    "{}: not idempotent",
-                    file.display()
-                );
-                assert_eq!(
-                    router.observe("web", "u1", &after),
-                    WeightState::Set(intent.weight),
-                    "{}",
-                    file.display()
-                );
-                result.insert("writes", json!(writes.iter().map(shown).collect::<Vec<_>>()));
-            }
-            Err(error) => {
-                result.insert("error", json!(error.to_string()));
-            }
+fn rollout(plane: &Plane, spec: &Value) -> Rollout {
+    serde_json::from_value(json!({
+        "metadata": { "name": "web", "namespace": "shop", "uid": "u1" },
+        "spec": { "strategy": { "canary": {
+            "stableService": "stable", "canaryService": "canary", "trafficRouting": { plane.field: spec },
+        } } },
+    }))
+    .unwrap()
+}
+
+/// The version that the objects of a case are in: the one that it names, or the default.
+fn dialect(plane: &Plane, case: &Value) -> Dialect {
+    let version = case["version"].as_str();
+    let chosen = plane
+        .kinds
+        .iter()
+        .find(|kind| version == Some(&kind.api_version()));
+    chosen.map_or_else(Dialect::default, |kind| Dialect::default().with(kind))
+}
+
+fn check(plane: &Plane, file: &Path) {
+    let mut case: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    let rollout = rollout(plane, &case["spec"]);
+    let dialect = dialect(plane, &case);
+    let routers = routers(&rollout, &dialect);
+    let [router] = routers.as_slice() else {
+        panic!("{}: not one router", file.display());
+    };
+    let intent = &case["intent"];
+    let number = |value: &Value| value.as_i64().map(|number| i32::try_from(number).unwrap());
+    let intent = TrafficIntent {
+        weight: number(&intent["weight"]).unwrap_or(0),
+        total: number(&intent["total"]),
+        headers: headers(intent),
+    };
+    let live = live(&case);
+    let mut result = BTreeMap::new();
+    match router.render(&intent, &live) {
+        Ok(writes) => {
+            let after = applied(live.clone(), &writes);
+            let again = router.render(&intent, &after);
+            assert_eq!(again, Ok(vec![]), "{}: not idempotent", file.display());
+            let stands = stands(&router.observe(&after));
+            assert_eq!(stands, format!("Set({})", intent.weight), "{}", file.display());
+            result.insert("writes", json!(writes.iter().map(shown).collect::<Vec<_>>()));
         }
-        result.insert(
-            "before",
-            json!(format!("{:?}", router.observe("web", "u1", &live))),
-        );
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            case["expected"] = json!(result);
-            fs::write(&file, serde_json::to_string_pretty(&case).unwrap() + "\n").unwrap();
+        Err(error) => {
+            result.insert("error", json!(error.to_string()));
         }
-        assert_eq!(case["expected"], json!(result), "{}", file.display());
-        seen += 1;
     }
-    assert!(seen >= 10, "the golden files are gone");
+    result.insert("before", json!(stands(&router.observe(&live))));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        case["expected"] = json!(result);
+        fs::write(file, serde_json::to_string_pretty(&case).unwrap() + "\n").unwrap();
+    }
+    assert_eq!(case["expected"], json!(result), "{}", file.display());
+}
+
+#[test]
+fn every_data_plane() {
+    for plane in PLANES {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("testdata")
+            .join(plane.field);
+        let entries = fs::read_dir(&folder).unwrap();
+        let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        assert!(files.len() >= 5, "the golden files of {} are gone", plane.id);
+        for file in files {
+            check(plane, &file);
+        }
+    }
 }

@@ -4,32 +4,24 @@ use std::collections::BTreeSet;
 
 use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::{AnalysisTemplateRef, Rollout, RolloutSpec};
+use tidegate_traffic::Dialect;
 
 use crate::object::{Kind, ObjectKey};
 
 /// An object that a Rollout names.
 pub(crate) type Ref = (Kind, ObjectKey);
 
-/// The objects that `rollout` names, but for analysis templates, which name others in turn.
-pub(crate) fn of(rollout: &Rollout) -> BTreeSet<Ref> {
+/// The objects that `rollout` names, in the versions that are spoken, but for analysis templates, which name others in turn.
+pub(crate) fn of(rollout: &Rollout, dialect: &Dialect) -> BTreeSet<Ref> {
     let namespace = rollout.metadata.namespace.as_str();
     let key = |name: &str| ObjectKey::new(namespace, name);
     let mut refs: BTreeSet<Ref> = services(&rollout.spec)
         .into_iter()
         .map(|name| (Kind::Service, key(name)))
         .collect();
-    let canary = rollout
-        .spec
-        .strategy
-        .as_ref()
-        .and_then(|strategy| strategy.canary.as_ref());
-    if let Some(routing) = canary.and_then(|canary| canary.traffic_routing.as_ref()) {
-        let routers = tidegate_traffic::routers(routing);
-        let wanted = routers
-            .iter()
-            .flat_map(|router| router.wants(&rollout.metadata.name));
-        refs.extend(wanted.map(|(kind, name)| (Kind::of_route(kind), key(&name))));
-    }
+    let routers = tidegate_traffic::routers(rollout, dialect);
+    let routes = routers.iter().flat_map(|router| router.objects());
+    refs.extend(routes.map(|object| (Kind::Route(object.kind), ObjectKey::from(object))));
     if let Some(reference) = &rollout.spec.workload_ref {
         let kind = reference.kind.as_deref().and_then(Kind::of_workload);
         if let (Some(kind), Some(name)) = (kind, reference.name.as_deref()) {
@@ -130,12 +122,12 @@ mod tests {
         }));
         let key = |name: &str| ObjectKey::new("shop", name);
         assert_eq!(
-            of(&rollout),
+            of(&rollout, &Dialect::default()),
             BTreeSet::from([
                 (Kind::Service, key("web")),
                 (Kind::Service, key("web-canary")),
-                (Kind::Ingress, key("web")),
-                (Kind::Ingress, key("web-web-canary")),
+                (Kind::INGRESS, key("web")),
+                (Kind::INGRESS, key("web-web-canary")),
                 (Kind::Deployment, key("old")),
             ])
         );

@@ -48,6 +48,10 @@ impl<T> Store<T> {
         self.objects.iter()
     }
 
+    pub(crate) fn into_entries(self) -> impl Iterator<Item = (ObjectKey, Entry<T>)> {
+        self.objects.into_iter()
+    }
+
     /// Objects of one namespace.
     pub(crate) fn within(&self, namespace: &str) -> impl Iterator<Item = (&ObjectKey, &Entry<T>)> {
         let from = Bound::Included(ObjectKey::new(namespace, ""));

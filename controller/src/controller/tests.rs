@@ -17,7 +17,7 @@ fn listed(objects: &[(Kind, Value)]) -> Controller {
 }
 
 fn list(controller: &mut Controller, objects: &[(Kind, Value)]) {
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         controller.deliver(kind, Signal::ListStart, at(0));
         for (_, object) in objects.iter().filter(|(of, _)| *of == kind) {
             controller.deliver(kind, Signal::Applied(Object::Value(object)), at(0));
@@ -86,7 +86,7 @@ fn first_request(controller: &mut Controller, job: &mut Job) -> Request {
 fn nothing_is_done_before_everything_is_listed() {
     let mut controller = Controller::new(Options::default(), at(0));
     let rollout = rollout("web", 1);
-    for kind in Kind::ALL.into_iter().filter(|kind| kind.always()) {
+    for kind in Kind::all().filter(|kind| kind.always()) {
         assert!(!controller.synced());
         assert!(controller.next_job(at(1)).is_none(), "before {kind:?}");
         controller.deliver(kind, Signal::ListStart, at(0));
@@ -570,6 +570,54 @@ fn workloads_are_watched_when_somebody_names_one() {
 }
 
 #[test]
+fn a_kind_that_is_not_served_concerns_only_who_needs_it() {
+    let split = Kind::Route(&tidegate_traffic::smi::V1ALPHA1);
+    let controller = listed(&[]);
+    // Nobody needs it, so it is not watched.
+    assert!(!controller.wanted().contains(&split));
+    let mut web = rollout("web", 1);
+    web["spec"]["strategy"]["canary"] =
+        json!({"stableService": "web", "canaryService": "web-canary", "trafficRouting": {"smi": {}}});
+    let mut fresh = Controller::new(Options::default(), at(0));
+    for kind in Kind::all().filter(|kind| *kind != split) {
+        fresh.deliver(kind, Signal::ListStart, at(0));
+        for object in [&web, &rollout("idle", 1)]
+            .into_iter()
+            .filter(|_| kind == Kind::Rollout)
+        {
+            fresh.deliver(kind, Signal::Applied(Object::Value(object)), at(0));
+        }
+        fresh.deliver(kind, Signal::ListEnd { version: "100" }, at(0));
+    }
+    assert!(fresh.wanted().contains(&split) && !fresh.synced());
+    let unserved = || Signal::Unserved {
+        why: "no such kind",
+        gone: true,
+    };
+    fresh.deliver(split, unserved(), at(0));
+    let mut names = due(&mut fresh, at(1));
+    names.sort();
+    assert_eq!(names, ["idle", "web"]);
+    let observed = fresh.cache.observe(&key("web")).unwrap();
+    assert_eq!(observed.routes.unserved.len(), 1);
+    // Again is no news; and then it is there.
+    fresh.deliver(split, unserved(), at(1));
+    assert!(due(&mut fresh, at(1)).is_empty());
+    fresh.deliver(split, Signal::ListStart, at(2));
+    fresh.deliver(split, Signal::ListEnd { version: "100" }, at(2));
+    assert_eq!(due(&mut fresh, at(2)), ["web"]);
+    let observed = fresh.cache.observe(&key("web")).unwrap();
+    assert!(observed.routes.unserved.is_empty());
+    // What was seen is kept while it is only hidden for a while.
+    let hidden = Signal::Unserved {
+        why: "overloaded",
+        gone: false,
+    };
+    fresh.deliver(split, hidden, at(3));
+    assert!(due(&mut fresh, at(3)).is_empty());
+}
+
+#[test]
 fn changes_around_a_rollout_wake_it() {
     let mut web = rollout("web", 1);
     web["spec"]["strategy"]["canary"] = json!({
@@ -598,9 +646,9 @@ fn changes_around_a_rollout_wake_it() {
         (Kind::ReplicaSet, object("foreign", "f", json!({})), false),
         (Kind::Service, service("web", 200, None), true),
         (Kind::Service, service("other", 200, None), false),
-        (Kind::Ingress, object("web", "i1", json!({})), true),
-        (Kind::Ingress, owned("owned"), true),
-        (Kind::Ingress, object("other", "i2", json!({})), false),
+        (Kind::INGRESS, object("web", "i1", json!({})), true),
+        (Kind::INGRESS, owned("owned"), true),
+        (Kind::INGRESS, object("other", "i2", json!({})), false),
         (Kind::AnalysisRun, owned("run"), true),
         (Kind::AnalysisTemplate, direct, true),
         (Kind::AnalysisTemplate, object("nested", "t2", json!({})), true),

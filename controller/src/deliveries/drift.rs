@@ -195,7 +195,7 @@ impl Kinds {
             Part::All => &[
                 Kind::Rollout,
                 Kind::Service,
-                Kind::Ingress,
+                Kind::INGRESS,
                 Kind::AnalysisTemplate,
                 Kind::ClusterAnalysisTemplate,
                 Kind::Delivery,

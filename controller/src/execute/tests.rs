@@ -1,8 +1,9 @@
 use tidegate_crds::{AnalysisRun, Rollout};
 use tidegate_engine::observed::ReplicaSetView;
-use tidegate_traffic::RouteKind;
+use tidegate_traffic::{ObjectRef, nginx::INGRESS};
 
 use super::*;
+use crate::object::Kind;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -208,9 +209,9 @@ fn changes_of_services_as_requests() {
 fn changes_of_routes_as_requests() {
     let route = |op| {
         Change::Route(RouteWrite {
-            kind: RouteKind::Ingress,
-            name: "web".into(),
+            object: ObjectRef::new(&INGRESS, "shop", "web"),
             op,
+            event: None,
         })
     };
     are_requested_as([
@@ -218,7 +219,7 @@ fn changes_of_routes_as_requests() {
             route(RouteOp::Create(json!({"kind": "Ingress"}))),
             of(
                 Verb::Create,
-                Kind::Ingress.resource(),
+                Kind::INGRESS.resource(),
                 "",
                 json!({"kind": "Ingress"}),
             ),
@@ -231,7 +232,7 @@ fn changes_of_routes_as_requests() {
             }),
             of(
                 Verb::MergePatch,
-                Kind::Ingress.resource(),
+                Kind::INGRESS.resource(),
                 "web",
                 json!({"metadata": {"annotations": {"w": "20"}, "uid": "u", "resourceVersion": "3"}}),
             ),
@@ -240,18 +241,17 @@ fn changes_of_routes_as_requests() {
             route(RouteOp::SetWeight {
                 uid: "u".into(),
                 resource_version: "3".into(),
-                annotation: "a/w".into(),
+                operations: vec![json!({"op": "test", "path": "/w", "value": "20"})],
                 from: 20,
                 to: 0,
             }),
             of(
                 Verb::JsonPatch,
-                Kind::Ingress.resource(),
+                Kind::INGRESS.resource(),
                 "web",
                 json!([
                     {"op": "test", "path": "/metadata/uid", "value": "u"},
-                    {"op": "test", "path": "/metadata/annotations/a~1w", "value": "20"},
-                    {"op": "replace", "path": "/metadata/annotations/a~1w", "value": "0"},
+                    {"op": "test", "path": "/w", "value": "20"},
                 ]),
             ),
         ),
@@ -259,7 +259,7 @@ fn changes_of_routes_as_requests() {
             route(RouteOp::Delete { uid: "u".into() }),
             of(
                 Verb::Delete,
-                Kind::Ingress.resource(),
+                Kind::INGRESS.resource(),
                 "web",
                 delete(&json!({"uid": "u"})),
             ),

@@ -81,6 +81,7 @@ impl Sink for Notes {
                 Signal::Applied(object) => format!("+{}", name(object)),
                 Signal::Deleted(object) => format!("-{}", name(object)),
                 Signal::ListEnd { version } => format!("end {version}"),
+                Signal::Unserved { why, gone } => format!("unserved {gone}: {why}"),
             });
         }
         self.news.notify_one();
@@ -91,6 +92,14 @@ impl Sink for Notes {
 
 /// Watches Services against a script until so many lines are noted; answers the lines and what was asked.
 async fn watched(answers: Vec<Answer>, lines: usize) -> (Vec<String>, Vec<String>, Vec<String>) {
+    watched_of(Kind::Service, answers, lines).await
+}
+
+async fn watched_of(
+    kind: Kind,
+    answers: Vec<Answer>,
+    lines: usize,
+) -> (Vec<String>, Vec<String>, Vec<String>) {
     let (api, script) = server(answers).await;
     let (notes, troubles) = (Arc::new(Notes::default()), Arc::new(Troubles::default()));
     let scope = Scope {
@@ -98,7 +107,7 @@ async fn watched(answers: Vec<Answer>, lines: usize) -> (Vec<String>, Vec<String
         instance_id: None,
     };
     let sink = Arc::clone(&notes) as Arc<dyn Sink>;
-    let task = tokio::spawn(run(Kind::Service, api, scope, sink, Arc::clone(&troubles)));
+    let task = tokio::spawn(run(kind, api, scope, sink, Arc::clone(&troubles)));
     let enough = async {
         while notes.lines.lock().unwrap().len() < lines {
             notes.news.notified().await;
@@ -210,6 +219,31 @@ async fn what_is_mended_is_taken_up_without_a_restart() {
         (noted, troubles),
         (vec!["start".to_owned(), "end 5".to_owned()], Vec::new())
     );
+}
+
+/// Who does without it is not told, and the process is ready.
+#[tokio::test]
+async fn a_kind_that_not_every_cluster_has_is_told_to_the_cache() {
+    let (noted, asked, troubles) = watched_of(
+        Kind::Route(&tidegate_traffic::smi::V1ALPHA1),
+        vec![
+            status(404, "no such resource"),
+            status(403, "forbidden"),
+            page(&["a"], "5", ""),
+        ],
+        5,
+    )
+    .await;
+    let unserved = [
+        "unserved true: the API server does not serve it",
+        "unserved false: forbidden",
+    ];
+    assert_eq!(noted, [&unserved[..], &["start", "+a", "end 5"]].concat());
+    assert_eq!(
+        asked[0],
+        "/apis/split.smi-spec.io/v1alpha1/trafficsplits?limit=100"
+    );
+    assert_eq!(troubles, [""; 0]);
 }
 
 #[tokio::test]

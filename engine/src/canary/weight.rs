@@ -96,7 +96,7 @@ impl Canary<'_, '_> {
         }
         let goal = self.goal();
         // Between two writes, to bring all routes to the larger share is to raise it.
-        let mixed = live > 0 && matches!(cx.live, Mixed(_));
+        let mixed = live > 0 && matches!(cx.live, Mixed { .. });
         let held = (!mixed).then_some(live);
         if goal < live {
             self.lowest(goal).or(held)

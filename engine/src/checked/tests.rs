@@ -4,6 +4,8 @@ use serde_json::json;
 use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::Rollout;
 
+use tidegate_traffic::{ObjectRef, Routes, nginx::INGRESS};
+
 use super::*;
 use crate::observed::{ServiceView, Workload};
 
@@ -42,10 +44,17 @@ fn seen() -> Observed {
             ..Workload::default()
         }),
         services: [("web".to_owned(), service)].into(),
-        ingresses: [("web".to_owned(), ingress("4"))].into(),
+        routes: Routes {
+            live: [(web(), ingress("4"))].into(),
+            ..Routes::default()
+        },
         templates: [(key, Arc::new(serde_json::from_value(rate).unwrap()))].into(),
         ..Observed::default()
     }
+}
+
+fn web() -> ObjectRef {
+    ObjectRef::new(&INGRESS, "shop", "web")
 }
 
 fn ingress(version: &str) -> Arc<Value> {
@@ -74,12 +83,12 @@ fn what_was_said_counts_for_the_versions_that_it_was_said_of() {
         }),
         ("no Service", |seen| seen.services.clear()),
         ("an Ingress", |seen| {
-            seen.ingresses.insert("web".to_owned(), ingress("5"));
+            seen.routes.live.insert(web(), ingress("5"));
         }),
         ("an Ingress without a version", |seen| {
-            seen.ingresses.insert("web".to_owned(), ingress(""));
+            seen.routes.live.insert(web(), ingress(""));
         }),
-        ("no Ingress", |seen| seen.ingresses.clear()),
+        ("no Ingress", |seen| seen.routes.live.clear()),
         ("a template", |seen| {
             // Its text is the same: that another version came is all that is asked.
             for template in seen.templates.values_mut() {

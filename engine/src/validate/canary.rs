@@ -2,12 +2,12 @@
 
 use tidegate_analysis::args;
 use tidegate_crds::{
-    AnalysisRunArgument, CanaryStep, CanaryStrategy, HeaderRoutingMatch, IntOrString, NginxTrafficRouting,
-    ReplicaProgressThresholdType, Rollout, RolloutTrafficRouting, SetHeaderRoute, SetMirrorRoute,
-    StringMatch,
+    AnalysisRunArgument, CanaryStep, CanaryStrategy, IntOrString, ReplicaProgressThresholdType, Rollout,
+    RolloutTrafficRouting, SetHeaderRoute, SetMirrorRoute, StringMatch,
 };
 
-use super::{FieldPath, Found, Json, Violation, names, rules};
+use super::routers::{self, Routers};
+use super::{FieldPath, Found, Json, Violation, rules};
 
 const STEP_MESSAGE: &str =
     "Step must have one of the following set: experiment, setWeight, setCanaryScale, plugin or pause";
@@ -20,8 +20,9 @@ const MULTIPLE_VALUES: &str =
 pub(super) fn check(rollout: &Rollout, canary: &CanaryStrategy, found: &mut Found) {
     let path = FieldPath::of("spec.strategy.canary");
     surge(canary, &path, found);
-    services(canary, &path, found);
-    routing(canary, &path, found);
+    let routers = routers::of(rollout);
+    services(canary, &routers, &path, found);
+    routing(canary, &routers, &path, found);
     progress_threshold(canary, &path, found);
     for (index, step) in canary.steps.iter().enumerate() {
         if found.is_full() {
@@ -79,7 +80,7 @@ fn surge(canary: &CanaryStrategy, path: &FieldPath, found: &mut Found) {
     }
 }
 
-fn services(canary: &CanaryStrategy, path: &FieldPath, found: &mut Found) {
+fn services(canary: &CanaryStrategy, routers: &Routers<'_>, path: &FieldPath, found: &mut Found) {
     if let (Some(stable), Some(_)) = (&canary.stable_service, &canary.canary_service)
         && !stable.is_empty()
         && canary.canary_service == canary.stable_service
@@ -96,7 +97,7 @@ fn services(canary: &CanaryStrategy, path: &FieldPath, found: &mut Found) {
         );
     }
     ping_pong(canary, path, found);
-    if requires_services(canary) {
+    if requires_services(canary, routers) {
         for (field, service) in [
             ("stableService", &canary.stable_service),
             ("canaryService", &canary.canary_service),
@@ -195,17 +196,15 @@ fn ping_pong(canary: &CanaryStrategy, path: &FieldPath, found: &mut Found) {
     }
 }
 
-fn requires_services(canary: &CanaryStrategy) -> bool {
+fn requires_services(canary: &CanaryStrategy, routers: &Routers<'_>) -> bool {
     let Some(routing) = &canary.traffic_routing else {
         return false;
     };
     let ping_pong = canary.ping_pong.is_some();
-    routing.smi.is_some()
+    !routers.is_empty()
         || routing.apisix.is_some()
         || routing.ambassador.is_some()
-        || routing.nginx.is_some()
         || routing.app_mesh.is_some()
-        || routing.traefik.is_some()
         || (routing.alb.is_some() && !ping_pong)
         || (routing
             .istio
@@ -214,7 +213,7 @@ fn requires_services(canary: &CanaryStrategy) -> bool {
             && !ping_pong)
 }
 
-fn routing(canary: &CanaryStrategy, path: &FieldPath, found: &mut Found) {
+fn routing(canary: &CanaryStrategy, routers: &Routers<'_>, path: &FieldPath, found: &mut Found) {
     let dynamic = canary.dynamic_stable_scale == Some(true);
     let Some(routing) = &canary.traffic_routing else {
         if let Some(delay) = canary.scale_down_delay_seconds {
@@ -252,12 +251,10 @@ fn routing(canary: &CanaryStrategy, path: &FieldPath, found: &mut Found) {
             .fix("keep one of dynamicStableScale and scaleDownDelaySeconds"),
         );
     }
-    if let Some(nginx) = &routing.nginx {
-        nginx_annotations(nginx, &path.child("trafficRouting.nginx"), found);
-    }
+    routers::check_specs(routers, &path.child("trafficRouting"), found);
     if let Some(most) = routing.max_traffic_weight {
         let path = path.child("trafficRouting.maxTrafficWeight");
-        if routing.nginx.is_none() && routing.plugins.is_empty() {
+        if !routers::planes(routers).any(|plane| plane.can.total) && routing.plugins.is_empty() {
             found.add(
                 Violation::invalid(
                     path,
@@ -273,41 +270,6 @@ fn routing(canary: &CanaryStrategy, path: &FieldPath, found: &mut Found) {
                 Violation::invalid(path, most, "must be greater than 0")
                     .fix("set maxTrafficWeight to 100 or more, or remove it"),
             );
-        }
-    }
-}
-
-/// Keys of annotations that the API server would not take, and with them no canary Ingress. Upstream finds that out when it
-/// writes the Ingress.
-fn nginx_annotations(nginx: &NginxTrafficRouting, path: &FieldPath, found: &mut Found) {
-    let prefix = nginx
-        .annotation_prefix
-        .as_deref()
-        .filter(|prefix| !prefix.is_empty());
-    // Case does not matter in the key of an annotation.
-    let problem = |key: &str| names::qualified_name(&key.to_lowercase());
-    if let Some(prefix) = prefix
-        && let Some(problem) = problem(&format!("{prefix}/canary"))
-    {
-        found.add(
-            Violation::invalid(path.child("annotationPrefix"), prefix, problem)
-                .fix("use the name of a domain, such as nginx.ingress.kubernetes.io"),
-        );
-        return;
-    }
-    let full = |key: &str| tidegate_traffic::nginx::prefixed(prefix, key);
-    let additional = nginx.additional_ingress_annotations.keys();
-    let additional = additional.map(|key| ("additionalIngressAnnotations", key, full(key)));
-    let verbatim = nginx.canary_ingress_annotations.keys();
-    let verbatim = verbatim.map(|key| ("canaryIngressAnnotations", key, key.clone()));
-    for (field, key, full) in additional.chain(verbatim) {
-        if let Some(problem) = problem(&full) {
-            let fix = if *key == full {
-                "correct the key".to_owned()
-            } else {
-                format!("it becomes {full}: leave its prefix out, or move it to canaryIngressAnnotations")
-            };
-            found.add(Violation::invalid(path.child(field), key.as_str(), problem).fix(fix));
         }
     }
 }
@@ -412,12 +374,13 @@ impl Step<'_> {
 
     fn header_route(&self, route: &SetHeaderRoute, found: &mut Found) {
         let (path, said) = self.at("setHeaderRoute");
+        let able = routers::planes(&routers::of(self.rollout)).any(|plane| plane.can.headers);
         let routes = |routing: &&RolloutTrafficRouting| {
             routing.istio.is_some()
                 || routing.alb.is_some()
                 || routing.apisix.is_some()
                 || !routing.plugins.is_empty()
-                || routing.nginx.is_some()
+                || able
         };
         let Some(routing) = self.canary.traffic_routing.as_ref().filter(routes) else {
             found.add(
@@ -441,51 +404,16 @@ impl Step<'_> {
                 one_value(value, path, said, found);
             }
         }
-        if routing.nginx.is_some() {
-            self.nginx_route(route, &path, found);
-        }
-    }
-
-    /// Ours: NGINX can send one header to a canary Ingress, as an exact value or a pattern.
-    fn nginx_route(&self, route: &SetHeaderRoute, path: &FieldPath, found: &mut Found) {
-        let others = self
-            .canary
-            .steps
-            .iter()
-            .take(self.index)
-            .filter_map(|step| step.set_header_route.as_ref());
-        let name = route.name.as_deref().unwrap_or_default();
-        if let Some(other) = others
-            .map(|other| other.name.as_deref().unwrap_or_default())
-            .find(|other| *other != name)
-        {
-            found.add(
-                Violation::unsupported(
-                    path.child("name"),
-                    name,
-                    format!("NGINX has one header route for a canary, and an earlier step makes {other:?}"),
-                )
-                .fix(format!("use the one route {other:?} in all steps")),
-            );
-        }
-        if route.match_.len() > 1 {
-            found.add(
-                Violation::unsupported(
-                    path.child("match"),
-                    Json(&route.match_),
-                    "NGINX matches one header for a canary",
-                )
-                .fix("keep one match"),
-            );
-        }
-        for (position, matched) in route.match_.iter().enumerate() {
-            nginx_match(matched, &path.child("match").index(position), found);
-        }
+        let steps = self.canary.steps.iter().take(self.index);
+        let earlier: Vec<_> = steps.filter_map(|step| step.set_header_route.as_ref()).collect();
+        routers::check_header_route(&routers::of(self.rollout), route, &earlier, &path, found);
     }
 
     fn mirror_route(&self, route: &SetMirrorRoute, found: &mut Found) {
         let (path, said) = self.at("setMirrorRoute");
-        let routes = |routing: &RolloutTrafficRouting| routing.istio.is_some() || !routing.plugins.is_empty();
+        let able = routers::planes(&routers::of(self.rollout)).any(|plane| plane.can.mirrors);
+        let routes =
+            |routing: &RolloutTrafficRouting| routing.istio.is_some() || !routing.plugins.is_empty() || able;
         if !self.canary.traffic_routing.as_ref().is_some_and(routes) {
             found.add(
                 Violation::invalid(
@@ -650,33 +578,4 @@ fn one_value(value: Option<&StringMatch>, path: FieldPath, said: String, found: 
     };
     let violation = Violation::invalid(path, Json(&value), problem);
     found.add(violation.said(said).fix("set one of exact, regex and prefix"));
-}
-
-fn nginx_match(matched: &HeaderRoutingMatch, path: &FieldPath, found: &mut Found) {
-    let token = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-    if matched.header_name.is_empty() || !matched.header_name.bytes().all(token) {
-        found.add(
-            Violation::invalid(
-                path.child("headerName"),
-                matched.header_name.as_str(),
-                "must consist of letters, digits, '-' and '_'",
-            )
-            .fix("name a header, such as X-Canary"),
-        );
-    }
-    if let Some(prefix) = matched
-        .header_value
-        .as_ref()
-        .and_then(|value| value.prefix.as_ref())
-        .filter(|p| !p.is_empty())
-    {
-        found.add(
-            Violation::unsupported(
-                path.child("headerValue.prefix"),
-                prefix.as_str(),
-                "NGINX matches the value of a header exactly or by a regular expression",
-            )
-            .fix("use exact, or regex with ^ and the prefix"),
-        );
-    }
 }

@@ -39,6 +39,18 @@ impl FieldPath {
         }
     }
 
+    /// This path and what is below it: `match[0].headerName`.
+    pub(super) fn below(&self, path: &str) -> Self {
+        let mut whole = self.clone();
+        for part in path.split('.') {
+            let mut parts = part.split('[');
+            whole = whole.child(parts.next().unwrap_or_default());
+            let indexes = parts.filter_map(|index| index.trim_end_matches(']').parse().ok());
+            whole = indexes.fold(whole, |whole, index| whole.index(index));
+        }
+        whole
+    }
+
     /// The steps of the path.
     pub fn segments(&self) -> &[Segment] {
         &self.segments

@@ -1,4 +1,4 @@
-//! The rules for what a Rollout refers to: workload, Services, analysis templates, Ingresses (contract 4.2).
+//! The rules for what a Rollout refers to: workload, Services, analysis templates, route objects (contract 4.2).
 //!
 //! First all that is missing, then what is wrong with the rest, which is upstream's order.
 
@@ -12,12 +12,12 @@ use tidegate_analysis::{
     validate as metrics,
 };
 use tidegate_crds::{
-    AnalysisRunArgument, AnalysisTemplateRef, AnalysisTemplateSpec, Argument, CanaryStrategy, DryRun,
-    IntOrString, MeasurementRetention, Metric, ObjectRef, PodTemplateMetadata, Rollout, RolloutAnalysis,
-    labels,
+    AnalysisRunArgument, AnalysisTemplateRef, AnalysisTemplateSpec, Argument, DryRun, IntOrString,
+    MeasurementRetention, Metric, ObjectRef, PodTemplateMetadata, Rollout, RolloutAnalysis, labels,
 };
+use tidegate_traffic::Routes;
 
-use super::{FieldPath, Found, Json, Violation, ViolationKind, unsupported};
+use super::{FieldPath, Found, Json, Violation, routers, unsupported};
 use crate::observed::{Observed, ServiceView};
 
 /// The objects that a Rollout may refer to, as they are.
@@ -25,8 +25,8 @@ use crate::observed::{Observed, ServiceView};
 pub struct References<'a> {
     /// Services of the namespace, by name.
     pub services: &'a BTreeMap<String, ServiceView>,
-    /// Ingresses of the namespace, by name.
-    pub ingresses: &'a BTreeMap<String, Arc<Value>>,
+    /// Route objects of the namespace.
+    pub routes: &'a Routes,
     /// Analysis templates of the namespace and of the cluster.
     pub templates: &'a BTreeMap<TemplateKey, Arc<AnalysisTemplateSpec>>,
     /// Whether an object that is not here does not exist. False where only some are known, as in `lint`: then what is
@@ -38,7 +38,7 @@ impl<'a> From<&'a Observed> for References<'a> {
     fn from(seen: &'a Observed) -> Self {
         Self {
             services: &seen.services,
-            ingresses: &seen.ingresses,
+            routes: &seen.routes,
             templates: &seen.templates,
             complete: true,
         }
@@ -63,7 +63,7 @@ pub fn validate_references(
     };
     let services = services(rollout);
     let analyses = analyses(rollout);
-    let nginx = Nginx::of(rollout);
+    let mut routes = routers::Objects::of(rollout, references);
     if references.complete {
         for service in &services {
             service.check_exists(references, &mut found);
@@ -72,18 +72,14 @@ pub fn validate_references(
             analysis.check_exist(references, &mut found);
         }
     }
-    if let Some(nginx) = &nginx {
-        nginx.check_exist(references, &mut found);
-    }
+    routes.check_exist(&mut found);
     for service in &services {
         service.check(rollout, template, references, &mut found);
     }
     for analysis in &analyses {
         analysis.check(rollout, references, &mut found);
     }
-    if let Some(nginx) = &nginx {
-        nginx.check(references, &mut found);
-    }
+    routes.check(&mut found);
     found.violations
 }
 
@@ -417,101 +413,4 @@ fn lookup<'a>(references: &References<'a>, cluster: bool, name: &str) -> Option<
             name: name.to_owned(),
         })
         .map(AsRef::as_ref)
-}
-
-/// The Ingresses of NGINX.
-struct Nginx<'a> {
-    canary: &'a CanaryStrategy,
-    path: FieldPath,
-    single: Option<&'a str>,
-    several: &'a [String],
-}
-
-impl<'a> Nginx<'a> {
-    fn of(rollout: &'a Rollout) -> Option<Self> {
-        let canary = rollout.spec.strategy.as_ref()?.canary.as_ref()?;
-        let nginx = canary.traffic_routing.as_ref()?.nginx.as_ref()?;
-        Some(Self {
-            canary,
-            path: FieldPath::of("spec.strategy.canary.trafficRouting.nginx"),
-            single: nginx.stable_ingress.as_deref().filter(|name| !name.is_empty()),
-            several: &nginx.stable_ingresses,
-        })
-    }
-
-    /// The path of each Ingress, the path as upstream says it, and the name.
-    fn ingresses(&self) -> impl Iterator<Item = (FieldPath, FieldPath, &str)> {
-        let field = self.path.child("stableIngress");
-        let one = self.single.map(|name| (field.clone(), field, name));
-        let list = self.path.child("stableIngresses");
-        let several = self.several.iter().enumerate();
-        one.into_iter()
-            .chain(several.map(move |(index, name)| (list.index(index), list.clone(), name.as_str())))
-    }
-
-    fn check_exist(&self, references: &References<'_>, found: &mut Found) {
-        let how_many = match (self.single, self.several) {
-            (Some(_), [_, ..]) => "Both are configured.",
-            (None, []) => "Neither are configured.",
-            _ => "",
-        };
-        if !how_many.is_empty() {
-            found.add(
-                Violation::new(
-                    self.path.clone(),
-                    ViolationKind::Internal,
-                    format!("Either StableIngress or StableIngresses must be configured. {how_many}"),
-                )
-                .fix("set one of stableIngress and stableIngresses"),
-            );
-        }
-        for (path, _, name) in self.ingresses() {
-            if !references.complete || references.ingresses.contains_key(name) {
-                continue;
-            }
-            let problem = format!("ingress.networking.k8s.io \"{name}\" not found");
-            let violation = if self.single == Some(name) {
-                Violation::invalid(path, name, problem)
-            } else {
-                Violation::invalid(path, Json(&self.several), problem)
-                    .said(self.path.child("StableIngresses").to_string())
-            };
-            found.add(violation.fix(format!("create the Ingress {name:?}, or correct the name")));
-        }
-    }
-
-    fn check(&self, references: &References<'_>, found: &mut Found) {
-        let service = self.canary.stable_service.as_deref().unwrap_or_default();
-        for (path, said, name) in self.ingresses() {
-            let Some(ingress) = references.ingresses.get(name) else {
-                continue;
-            };
-            if !has_rule(ingress, service) {
-                found.add(
-                    Violation::invalid(
-                        path,
-                        name,
-                        format!("ingress `{name}` has no rules using service {service} backend"),
-                    )
-                    .said(said.to_string())
-                    .fix(format!(
-                        "add a rule with the backend {service:?} to the Ingress, or correct stableService"
-                    )),
-                );
-            }
-        }
-    }
-}
-
-fn has_rule(ingress: &Value, service: &str) -> bool {
-    fn list<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
-        value
-            .pointer(pointer)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-    }
-    list(ingress, "/spec/rules")
-        .flat_map(|rule| list(rule, "/http/paths"))
-        .any(|path| path.pointer("/backend/service/name").and_then(Value::as_str) == Some(service))
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::{AnalysisTemplateSpec, decode::tolerant};
+use tidegate_traffic::{ObjectRef, Routes, nginx::INGRESS};
 
 use super::*;
 use crate::observed::ServiceView;
@@ -91,7 +92,7 @@ fn the_condition_says_what_upstream_was_recorded_to_say() {
 /// The objects that the cases may refer to.
 struct World {
     services: BTreeMap<String, ServiceView>,
-    ingresses: BTreeMap<String, Arc<Value>>,
+    routes: Routes,
     templates: BTreeMap<TemplateKey, Arc<AnalysisTemplateSpec>>,
 }
 
@@ -121,9 +122,12 @@ impl World {
         };
         Self {
             services: entries("services").map(service).collect(),
-            ingresses: entries("ingresses")
-                .map(|(name, value)| (name, Arc::new(value)))
-                .collect(),
+            routes: Routes {
+                live: entries("ingresses")
+                    .map(|(name, value)| (ObjectRef::new(&INGRESS, "shop", name), Arc::new(value)))
+                    .collect(),
+                ..Routes::default()
+            },
             templates: entries("templates")
                 .map(template(false))
                 .chain(entries("clusterTemplates").map(template(true)))
@@ -145,7 +149,7 @@ fn every_rule_with_path_words_and_fix() {
         let rollout = tolerant(rollout).0;
         let references = References {
             services: &world.services,
-            ingresses: &world.ingresses,
+            routes: &world.routes,
             templates: &world.templates,
             complete: case.get("complete") != Some(&json!(false)),
         };

@@ -2,7 +2,7 @@
 
 use tidegate_crds::{CanaryStrategy, IntOrString, MetricProvider, Rollout, RolloutTrafficRouting};
 
-use super::{FieldPath, Found, Violation};
+use super::{FieldPath, Found, Violation, routers};
 
 const KEEP: &str = "or keep this Rollout with Argo Rollouts until it is supported";
 
@@ -100,8 +100,9 @@ fn steps(canary: &CanaryStrategy, path: &FieldPath, found: &mut Found) {
 }
 
 fn routing(routing: &RolloutTrafficRouting, path: &FieldPath, found: &mut Found) {
-    let routers = [
+    let all = [
         ("istio", routing.istio.is_some()),
+        ("nginx", routing.nginx.is_some()),
         ("alb", routing.alb.is_some()),
         ("smi", routing.smi.is_some()),
         ("ambassador", routing.ambassador.is_some()),
@@ -110,15 +111,15 @@ fn routing(routing: &RolloutTrafficRouting, path: &FieldPath, found: &mut Found)
         ("apisix", routing.apisix.is_some()),
         ("plugins", !routing.plugins.is_empty()),
     ];
-    let mut any = routing.nginx.is_some();
-    for (field, _) in routers.into_iter().filter(|(_, given)| *given) {
-        any = true;
+    let given = || all.into_iter().filter(|(_, given)| *given);
+    for (field, _) in given().filter(|(field, _)| !routers::is_supported(field)) {
+        let problem = format!("supported values: {}", routers::supported());
         found.add(
-            Violation::unsupported(path.child(field), field, "supported values: \"nginx\"")
+            Violation::unsupported(path.child(field), field, problem)
                 .fix(format!("use trafficRouting.nginx, {KEEP}")),
         );
     }
-    if !any {
+    if given().next().is_none() {
         // upstream takes it, and nobody sets the weights that the status then shows
         found.add(
             Violation::required(

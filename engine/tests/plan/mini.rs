@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each of them uses its own part")]
 
+#[path = "../../../traffic/tests/apply/mod.rs"]
+mod apply;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,7 +14,13 @@ use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::{Rollout, labels, template::template_digest};
 use tidegate_engine::observed::{PodView, ReplicaSetView, ServiceView};
 use tidegate_engine::{Change, Observed, Plan, Refusal, Scale, Settings, plan, refusal};
-use tidegate_traffic::{RouteOp, RouteWrite};
+use tidegate_traffic::{ObjectRef, RouteWrite, nginx::INGRESS};
+
+use self::apply::merge;
+
+pub(crate) fn ingress_ref(name: &str) -> ObjectRef {
+    ObjectRef::new(&INGRESS, "shop", name)
+}
 
 fn now() -> Timestamp {
     "2026-11-21T12:00:00Z".parse().unwrap()
@@ -84,7 +93,7 @@ impl Mini {
                 "backend": { "service": { "name": "stable", "port": { "number": 80 } } },
             }] } }] },
         });
-        seen.ingresses.insert("web".to_owned(), Arc::new(ingress));
+        seen.routes.live.insert(ingress_ref("web"), Arc::new(ingress));
         let rate =
             json!({ "metrics": [{ "name": "rate", "provider": { "web": { "url": "http://metrics" } } }] });
         let key = TemplateKey {
@@ -332,38 +341,21 @@ impl Mini {
     }
 
     fn route(&mut self, write: &RouteWrite) {
-        let mut object = self
-            .seen
-            .ingresses
-            .get(&write.name)
-            .map_or(Value::Null, |o| (**o).clone());
-        match &write.op {
-            RouteOp::Create(body) => {
-                object = body.clone();
-                object["metadata"]["uid"] = json!("canary-ingress");
-            }
-            RouteOp::Patch { patch, .. } => merge(&mut object, patch),
-            RouteOp::SetWeight {
-                annotation, from, to, ..
-            } => {
-                let weight = &mut object["metadata"]["annotations"][annotation];
-                assert_eq!(*weight, from.to_string());
-                *weight = json!(to.to_string());
-            }
-            RouteOp::Delete { .. } => {
-                self.seen.ingresses.remove(&write.name);
-                return;
-            }
+        let live = &mut self.seen.routes.live;
+        let Some(mut object) = apply::applied(live.get(&write.object).map(AsRef::as_ref), &write.op) else {
+            live.remove(&write.object);
+            return;
+        };
+        if object["metadata"]["uid"].is_null() {
+            object["metadata"]["uid"] = json!("canary-ingress");
         }
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        self.seen.ingresses.insert(write.name.clone(), Arc::new(object));
-        self.seen
-            .routed_since
-            .insert(format!("Ingress/{}", write.name), self.now);
+        live.insert(write.object.clone(), Arc::new(object));
+        self.seen.routed_since.insert(write.object.to_string(), self.now);
     }
 
     pub(crate) fn weight(&self) -> String {
-        let canary = self.seen.ingresses.get("web-web-canary");
+        let canary = self.seen.routes.live.get(&ingress_ref("web-web-canary"));
         canary.map_or("-".to_owned(), |c| {
             c["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"]
                 .as_str()
@@ -411,27 +403,6 @@ impl Mini {
 
     pub(crate) fn promote(&mut self) {
         self.seen.rollout.status.pause_conditions.clear();
-    }
-}
-
-fn merge(into: &mut Value, patch: &Value) {
-    json_merge(into, patch);
-}
-
-fn json_merge(into: &mut Value, patch: &Value) {
-    let Some(patch) = patch.as_object() else {
-        *into = patch.clone();
-        return;
-    };
-    if !into.is_object() {
-        *into = json!({});
-    }
-    for (key, value) in patch {
-        if value.is_null() {
-            into.as_object_mut().unwrap().remove(key);
-        } else {
-            json_merge(&mut into[key], value);
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use tidegate_crds::labels;
 use tidegate_engine::{Change, Observed};
 
-use super::mini::Mini;
+use super::mini::{Mini, ingress_ref};
 
 /// How long the data plane goes on as before.
 const PROPAGATION: SignedDuration = SignedDuration::from_secs(2);
@@ -23,7 +23,7 @@ pub(crate) struct Laws {
 
 /// Share of the requests by version, as Services and routes say.
 pub(crate) fn shares(seen: &Observed) -> Shares {
-    let ingress = seen.ingresses.get("web-web-canary");
+    let ingress = seen.routes.live.get(&ingress_ref("web-web-canary"));
     let weight = ingress
         .and_then(|i| i["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"].as_str())
         .map_or(0, |w| w.parse().unwrap());

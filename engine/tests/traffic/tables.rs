@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tidegate_engine::{Observed, validate};
 
 use super::laws::{Laws, shares};
-use super::mini::{Mini, nginx};
+use super::mini::{Mini, ingress_ref, nginx};
 
 fn nginx_with(steps: &Value, more: &Value) -> Value {
     let mut strategy = nginx(steps);
@@ -386,7 +386,7 @@ fn a_route_goes_before_the_pods_that_it_leads_to() {
     };
     let led = |world: &Mini, key: &str| {
         let key = format!("nginx.ingress.kubernetes.io/{key}");
-        world.seen.ingresses["web-web-canary"]["metadata"]["annotations"]
+        world.seen.routes.live[&ingress_ref("web-web-canary")]["metadata"]["annotations"]
             .get(key)
             .is_some()
     };

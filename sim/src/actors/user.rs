@@ -215,6 +215,7 @@ fn create(cx: &mut Cx<'_>, namespace: &str, objects: &[Value]) -> Result<(), cra
                 object["kind"]
             )));
         };
+        let namespace = if resource.namespaced { namespace } else { "" };
         cx.api.send(crate::store::Request::create(
             &resource,
             namespace,

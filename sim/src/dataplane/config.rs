@@ -1,8 +1,11 @@
-//! What the router knows: routes from Ingresses, with NGINX's canary annotations, and endpoints of Services.
+//! What routers know: routes from Ingresses, with NGINX's canary annotations, and from the objects of other data planes, and
+//! endpoints of Services.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+
+use crate::planes::Plane;
 
 const PREFIX: &str = "nginx.ingress.kubernetes.io/";
 
@@ -46,7 +49,8 @@ pub(super) struct Share {
 }
 
 impl Config {
-    /// The route of a host and a path, exactly as the Ingress spells them.
+    /// The route of a host and a path, exactly as the Ingress spells them. Other data planes have an [`entry`](crate::planes::entry)
+    /// in place of the host, and no path.
     pub fn route(&self, namespace: &str, host: &str, path: &str) -> Option<&Route> {
         self.routes
             .get(&(namespace.to_owned(), host.to_owned(), path.to_owned()))
@@ -64,6 +68,19 @@ impl Config {
 }
 
 impl Route {
+    /// A route by weight alone.
+    pub(crate) fn of(stable: &str, canary: &str, weight: u64, total: u64) -> Self {
+        Self {
+            service: stable.to_owned(),
+            canary: Some(CanaryRoute {
+                service: canary.to_owned(),
+                weight,
+                total: total.max(1),
+                header: None,
+            }),
+        }
+    }
+
     /// How many of so many requests go to the canary: by header, else by weight.
     pub(super) fn canary_requests(
         &self,
@@ -98,6 +115,7 @@ impl Route {
 
 pub(super) fn read<'a>(
     ingresses: impl Iterator<Item = &'a Value>,
+    others: impl Iterator<Item = (&'static Plane, &'a Value)>,
     endpoint_slices: impl Iterator<Item = &'a Value>,
 ) -> Config {
     let (canaries, mains): (Vec<_>, Vec<_>) =
@@ -117,6 +135,12 @@ pub(super) fn read<'a>(
             if let Some(route) = config.routes.get_mut(&key) {
                 route.canary = Some(canary(ingress, service));
             }
+        }
+    }
+    for (plane, object) in others {
+        if let Some((entry, route)) = plane.route(object) {
+            let namespace = text(&object["metadata"]["namespace"]).to_owned();
+            config.routes.insert((namespace, entry, String::new()), route);
         }
     }
     for slice in endpoint_slices {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::actors::{controller_of, kind_of, text, uid_of};
+use crate::planes::{Given, PLANES};
 use crate::process::Known;
 use crate::store::Commit;
 
@@ -43,7 +44,8 @@ const KINDS: [&str; 9] = [
 
 /// The object of a commit; `None` if the invariants do not depend on objects of its kind.
 pub(super) fn id_of(commit: &Commit) -> Option<Id> {
-    let kind = KINDS.into_iter().find(|kind| *kind == kind_of(commit))?;
+    let mut kinds = KINDS.into_iter().chain(PLANES.iter().map(|plane| plane.kind));
+    let kind = kinds.find(|kind| *kind == kind_of(commit))?;
     Some(Id {
         kind,
         namespace: commit.namespace.as_str().into(),
@@ -174,8 +176,9 @@ impl Facts {
         let canary = &rollout["spec"]["strategy"]["canary"];
         let blue_green = &rollout["spec"]["strategy"]["blueGreen"];
         let nginx = &canary["trafficRouting"]["nginx"];
+        let others = PLANES.iter().any(|plane| plane.is_used(&rollout));
         let strategy = match (canary.is_object(), blue_green.is_object()) {
-            (true, false) if nginx.is_object() => Strategy::RoutedCanary,
+            (true, false) if nginx.is_object() || others => Strategy::RoutedCanary,
             (true, false) => Strategy::Canary,
             (false, true) => Strategy::BlueGreen,
             _ => Strategy::None,
@@ -213,10 +216,17 @@ impl Facts {
             }
             Strategy::RoutedCanary => {
                 let routes = self.stable_ingresses();
-                let weights: Vec<i64> = routes.iter().map(|name| self.weight_of(picture, name)).collect();
-                self.weight = weights.iter().copied().max().unwrap_or(0);
+                let weights = routes
+                    .iter()
+                    .map(|name| (self.weight_of(picture, name), self.total));
+                let weights: Vec<Given> = weights.chain(self.given_by_others(picture)).collect();
+                // In parts of the total that the spec asks for; in doubt more.
+                let most = |(weight, of): &Given| (weight * self.total + of - 1) / of;
+                let highest = weights.iter().map(most).max().unwrap_or(0);
                 // Between two writes one route sends more to the one version, another one to the other.
-                let least = weights.into_iter().min().unwrap_or(0);
+                let least = weights.iter().map(|(weight, of)| weight * self.total / of).min();
+                let least = least.unwrap_or(0);
+                self.weight = highest;
                 let share = self.weight as f64 / self.total as f64;
                 self.send(picture, stable_service, 1.0 - least as f64 / self.total as f64);
                 self.select(picture, stable_service);
@@ -249,6 +259,17 @@ impl Facts {
             .filter_map(Value::as_str)
             .map(str::to_owned)
             .collect()
+    }
+
+    /// What the route objects of other data planes give the canary.
+    fn given_by_others(&self, picture: &Picture) -> Vec<Given> {
+        let used = PLANES.iter().filter(|plane| plane.is_used(&self.rollout));
+        let given = used.map(|plane| {
+            let name = plane.object_of(&self.rollout);
+            let object = picture.get(plane.kind, &self.namespace, &name);
+            object.map_or((0, 1), |object| plane.given(object, &self.rollout))
+        });
+        given.collect()
     }
 
     fn weight_of(&self, picture: &Picture, ingress: &str) -> i64 {

@@ -8,6 +8,7 @@ use tidegate_crds::labels::INSTANCE_ID_LABEL;
 use super::facts::{Facts, HASH};
 use super::{Judge, Scene, is_free, named};
 use crate::actors::{controller_of, is_kind, kind_of, object_of, text, uid_of};
+use crate::planes::{PLANES, is_route};
 use crate::store::Commit;
 
 #[derive(Debug, Default)]
@@ -102,6 +103,10 @@ impl Judge {
                 // news of another strategy may be on its way
                 let was_named = self.services.contains(name);
                 named || was_named || commit.before.as_deref().is_some_and(managed)
+            }
+            kind if is_route(kind) => {
+                let mut planes = PLANES.iter().filter(|plane| plane.kind == kind);
+                owned || planes.any(|plane| rollouts.iter().any(|rollout| plane.object_of(rollout) == name))
             }
             "Deployment" => rollouts.iter().any(|r| r["spec"]["workloadRef"]["name"] == *name),
             _ => owned,
@@ -227,7 +232,8 @@ impl Judge {
             .filter_map(|name| Facts::of(&self.picture, namespace, name))
             .collect();
         let uids: BTreeSet<&str> = all.iter().map(|facts| uid_of(&facts.rollout)).collect();
-        for kind in ["ReplicaSet", "AnalysisRun", "Ingress"] {
+        let routes = PLANES.iter().map(|plane| plane.kind);
+        for kind in ["ReplicaSet", "AnalysisRun", "Ingress"].into_iter().chain(routes) {
             for object in self.picture.all(kind, namespace) {
                 if let Some(owner) = controller_of(object)
                     && owner["kind"] == "Rollout"

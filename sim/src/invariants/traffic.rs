@@ -8,8 +8,9 @@ use serde_json::Value;
 
 use super::facts::{Facts, Picture, Strategy};
 use super::{Failing, Judge, Scene};
-use crate::actors::{controller_of, is_kind, object_of, text};
+use crate::actors::{controller_of, is_kind, kind_of, object_of, text};
 use crate::dataplane::{DataPlane, Route};
+use crate::planes::is_route;
 use crate::store::Commit;
 
 #[derive(Debug, Default)]
@@ -71,6 +72,11 @@ pub(super) fn routed(facts: &Facts, dataplane: &DataPlane) -> BTreeMap<String, f
     shares
 }
 
+/// Whether a commit may change where requests go.
+fn routes(commit: &Commit) -> bool {
+    is_kind(commit, "Service") || is_kind(commit, "Ingress") || is_route(kind_of(commit))
+}
+
 impl Judge {
     pub(super) fn judge_traffic(&mut self, scene: &Scene<'_>, memory: &mut Memory) {
         self.no_black_hole(scene);
@@ -102,11 +108,7 @@ impl Judge {
 
     /// S1: no traffic to a version without available pods.
     fn no_black_hole(&mut self, scene: &Scene<'_>) {
-        if !scene.ours
-            || !["Service", "Ingress", "ReplicaSet"]
-                .iter()
-                .any(|kind| is_kind(scene.commit, kind))
-        {
+        if !scene.ours || !(routes(scene.commit) || is_kind(scene.commit, "ReplicaSet")) {
             return;
         }
         self.active("S1");
@@ -175,9 +177,7 @@ impl Judge {
     fn carried(&mut self, scene: &Scene<'_>) {
         let Scene { before, after, .. } = scene;
         let canary = &after.rollout["spec"]["strategy"]["canary"];
-        let routes = ["Service", "Ingress"]
-            .iter()
-            .any(|kind| is_kind(scene.commit, kind));
+        let routes = routes(scene.commit);
         let own_size = !canary["replicaProgressThreshold"].is_null()
             || after
                 .steps()

@@ -6,6 +6,7 @@
 )]
 
 mod commands;
+mod planes;
 mod traffic;
 
 use jiff::SignedDuration;
@@ -168,6 +169,7 @@ pub fn all() -> Vec<Scenario> {
     analyses(&mut all);
     others(&mut all);
     traffic::scenarios(&mut all);
+    planes::scenarios(&mut all);
     commands::all(&mut all);
     instances::add(&mut all);
     refusals::add(&mut all);

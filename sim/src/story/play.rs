@@ -413,7 +413,7 @@ impl<'s> Player<'s> {
             (Kind::Rollout, "Rollout"),
             (Kind::ReplicaSet, "ReplicaSet"),
             (Kind::Service, "Service"),
-            (Kind::Ingress, "Ingress"),
+            (Kind::INGRESS, "Ingress"),
             (Kind::AnalysisRun, "AnalysisRun"),
             (Kind::AnalysisTemplate, "AnalysisTemplate"),
         ];

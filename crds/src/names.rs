@@ -1,7 +1,7 @@
 //! The names and numbers that Kubernetes allows, with its own words for the rest.
 
 /// Why a text is no DNS label, if it is not: the rule for names of containers and volumes.
-pub(super) fn dns_label(text: &str) -> Option<&'static str> {
+pub fn dns_label(text: &str) -> Option<&'static str> {
     if text.len() > 63 {
         return Some("must be no more than 63 characters");
     }
@@ -30,7 +30,7 @@ fn dns_label_shape(text: &str) -> bool {
 }
 
 /// Why a text is no key of a label, if it is not.
-pub(super) fn qualified_name(text: &str) -> Option<&'static str> {
+pub fn qualified_name(text: &str) -> Option<&'static str> {
     let name = match text.split_once('/') {
         Some(("", _)) => return Some("prefix part must be non-empty"),
         Some((_, name)) if name.contains('/') => {
@@ -63,7 +63,7 @@ pub(super) fn qualified_name(text: &str) -> Option<&'static str> {
 }
 
 /// Why a text is no value of a label, if it is not.
-pub(super) fn label_value(text: &str) -> Option<&'static str> {
+pub fn label_value(text: &str) -> Option<&'static str> {
     if text.len() > 63 {
         return Some("must be no more than 63 characters");
     }
@@ -82,7 +82,7 @@ fn label_shape(text: &str) -> bool {
 }
 
 /// Why a text is no name of a port, if it is not.
-pub(super) fn port_name(text: &str) -> Option<&'static str> {
+pub fn port_name(text: &str) -> Option<&'static str> {
     if text.len() > 15 {
         return Some("must be no more than 15 characters");
     }
@@ -103,6 +103,6 @@ pub(super) fn port_name(text: &str) -> Option<&'static str> {
 }
 
 /// Why a number is no port, if it is not.
-pub(super) fn port_number(number: i64) -> Option<&'static str> {
+pub fn port_number(number: i64) -> Option<&'static str> {
     (!(1..=65535).contains(&number)).then_some("must be between 1 and 65535, inclusive")
 }

@@ -1,0 +1,194 @@
+//! Traefik: weights of the two Services in a TraefikService that somebody else made (contract F88, 3.18).
+
+use serde_json::{Value, json};
+use tidegate_crds::TraefikTrafficRouting;
+
+use crate::object::{guards, operation, text};
+use crate::{
+    Can, LiveObjects, ObjectRef, Plane, Problem, RouteKind, RouteOp, RouteWrite, RouterError, Seen, Share,
+    Subject, TrafficIntent, TrafficRouter, Wrong,
+};
+
+/// Traefik.
+pub static PLANE: Plane = Plane {
+    id: "Traefik",
+    field: "traefik",
+    kinds: &[&TRAEFIK_SERVICE],
+    can: Can {
+        headers: false,
+        mirrors: false,
+        total: false,
+    },
+    router: |routing, subject, _| {
+        let spec = routing.traefik.as_ref()?;
+        Some(Box::new(Traefik { spec, subject }))
+    },
+};
+
+/// TraefikServices, in the group of Traefik 3 and of later versions of Traefik 2.
+pub static TRAEFIK_SERVICE: RouteKind = RouteKind {
+    group: "traefik.io",
+    version: "v1alpha1",
+    plural: "traefikservices",
+    kind: "TraefikService",
+    everywhere: false,
+};
+
+/// What Traefik takes for a weight that is not given.
+const DEFAULT_WEIGHT: i32 = 1;
+
+/// The router for `trafficRouting.traefik`.
+#[derive(Clone, Copy, Debug)]
+struct Traefik<'a> {
+    spec: &'a TraefikTrafficRouting,
+    subject: Subject<'a>,
+}
+
+/// One of the weighted services.
+struct Weighted<'v> {
+    place: usize,
+    whole: &'v Value,
+    weight: i32,
+}
+
+impl Traefik<'_> {
+    fn object(&self) -> ObjectRef {
+        let name = self.spec.weighted_traefik_service_name.as_str();
+        ObjectRef::new(&TRAEFIK_SERVICE, self.subject.namespace, name)
+    }
+
+    /// The canary's and the stable version's service; what is wrong where one is not there.
+    fn pair<'v>(&self, live: &'v Value) -> Result<(Weighted<'v>, Weighted<'v>), String> {
+        let services = live.pointer("/spec/weighted/services").and_then(Value::as_array);
+        let services = services.ok_or("spec.weighted.services was not found in traefik service manifest")?;
+        let find = |name: &str| {
+            let mut places = services.iter().enumerate();
+            let (place, whole) = places.find(|(_, service)| text(service, "/name") == name)?;
+            let weight = whole.get("weight").filter(|weight| !weight.is_null());
+            let weight = match weight {
+                Some(weight) => i32::try_from(weight.as_i64()?).ok()?.max(0),
+                None => DEFAULT_WEIGHT,
+            };
+            Some(Weighted { place, whole, weight })
+        };
+        let canary = find(self.subject.canary_service).ok_or("traefik canary service was not found")?;
+        let stable = find(self.subject.stable_service).ok_or("traefik stable service was not found")?;
+        Ok((canary, stable))
+    }
+}
+
+/// The two weights, as one request.
+fn set(live: &Value, canary: &Weighted<'_>, stable: &Weighted<'_>, intent: (i32, i32)) -> RouteOp {
+    let (uid, resource_version) = guards(live);
+    let (mut tests, mut sets) = (Vec::new(), Vec::new());
+    for (service, weight) in [(canary, intent.0), (stable, intent.1)] {
+        let path = format!("/spec/weighted/services/{}", service.place);
+        let at = format!("{path}/weight");
+        let op = match service.whole.get("weight") {
+            Some(old) => {
+                let name = service.whole.get("name").cloned().unwrap_or_default();
+                tests.push(operation("test", &format!("{path}/name"), name));
+                tests.push(operation("test", &at, old.clone()));
+                "replace"
+            }
+            // What is not there cannot be tested for by itself.
+            None => {
+                tests.push(operation("test", &path, service.whole.clone()));
+                "add"
+            }
+        };
+        sets.push(operation(op, &at, weight));
+    }
+    let total = intent.0 + intent.1;
+    let share = Share::of(canary.weight, canary.weight.saturating_add(stable.weight));
+    RouteOp::SetWeight {
+        uid,
+        resource_version,
+        operations: tests.into_iter().chain(sets).collect(),
+        from: share.in_parts_of(total).most,
+        to: intent.0,
+    }
+}
+
+impl TrafficRouter for Traefik<'_> {
+    fn plane(&self) -> &'static Plane {
+        &PLANE
+    }
+
+    fn kind(&self) -> &'static RouteKind {
+        &TRAEFIK_SERVICE
+    }
+
+    fn objects(&self) -> Vec<ObjectRef> {
+        vec![self.object()]
+    }
+
+    fn check_objects(&self, live: &LiveObjects) -> Vec<Problem> {
+        let object = self.object();
+        let name = &object.name;
+        let problem = |wrong, message, fix: &str| Problem {
+            path: "traefik.weightedTraefikServiceName".to_owned(),
+            said: None,
+            wrong,
+            message,
+            fix: fix.to_owned(),
+        };
+        let found = match live.get(&object) {
+            None => Some(problem(
+                Wrong::Missing(json!(name)),
+                format!("traefikservices.traefik.io \"{name}\" not found"),
+                "create the TraefikService with both Services under spec.weighted.services, or correct the name",
+            )),
+            Some(service) => self.pair(service).err().map(|error| {
+                problem(
+                    Wrong::Invalid(json!(name)),
+                    error,
+                    "name both stableService and canaryService under spec.weighted.services",
+                )
+            }),
+        };
+        found.into_iter().collect()
+    }
+
+    fn render(&self, intent: &TrafficIntent, live: &LiveObjects) -> Result<Vec<RouteWrite>, RouterError> {
+        let object = self.object();
+        let service = live.get(&object).ok_or_else(|| RouterError::Missing {
+            kind: "TraefikService",
+            name: object.name.clone(),
+        })?;
+        let (canary, stable) = self.pair(service).map_err(RouterError::Unfit)?;
+        let wanted = (intent.weight, intent.whole() - intent.weight);
+        // A weight that is not given is what Traefik takes for it only until Traefik changes its mind.
+        let given = [&canary, &stable]
+            .iter()
+            .all(|service| service.whole.get("weight").is_some());
+        if given && (canary.weight, stable.weight) == wanted {
+            return Ok(Vec::new());
+        }
+        let op = set(service, &canary, &stable, wanted);
+        Ok(vec![RouteWrite {
+            object,
+            op,
+            event: None,
+        }])
+    }
+
+    fn observe(&self, live: &LiveObjects) -> Seen {
+        let share = live.get(&self.object()).map(|service| match self.pair(service) {
+            Ok((canary, stable)) => {
+                let total = canary.weight.saturating_add(stable.weight);
+                if total > 0 {
+                    Share::of(canary.weight, total)
+                } else {
+                    Share::unknown()
+                }
+            }
+            // It may still send requests anywhere.
+            Err(_) => Share::unknown(),
+        });
+        Seen {
+            share,
+            ..Seen::default()
+        }
+    }
+}
