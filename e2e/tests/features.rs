@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use tidegate_e2e::{HASH, Namespace, Release, Source, e2e, eventually, template, text};
+use tidegate_e2e::{HASH, Namespace, Release, Source, condition_of, e2e, eventually, template, text};
 
 const LIMIT: Duration = Duration::from_secs(90);
 const ROLLOUTS: &str = "rollouts.argoproj.io";
@@ -275,7 +275,13 @@ fn jobs_secrets_and_cluster_templates() -> Result<()> {
         });
         namespace.create(&foreign).await?;
         rollout(&namespace, "web", spec("v2")).await?;
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        namespace
+            .wait(ROLLOUTS, "web", "the name is taken", LIMIT, |rollout| {
+                let refused = condition_of(rollout, "WriteRefused");
+                text(refused, "/reason") == "AnalysisRunCreateError"
+                    && text(refused, "/message").contains(&taken)
+            })
+            .await?;
         assert!(
             namespace.get("analysisruns.argoproj.io", &taken).await?.is_some(),
             "it is not ours to remove"
