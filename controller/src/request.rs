@@ -95,6 +95,10 @@ static DISCOVERED: Mutex<BTreeSet<&'static Resource>> = Mutex::new(BTreeSet::new
 
 impl Resource {
     /// The resource of a kind of route object.
+    #[expect(
+        clippy::expect_used,
+        reason = "all kinds come from the one list that this is made of"
+    )]
     pub fn of_route(kind: &RouteKind) -> &'static Self {
         let is = |known: &&'static Self| {
             (known.group, known.version, known.plural) == (kind.group, kind.version, kind.plural)
@@ -324,6 +328,9 @@ pub struct Failure {
     pub retry_after: Option<SignedDuration>,
 }
 
+/// What the API server says of a JSON patch that does not apply.
+const PATCH_FAILED: &str = "the server rejected our request due to an error in our request";
+
 impl Failure {
     /// A failure with the given code, reason and message.
     pub fn new(code: u16, reason: &str, message: impl Into<String>) -> Self {
@@ -345,11 +352,10 @@ impl Failure {
         self.code == 409 && self.reason != "AlreadyExists"
     }
 
-    /// A JSON patch whose `test` did not hold is answered by 422 `Invalid`, as an object that is not valid is; only that one
-    /// is named.
+    /// A JSON patch whose `test` did not hold is answered by 422 `Invalid`, as is an object that is not valid, or that a policy
+    /// does not want. Only this one has these words, which name nothing.
     pub fn is_test_failed(&self) -> bool {
-        let refused = self.message.contains(" is invalid") || self.message.contains("denied the request");
-        self.code == 422 && !refused
+        self.code == 422 && self.message.starts_with(PATCH_FAILED)
     }
 
     /// The API server understood the request and does not take it: validation, a quota, admission or a missing right stand
@@ -383,12 +389,15 @@ mod tests {
     fn what_the_api_server_refuses_is_told_from_lost_races_and_from_trouble() {
         let lost = "the server rejected our request due to an error in our request";
         let invalid = "ReplicaSet.apps \"web\" is invalid: metadata.name: Invalid value";
+        let policy = "ingresses.networking.k8s.io \"web\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'p' \
+            denied request: no";
         let denied = "admission webhook \"w\" denied the request: no";
         let down = "Internal error occurred: failed calling webhook \"w\": connection refused";
         for (code, message, refused) in [
             (422, lost, false),
             (422, invalid, true),
             (422, denied, true),
+            (422, policy, true),
             (400, denied, true),
             (403, "exceeded quota: small", true),
             (500, down, true),

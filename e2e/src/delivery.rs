@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::{Gitea, Namespace, Repository, eventually, template, text};
+use crate::{Gitea, Namespace, Repository, condition_of, eventually, template, text};
 
 const DELIVERIES: &str = "deliveries.tidegate.io";
 const NAME: &str = "shop";
@@ -132,14 +132,7 @@ impl<'n> TestDelivery<'n> {
 
 /// The status of a condition; empty if it is not there.
 pub fn condition(object: &Value, kind: &str) -> String {
-    let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
-    let found = conditions
-        .into_iter()
-        .flatten()
-        .find(|condition| text(condition, "/type") == kind);
-    found
-        .map(|condition| text(condition, "/status").to_owned())
-        .unwrap_or_default()
+    text(condition_of(object, kind), "/status").to_owned()
 }
 
 /// What a Delivery remembers of a commit; `Null` if nothing.

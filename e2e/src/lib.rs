@@ -28,11 +28,11 @@ pub use load::{LoadGenerator, LoadSpec};
 pub use namespace::{Happening, Namespace};
 pub use prometheus::Sample;
 pub use recording::{recorded_object, recording, restore};
-pub use release::{HASH, Release, template, text};
+pub use release::{HASH, Release, condition_of, template, text};
 pub use report::{Answers, Report};
 pub use run::{e2e, is_full, is_whole};
 pub use source::{Source, SourceAnswer};
-pub use tidegate::{TIDEGATE_USER, Tidegate};
+pub use tidegate::{TIDEGATE_USER, Tidegate, shipped};
 pub use wait::eventually;
 
 mod audit;

@@ -19,7 +19,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{Cluster, LoadGenerator, LoadSpec, eventually};
+use crate::{Cluster, LoadGenerator, LoadSpec, eventually, text};
 
 const MANAGER: &str = "tidegate-e2e";
 
@@ -112,6 +112,15 @@ impl Namespace {
         Ok(())
     }
 
+    /// Applies an object that is in no namespace, and goes with this one however the test ends.
+    pub async fn apply_with_it(&self, mut object: Value) -> Result<()> {
+        let namespaces = self.cluster.api("namespaces", None).await?;
+        let uid = namespaces.get(&self.name).await?.metadata.uid;
+        object["metadata"]["ownerReferences"] =
+            json!([{ "apiVersion": "v1", "kind": "Namespace", "name": self.name, "uid": uid }]);
+        self.apply(&object.to_string()).await
+    }
+
     /// An object, or `None` if there is none.
     pub async fn get(&self, resource: &str, name: &str) -> Result<Option<Value>> {
         let object = self.api(resource).await?.get_opt(name).await?;
@@ -130,6 +139,17 @@ impl Namespace {
             .into_iter()
             .map(|object| Ok(serde_json::to_value(object)?))
             .collect()
+    }
+
+    /// What events with this reason say about the object of this name.
+    pub async fn told(&self, name: &str, reason: &str) -> Result<Vec<String>> {
+        let mut events = self.list("events", "").await?;
+        events
+            .retain(|event| text(event, "/involvedObject/name") == name && text(event, "/reason") == reason);
+        Ok(events
+            .iter()
+            .map(|event| text(event, "/message").to_owned())
+            .collect())
     }
 
     /// All that happens to its objects of a resource, until the receiver is dropped or the API server ends the watch after some

@@ -198,6 +198,16 @@ pub fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
         .unwrap_or_default()
 }
 
+/// A condition of an object; `Null` if it is not there.
+pub fn condition_of<'v>(object: &'v Value, kind: &str) -> &'v Value {
+    let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+    conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| text(condition, "/type") == kind)
+        .unwrap_or(&Value::Null)
+}
+
 /// Two tests on one host would share its traffic.
 fn host(namespace: &Namespace) -> String {
     format!("{}.test", namespace.name())

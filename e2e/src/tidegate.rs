@@ -1,6 +1,6 @@
 //! Tidegate itself, as `deploy/install.yaml` installs it.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 use kube::api::DeleteParams;
@@ -9,16 +9,19 @@ use serde_json::{Value, json};
 use crate::{Cluster, Namespace, eventually, text};
 
 const NAMESPACE: &str = "argo-rollouts";
-const DEPLOYMENT: &str = "tidegate";
-const PODS: &str = "app.kubernetes.io/name=tidegate";
+const NAME: &str = "tidegate";
+const LEASE: &str = "argo-rollouts-controller-lock";
 const LIMIT: Duration = Duration::from_mins(1);
 
 /// The user that its requests come from.
 pub const TIDEGATE_USER: &str = "system:serviceaccount:argo-rollouts:tidegate";
 
-/// The installed controller.
+/// An installed controller.
 pub struct Tidegate {
     namespace: Namespace,
+    /// Of its Deployment, its service account and the label of its pods.
+    name: String,
+    lease: String,
 }
 
 impl Tidegate {
@@ -26,12 +29,74 @@ impl Tidegate {
     pub fn of(cluster: &Cluster) -> Self {
         Self {
             namespace: Namespace::new(cluster.clone(), NAMESPACE.to_owned()),
+            name: NAME.to_owned(),
+            lease: LEASE.to_owned(),
         }
+    }
+
+    /// Installs a further one, from the same manifests, that acts on what has this instance id, in the whole cluster. It goes with
+    /// the namespace that it is in.
+    pub async fn install(namespace: &Namespace, instance: &str) -> Result<Self> {
+        let name = format!("{NAME}-{instance}");
+        for mut document in shipped()? {
+            // what is called otherwise is not needed to run, or there already
+            let of_one = match text(&document, "/kind") {
+                "ServiceAccount" | "ClusterRoleBinding" | "Deployment" => NAME,
+                "Role" | "RoleBinding" => "tidegate-leader",
+                _ => continue,
+            };
+            if text(&document, "/metadata/name") != of_one {
+                continue;
+            }
+            document["metadata"] = json!({ "name": name });
+            if document.get("subjects").is_some() {
+                document["subjects"] =
+                    json!([{ "kind": "ServiceAccount", "name": name, "namespace": namespace.name() }]);
+            }
+            match text(&document, "/kind") {
+                "ClusterRoleBinding" => {
+                    document["metadata"]["name"] = json!(format!("{}-{instance}", namespace.name()));
+                    namespace.apply_with_it(document).await?;
+                    continue;
+                }
+                "RoleBinding" => document["roleRef"]["name"] = json!(name),
+                "Deployment" => {
+                    let labels = json!({ "app.kubernetes.io/name": name });
+                    document["spec"]["selector"] = json!({ "matchLabels": labels });
+                    let pod = &mut document["spec"]["template"];
+                    pod["metadata"]["labels"] = labels;
+                    pod["spec"]["serviceAccountName"] = json!(name);
+                    pod["spec"]["containers"][0]["args"] = json!([format!("--instance-id={instance}")]);
+                }
+                _ => {}
+            }
+            namespace.apply(&document.to_string()).await?;
+        }
+        namespace.wait_for_deployment(&name, LIMIT).await?;
+        Ok(Self {
+            namespace: namespace.clone(),
+            name,
+            lease: format!("{LEASE}-{instance}"),
+        })
+    }
+
+    /// The user that its requests come from.
+    pub fn user(&self) -> String {
+        format!("system:serviceaccount:{}:{}", self.namespace.name(), self.name)
+    }
+
+    /// The Lease that the one of its pods holds that leads.
+    pub fn lease(&self) -> &str {
+        &self.lease
+    }
+
+    fn labels(&self) -> String {
+        format!("app.kubernetes.io/name={}", self.name)
     }
 
     /// Names of its pods that are not on their way out.
     pub async fn pods(&self) -> Result<Vec<String>> {
-        let pods = self.namespace.list("pods", PODS).await?;
+        let pods = self.namespace.list("pods", &self.labels()).await?;
         let alive = pods
             .iter()
             .filter(|pod| pod.pointer("/metadata/deletionTimestamp").is_none());
@@ -42,7 +107,7 @@ impl Tidegate {
     pub async fn leader(&self) -> Result<String> {
         let lease = self
             .namespace
-            .get("leases.coordination.k8s.io", "argo-rollouts-controller-lock")
+            .get("leases.coordination.k8s.io", &self.lease)
             .await?;
         let holder = lease
             .as_ref()
@@ -76,20 +141,21 @@ impl Tidegate {
         self.namespace
             .patch(
                 "deployments.apps",
-                DEPLOYMENT,
+                &self.name,
                 &json!({ "spec": { "replicas": replicas } }),
             )
             .await?;
-        self.namespace.wait_for_deployment(DEPLOYMENT, LIMIT).await?;
+        self.namespace.wait_for_deployment(&self.name, LIMIT).await?;
         eventually("as many pods as wanted", LIMIT, async || {
-            Ok((self.namespace.list("pods", PODS).await?.len() == replicas as usize).then_some(()))
+            let pods = self.namespace.list("pods", &self.labels()).await?;
+            Ok((pods.len() == replicas as usize).then_some(()))
         })
         .await
     }
 
     /// How often its containers were started again, in the pods that are there.
     pub async fn restarts(&self) -> Result<u64> {
-        let pods = self.namespace.list("pods", PODS).await?;
+        let pods = self.namespace.list("pods", &self.labels()).await?;
         Ok(pods
             .iter()
             .filter_map(|pod| {
@@ -102,7 +168,14 @@ impl Tidegate {
     /// Its metrics, in Prometheus' text format.
     pub async fn metrics(&self) -> Result<String> {
         let pod = self.pods().await?.pop().context("Tidegate has no pod")?;
-        let target = format!("{NAMESPACE}/pods/{pod}:8090");
+        let target = format!("{}/pods/{pod}:8090", self.namespace.name());
         self.namespace.cluster().through(&target, "/metrics").await
     }
+}
+
+/// The objects of `deploy/install.yaml`: what is shipped.
+pub fn shipped() -> Result<Vec<Value>> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/install.yaml");
+    let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    serde_saphyr::from_multiple(&text).context("deploy/install.yaml")
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use tidegate_e2e::{Namespace, Release, Source, Tidegate, e2e, eventually, template, text};
+use tidegate_e2e::{Namespace, Release, Source, Tidegate, condition_of, e2e, eventually, template, text};
 
 const LIMIT: Duration = Duration::from_mins(1);
 const ROLLOUTS: &str = "rollouts.argoproj.io";
@@ -24,14 +24,6 @@ fn rollout(name: &str, strategy: &Value) -> Value {
     })
 }
 
-async fn events_of(namespace: &Namespace, name: &str, reason: &str) -> Result<Vec<String>> {
-    let events = namespace.list("events", "").await?;
-    let about = events
-        .iter()
-        .filter(|event| text(event, "/involvedObject/name") == name && text(event, "/reason") == reason);
-    Ok(about.map(|event| text(event, "/message").to_owned()).collect())
-}
-
 /// Waits until the Rollout is refused with these words, and an event says the value and what to do.
 async fn refused(namespace: &Namespace, name: &str, words: &str) -> Result<()> {
     let rollout = namespace
@@ -39,15 +31,10 @@ async fn refused(namespace: &Namespace, name: &str, words: &str) -> Result<()> {
             text(rollout, "/status/phase") == "Degraded" && text(rollout, "/status/message").contains(words)
         })
         .await?;
-    let conditions = rollout.pointer("/status/conditions").and_then(Value::as_array);
-    let condition = conditions
-        .into_iter()
-        .flatten()
-        .find(|condition| text(condition, "/type") == "InvalidSpec")
-        .context("a condition InvalidSpec")?;
+    let condition = condition_of(&rollout, "InvalidSpec");
     assert!(text(condition, "/message").contains(words), "{condition}");
     let event = eventually("an event InvalidSpec", LIMIT, async || {
-        Ok(events_of(namespace, name, "InvalidSpec").await?.pop())
+        Ok(namespace.told(name, "InvalidSpec").await?.pop())
     })
     .await?;
     let fix = event

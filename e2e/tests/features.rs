@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use tidegate_e2e::{HASH, Namespace, Release, Source, e2e, eventually, template, text};
+use tidegate_e2e::{HASH, Namespace, Release, Source, condition_of, e2e, eventually, template, text};
 
 const LIMIT: Duration = Duration::from_secs(90);
 const ROLLOUTS: &str = "rollouts.argoproj.io";
@@ -258,6 +258,28 @@ async fn run_ends_early(namespace: &Namespace) -> Result<()> {
     Ok(())
 }
 
+/// A Rollout that is measured by a Job and by a template of the cluster.
+fn measured(version: &str, shared: &str) -> Value {
+    json!({
+        "replicas": 1, "template": template(version, &[]), "revisionHistoryLimit": 2,
+        "analysis": { "successfulRunHistoryLimit": 0 },
+        "strategy": { "canary": { "steps": [
+            { "setWeight": 50 },
+            { "analysis": { "templates": [
+                { "templateName": "job" }, { "templateName": shared, "clusterScope": true },
+            ] } },
+        ] } },
+    })
+}
+
+/// Whether the newest spec has been seen, and its version is promoted and healthy.
+fn healthy(rollout: &Value) -> bool {
+    let generation = rollout.pointer("/metadata/generation").map(Value::to_string);
+    phase("Healthy")(rollout)
+        && text(rollout, "/status/currentPodHash") == text(rollout, "/status/stableRS")
+        && text(rollout, "/status/observedGeneration") == generation.unwrap_or_default()
+}
+
 /// A Job measures, a Secret holds what a question needs, and templates are the cluster's as well.
 #[test]
 fn jobs_secrets_and_cluster_templates() -> Result<()> {
@@ -268,28 +290,8 @@ fn jobs_secrets_and_cluster_templates() -> Result<()> {
         for object in templates(&source, &shared) {
             namespace.apply(&object.to_string()).await?;
         }
-        let spec = |version: &str| {
-            json!({
-                "replicas": 1, "template": template(version, &[]), "revisionHistoryLimit": 2,
-                "analysis": { "successfulRunHistoryLimit": 0 },
-                "strategy": { "canary": { "steps": [
-                    { "setWeight": 50 },
-                    { "analysis": { "templates": [
-                        { "templateName": "job" }, { "templateName": shared, "clusterScope": true },
-                    ] } },
-                ] } },
-            })
-        };
+        let spec = |version: &str| measured(version, &shared);
         rollout(&namespace, "web", spec("v1")).await?;
-        let healthy = |rollout: &Value| {
-            phase("Healthy")(rollout)
-                && text(rollout, "/status/currentPodHash") == text(rollout, "/status/stableRS")
-                && text(rollout, "/status/observedGeneration")
-                    == rollout
-                        .pointer("/metadata/generation")
-                        .map(Value::to_string)
-                        .unwrap_or_default()
-        };
         namespace.wait(ROLLOUTS, "web", "Healthy", LIMIT, healthy).await?;
         rollout(&namespace, "web", spec("v2")).await?;
         let runs = async || namespace.list("analysisruns.argoproj.io", "").await;
@@ -320,7 +322,13 @@ fn jobs_secrets_and_cluster_templates() -> Result<()> {
         let taken = format!("web-{hash}-4-1");
         namespace.create(&somebodys_run(&taken)).await?;
         rollout(&namespace, "web", spec("v2")).await?;
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        namespace
+            .wait(ROLLOUTS, "web", "the name is taken", LIMIT, |rollout| {
+                let refused = condition_of(rollout, "WriteRefused");
+                text(refused, "/reason") == "AnalysisRunCreateError"
+                    && text(refused, "/message").contains(&taken)
+            })
+            .await?;
         assert!(
             namespace.get("analysisruns.argoproj.io", &taken).await?.is_some(),
             "it is not ours to remove"

@@ -15,7 +15,7 @@ use crate::{metadata, promotion, revision, services, status};
 /// A blue-green update at one look.
 struct BlueGreen<'c, 'a> {
     cx: &'c Context<'a>,
-    spec: &'a valid::BlueGreen,
+    spec: &'a valid::BlueGreenSpec,
     active: Option<&'a ServiceView>,
     /// The update is being taken back.
     aborting: bool,
@@ -24,7 +24,7 @@ struct BlueGreen<'c, 'a> {
 }
 
 /// Plans one look at a Rollout with the blue-green strategy.
-pub(crate) fn plan(cx: &Context<'_>, spec: &valid::BlueGreen, draft: &mut Draft) {
+pub(crate) fn plan(cx: &Context<'_>, spec: &valid::BlueGreenSpec, draft: &mut Draft) {
     if revision::adopt(cx.seen, draft) {
         return;
     }
@@ -49,7 +49,7 @@ pub(crate) fn plan(cx: &Context<'_>, spec: &valid::BlueGreen, draft: &mut Draft)
     blue_green.advance(&verdict, draft);
 }
 
-fn begin(cx: &Context<'_>, spec: &valid::BlueGreen, draft: &mut Draft) {
+fn begin(cx: &Context<'_>, spec: &valid::BlueGreenSpec, draft: &mut Draft) {
     promotion::reset(cx, draft, None);
     let size = match cx.new {
         Some(_) => 0,
@@ -292,10 +292,8 @@ impl<'a> BlueGreen<'_, 'a> {
             if verdict.post_begun() || cx.new.is_some_and(|rs| saturated(rs, cx.size)) {
                 wanted.post = self.spec.post_analysis.as_ref();
             }
-        } else {
-            if verdict.pre_begun() || self.new_ready() {
-                wanted.pre = self.spec.pre_analysis.as_ref();
-            }
+        } else if verdict.pre_begun() || self.new_ready() {
+            wanted.pre = self.spec.pre_analysis.as_ref();
         }
         wanted
     }

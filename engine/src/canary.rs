@@ -17,7 +17,7 @@ use crate::{metadata, promotion, revision, routing, services, status};
 /// A canary at one look: the spec, and where in its steps the Rollout is.
 pub(crate) struct Canary<'c, 'a> {
     pub(crate) cx: &'c Context<'a>,
-    pub(crate) spec: &'a valid::Canary,
+    pub(crate) spec: &'a valid::CanarySpec,
     /// Index into `spec.steps` as the status records it, the first when it records none; `None` without steps.
     pub(crate) index: Option<usize>,
     /// The update is being taken back, by the user or by what was just observed.
@@ -27,7 +27,7 @@ pub(crate) struct Canary<'c, 'a> {
 }
 
 /// Plans one look at a Rollout with the canary strategy.
-pub(crate) fn plan(cx: &Context<'_>, spec: &valid::Canary, draft: &mut Draft) {
+pub(crate) fn plan(cx: &Context<'_>, spec: &valid::CanarySpec, draft: &mut Draft) {
     if revision::adopt(cx.seen, draft) {
         return;
     }
@@ -55,14 +55,14 @@ pub(crate) fn plan(cx: &Context<'_>, spec: &valid::Canary, draft: &mut Draft) {
 }
 
 /// Where in the steps a recorded index is. A status without one is at the beginning, never at the end: somebody took it away.
-fn position(spec: &valid::Canary, recorded: Option<i32>) -> Option<usize> {
+fn position(spec: &valid::CanarySpec, recorded: Option<i32>) -> Option<usize> {
     let recorded = recorded.and_then(|i| usize::try_from(i).ok()).unwrap_or(0);
     (!spec.steps.is_empty()).then_some(recorded)
 }
 
 /// The template or the steps changed: a new update begins, or the Rollout returns to a version that it knows (contract 3.2).
 /// Only the record is made; all else follows from it on the next look.
-fn begin(cx: &Context<'_>, spec: &valid::Canary, draft: &mut Draft) {
+fn begin(cx: &Context<'_>, spec: &valid::CanarySpec, draft: &mut Draft) {
     let end = spec.end();
     let back_to_stable = cx.fully_promoted();
     let in_window = cx

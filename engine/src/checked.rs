@@ -46,9 +46,9 @@ impl Checked {
     }
 
     /// The spec as the planner reads it and the pod template in force, or the first thing that is wrong.
-    pub(crate) fn valid<'a>(&self, seen: &'a Observed) -> Result<(Valid, &'a Value), Violation> {
+    pub(crate) fn valid<'a>(&self, seen: &'a Observed) -> Result<(Valid, &'a Value), Box<Violation>> {
         match self.violations.first() {
-            Some(violation) => Err(violation.clone()),
+            Some(violation) => Err(Box::new(violation.clone())),
             None => validate::read(&seen.rollout, resolved_template(seen)),
         }
     }

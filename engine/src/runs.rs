@@ -153,7 +153,7 @@ pub(crate) fn judge<'a>(cx: &Context<'a>) -> Verdict<'a> {
         let other = |run: &&Arc<AnalysisRun>| recorded.is_none_or(|r| r.name != run.metadata.name);
         let newer = unrecorded(cx, role).filter(other);
         named
-            .filter(|run| !resumed && !(was_ended(run) && newer.is_some()))
+            .filter(|run| !(resumed || was_ended(run) && newer.is_some()))
             .or(newer)
             .map(Arc::as_ref)
     };
@@ -392,6 +392,18 @@ pub(crate) fn record(cx: &Context<'_>, verdict: &Verdict<'_>, draft: &mut Draft)
             bg.post_promotion_analysis_run_status = post;
         }
     }
+    tell(changes, draft);
+}
+
+/// What was recorded of a run of some kind, and what is recorded now.
+type Changed = (
+    &'static str,
+    Option<RolloutAnalysisRunStatus>,
+    Option<RolloutAnalysisRunStatus>,
+);
+
+/// Tells what runs say now and did not say before.
+fn tell(changes: Vec<Changed>, draft: &mut Draft) {
     for (kind, old, new) in changes {
         let Some(new) = new else { continue };
         let previous = old

@@ -79,8 +79,8 @@ pub(crate) enum AntiAffinity {
 /// How versions change.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Strategy {
-    Canary(Canary),
-    BlueGreen(BlueGreen),
+    Canary(Box<CanarySpec>),
+    BlueGreen(Box<BlueGreenSpec>),
 }
 
 impl Strategy {
@@ -94,7 +94,7 @@ impl Strategy {
 
 /// The new version takes a growing share.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Canary {
+pub(crate) struct CanarySpec {
     pub(crate) steps: Vec<Step>,
     pub(crate) stable_service: Option<String>,
     pub(crate) canary_service: Option<String>,
@@ -113,7 +113,7 @@ pub(crate) struct Canary {
     pub(crate) background: Option<Background>,
 }
 
-impl Canary {
+impl CanarySpec {
     /// The index that a status records once all steps are done.
     pub(crate) fn end(&self) -> i32 {
         i32::try_from(self.steps.len()).unwrap_or(i32::MAX)
@@ -199,7 +199,7 @@ pub(crate) enum CanaryScale {
 
 /// The new version is started beside the old one; then the Service is switched.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct BlueGreen {
+pub(crate) struct BlueGreenSpec {
     pub(crate) active_service: Option<String>,
     pub(crate) preview_service: Option<String>,
     /// Pods of the new version before the switch; `None` for as many as the Rollout has.

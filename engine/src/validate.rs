@@ -143,7 +143,7 @@ pub fn validate(seen: &Observed, resolved_template: Option<&Value>) -> Result<Va
         return Err(violations);
     }
     let read = read(&seen.rollout, resolved_template);
-    read.map(|(valid, _)| valid).map_err(|violation| vec![violation])
+    read.map(|(valid, _)| valid).map_err(|violation| vec![*violation])
 }
 
 /// All that is wrong with the Rollout and what it refers to. References are looked at only when the spec itself is right, as
@@ -160,10 +160,10 @@ pub(crate) fn violations(seen: &Observed, resolved_template: Option<&Value>) -> 
 pub(crate) fn read<'a>(
     rollout: &Rollout,
     resolved_template: Option<&'a Value>,
-) -> Result<(Valid, &'a Value), Violation> {
+) -> Result<(Valid, &'a Value), Box<Violation>> {
     let template = resolved_template.ok_or_else(|| {
-        Violation::required(FieldPath::of("spec.template"), "there is no pod template")
-            .fix("set spec.template, or spec.workloadRef")
+        let missing = Violation::required(FieldPath::of("spec.template"), "there is no pod template");
+        Box::new(missing.fix("set spec.template, or spec.workloadRef"))
     })?;
     Ok((read::valid(rollout)?, template))
 }

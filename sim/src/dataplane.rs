@@ -260,12 +260,11 @@ impl DataPlane {
             }
             match &load.target {
                 Target::Service { namespace, name } => {
-                    match config.route(namespace, &entry("Service", name), "") {
-                        Some(route) => self.send_by(&config, route, load, requests, from, until),
-                        None => {
-                            let service = format!("{namespace}/{name}");
-                            self.send_to_service(&config, &service, requests, from, until);
-                        }
+                    if let Some(route) = config.route(namespace, &entry("Service", name), "") {
+                        self.send_by(&config, route, load, requests, from, until);
+                    } else {
+                        let service = format!("{namespace}/{name}");
+                        self.send_to_service(&config, &service, requests, from, until);
                     }
                 }
                 Target::Ingress {

@@ -121,7 +121,7 @@ impl<'a> Nginx<'a> {
     }
 
     /// The canary Ingresses that are there and the Rollout's own, with a gap where one is not.
-    fn canaries<'v>(self, live: &'v LiveObjects) -> impl Iterator<Item = Option<&'v Value>> {
+    fn canaries(self, live: &LiveObjects) -> impl Iterator<Item = Option<&Value>> {
         self.stable_ingresses().map(move |ingress| {
             let canary = live.get(&self.canary_of(ingress));
             canary

@@ -84,18 +84,15 @@ fn set(live: &Value, canary: &Weighted<'_>, stable: &Weighted<'_>, intent: (i32,
     for (service, weight) in [(canary, intent.0), (stable, intent.1)] {
         let path = format!("/spec/weighted/services/{}", service.place);
         let at = format!("{path}/weight");
-        let op = match service.whole.get("weight") {
-            Some(old) => {
-                let name = service.whole.get("name").cloned().unwrap_or_default();
-                tests.push(operation("test", &format!("{path}/name"), name));
-                tests.push(operation("test", &at, old.clone()));
-                "replace"
-            }
+        let op = if let Some(old) = service.whole.get("weight") {
+            let name = service.whole.get("name").cloned().unwrap_or_default();
+            tests.push(operation("test", &format!("{path}/name"), name));
+            tests.push(operation("test", &at, old.clone()));
+            "replace"
+        } else {
             // What is not there cannot be tested for by itself.
-            None => {
-                tests.push(operation("test", &path, service.whole.clone()));
-                "add"
-            }
+            tests.push(operation("test", &path, service.whole.clone()));
+            "add"
         };
         sets.push(operation(op, &at, weight));
     }

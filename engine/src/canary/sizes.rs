@@ -78,7 +78,7 @@ impl Canary<'_, '_> {
         let cx = self.cx;
         let side = |rs: Option<&ReplicaSetView>, desired| Side {
             spec: rs.map_or(0, |rs| rs.spec_replicas),
-            available: rs.map_or(0, |rs| rs.serving()),
+            available: rs.map_or(0, ReplicaSetView::serving),
             desired,
         };
         let older = cx
@@ -174,7 +174,7 @@ impl Canary<'_, '_> {
         let (canary, stable) = self.wanted_if_held();
         let side = |rs: Option<&ReplicaSetView>, desired| Side {
             spec: rs.map_or(0, |rs| rs.spec_replicas),
-            available: rs.map_or(0, |rs| rs.serving()),
+            available: rs.map_or(0, ReplicaSetView::serving),
             desired,
         };
         (

@@ -66,7 +66,7 @@ impl Canary<'_, '_> {
     /// Where the weight is to go, however long that takes.
     fn goal(&self) -> i32 {
         let cx = self.cx;
-        let available = cx.new.map_or(0, |rs| rs.serving());
+        let available = cx.new.map_or(0, ReplicaSetView::serving);
         if self.takes_back() || available == 0 {
             return 0;
         }

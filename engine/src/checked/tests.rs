@@ -61,14 +61,17 @@ fn ingress(version: &str) -> Arc<Value> {
     Arc::new(json!({ "metadata": { "name": "web", "uid": "i1", "resourceVersion": version } }))
 }
 
+/// A change of what is observed, and what it is.
+type Named = (&'static str, fn(&mut Observed));
+
 #[test]
 fn what_was_said_counts_for_the_versions_that_it_was_said_of() {
-    let changes: [(&str, fn(&mut Observed)); 12] = [
+    let changes: [Named; 12] = [
         ("the Rollout", |seen| {
-            seen.rollout.metadata.resource_version = "8".to_owned()
+            seen.rollout.metadata.resource_version = "8".to_owned();
         }),
         ("a Rollout of the same name", |seen| {
-            seen.rollout.metadata.uid = "u2".to_owned()
+            seen.rollout.metadata.uid = "u2".to_owned();
         }),
         ("the workload", |seen| {
             seen.workload.as_mut().unwrap().resource_version = "4".to_owned();

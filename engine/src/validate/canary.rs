@@ -315,7 +315,7 @@ impl Step<'_> {
             }
         }
         if let Some(Err(violation)) = step.pause.as_ref().map(|pause| rules::pause(pause, self.index)) {
-            found.add(violation);
+            found.add(*violation);
         }
         if step.set_canary_scale.is_some() && self.canary.traffic_routing.is_none() {
             found.add(

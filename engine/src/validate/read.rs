@@ -10,8 +10,8 @@ use super::Violation;
 use super::rules::{self, Chosen, DEFAULT_DEADLINE, DEFAULT_HISTORY};
 use crate::replicas::{Limits, ceil_share};
 use crate::valid::{
-    self, Background, BlueGreen, Canary, CanaryScale, DEFAULT_TOTAL, Rejected, ScaleDown, Step, StepKind,
-    Strategy, Switch, Threshold, Valid,
+    self, Background, BlueGreenSpec, CanaryScale, CanarySpec, DEFAULT_TOTAL, Rejected, ScaleDown, Step,
+    StepKind, Strategy, Switch, Threshold, Valid,
 };
 
 /// Default of `scaleDownDelaySeconds` and `abortScaleDownDelaySeconds` (contract F39, F41, F54, F56).
@@ -20,7 +20,7 @@ const DEFAULT_SCALE_DOWN_DELAY: i32 = 30;
 const DEFAULT_RUNS: i32 = 5;
 
 /// Reads a spec that has passed all rules.
-pub(super) fn valid(rollout: &Rollout) -> Result<Valid, Violation> {
+pub(super) fn valid(rollout: &Rollout) -> Result<Valid, Box<Violation>> {
     let spec = &rollout.spec;
     let size = spec.replicas.unwrap_or(1).max(0);
     let own = match rules::strategy(spec)? {
@@ -68,7 +68,7 @@ struct Own<'a> {
 }
 
 impl<'a> Own<'a> {
-    fn of_canary(canary: &'a CanaryStrategy, size: i32) -> Result<Self, Violation> {
+    fn of_canary(canary: &'a CanaryStrategy, size: i32) -> Result<Self, Box<Violation>> {
         let routed = canary.traffic_routing.is_some();
         let dynamic = routed && canary.dynamic_stable_scale == Some(true);
         // As small as its share all along, it is not kept beyond it.
@@ -92,7 +92,7 @@ impl<'a> Own<'a> {
             anti_affinity: canary.anti_affinity.as_ref(),
             new_metadata: canary.canary_metadata.as_ref(),
             stable_metadata: canary.stable_metadata.as_ref(),
-            strategy: Strategy::Canary(self::canary(canary, size, dynamic)?),
+            strategy: Strategy::Canary(Box::new(self::canary(canary, size, dynamic)?)),
         })
     }
 
@@ -108,12 +108,12 @@ impl<'a> Own<'a> {
             anti_affinity: blue_green.anti_affinity.as_ref(),
             new_metadata: blue_green.preview_metadata.as_ref(),
             stable_metadata: blue_green.active_metadata.as_ref(),
-            strategy: Strategy::BlueGreen(self::blue_green(blue_green)),
+            strategy: Strategy::BlueGreen(Box::new(self::blue_green(blue_green))),
         }
     }
 }
 
-fn canary(canary: &CanaryStrategy, size: i32, dynamic: bool) -> Result<Canary, Violation> {
+fn canary(canary: &CanaryStrategy, size: i32, dynamic: bool) -> Result<CanarySpec, Box<Violation>> {
     let routing = canary.traffic_routing.as_ref();
     let max_weight = routing
         .and_then(|routing| routing.max_traffic_weight)
@@ -124,9 +124,9 @@ fn canary(canary: &CanaryStrategy, size: i32, dynamic: bool) -> Result<Canary, V
         least: canary.min_pods_per_replica_set.unwrap_or(0).min(size),
     };
     let steps = canary.steps.iter().enumerate();
-    let steps: Result<Vec<Step>, Violation> =
+    let steps: Result<Vec<Step>, Box<Violation>> =
         steps.map(|(index, step)| self::step(step, index, pods)).collect();
-    Ok(Canary {
+    Ok(CanarySpec {
         steps: steps?,
         stable_service: named(canary.stable_service.as_ref()),
         canary_service: named(canary.canary_service.as_ref()),
@@ -151,7 +151,7 @@ struct Pods {
     least: i32,
 }
 
-fn step(step: &CanaryStep, index: usize, pods: Pods) -> Result<Step, Violation> {
+fn step(step: &CanaryStep, index: usize, pods: Pods) -> Result<Step, Box<Violation>> {
     let kind = if let Some(weight) = step.set_weight {
         StepKind::SetWeight(weight)
     } else if let Some(pause) = &step.pause {
@@ -220,14 +220,14 @@ fn threshold(threshold: Option<&ReplicaProgressThreshold>) -> Threshold {
     }
 }
 
-fn blue_green(blue_green: &BlueGreenStrategy) -> BlueGreen {
+fn blue_green(blue_green: &BlueGreenStrategy) -> BlueGreenSpec {
     let switch = match blue_green.auto_promotion_seconds {
         // Who switched automatic promotion off has the last word, whatever time there is (contract F52).
         _ if blue_green.auto_promotion_enabled == Some(false) => Switch::ByHand,
         Some(after) if after > 0 => Switch::After(seconds(after)),
         _ => Switch::AtOnce,
     };
-    BlueGreen {
+    BlueGreenSpec {
         active_service: named(Some(&blue_green.active_service)),
         preview_service: named(blue_green.preview_service.as_ref()),
         preview_size: blue_green.preview_replica_count.map(|size| size.max(0)),

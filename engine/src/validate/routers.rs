@@ -26,7 +26,7 @@ pub(super) fn is_supported(field: &str) -> bool {
 }
 
 /// The planes that a strategy names.
-pub(super) fn planes<'a>(routers: &'a Routers<'_>) -> impl Iterator<Item = &'static Plane> {
+pub(super) fn planes(routers: &Routers<'_>) -> impl Iterator<Item = &'static Plane> {
     routers.iter().map(|router| router.plane())
 }
 

@@ -20,7 +20,7 @@ pub(super) enum Chosen<'a> {
 }
 
 /// Finds it.
-pub(super) fn strategy(spec: &RolloutSpec) -> Result<Chosen<'_>, Violation> {
+pub(super) fn strategy(spec: &RolloutSpec) -> Result<Chosen<'_>, Box<Violation>> {
     let strategy = spec.strategy.as_ref();
     let canary = strategy.and_then(|strategy| strategy.canary.as_ref());
     let blue_green = strategy.and_then(|strategy| strategy.blue_green.as_ref());
@@ -28,24 +28,28 @@ pub(super) fn strategy(spec: &RolloutSpec) -> Result<Chosen<'_>, Violation> {
     match (canary, blue_green) {
         (Some(canary), None) => Ok(Chosen::Canary(canary)),
         (None, Some(blue_green)) => Ok(Chosen::BlueGreen(blue_green)),
-        (None, None) => Err(Violation::required(
-            path,
-            "Rollout has missing field '.spec.strategy.canary or .spec.strategy.blueGreen'",
-        )
-        .said("spec.strategy.strategy")
-        .fix("set either spec.strategy.canary or spec.strategy.blueGreen")),
-        (Some(_), Some(_)) => Err(Violation::invalid(
-            path,
-            "blueGreen: true canary: true",
-            "Multiple Strategies can not be listed",
-        )
-        .said("spec.strategy.strategy")
-        .fix("keep one of spec.strategy.canary and spec.strategy.blueGreen")),
+        (None, None) => Err(Box::new(
+            Violation::required(
+                path,
+                "Rollout has missing field '.spec.strategy.canary or .spec.strategy.blueGreen'",
+            )
+            .said("spec.strategy.strategy")
+            .fix("set either spec.strategy.canary or spec.strategy.blueGreen"),
+        )),
+        (Some(_), Some(_)) => Err(Box::new(
+            Violation::invalid(
+                path,
+                "blueGreen: true canary: true",
+                "Multiple Strategies can not be listed",
+            )
+            .said("spec.strategy.strategy")
+            .fix("keep one of spec.strategy.canary and spec.strategy.blueGreen"),
+        )),
     }
 }
 
 /// How long the pause of the step at `index` lasts.
-pub(super) fn pause(pause: &RolloutPause, index: usize) -> Result<Pause, Violation> {
+pub(super) fn pause(pause: &RolloutPause, index: usize) -> Result<Pause, Box<Violation>> {
     let seconds = match pause.duration_seconds() {
         Ok(None) => return Ok(Pause { length: None }),
         Ok(Some(seconds)) => seconds,
@@ -57,13 +61,14 @@ pub(super) fn pause(pause: &RolloutPause, index: usize) -> Result<Pause, Violati
         return Ok(Pause { length });
     }
     let path = FieldPath::of("spec.strategy.canary.steps").index(index);
-    Err(Violation::invalid(
+    let violation = Violation::invalid(
         path.child("pause.duration"),
         seconds,
         "Duration needs to be greater than 0",
-    )
-    .said(format!("spec.strategy.steps[{index}].pause.duration"))
-    .fix("write seconds, such as 30, or a duration, such as 5m or 1h30m; without it, a promotion is awaited"))
+    );
+    Err(Box::new(violation
+        .said(format!("spec.strategy.steps[{index}].pause.duration"))
+        .fix("write seconds, such as 30, or a duration, such as 5m or 1h30m; without it, a promotion is awaited")))
 }
 
 /// Pods of two versions are kept apart in exactly one way.

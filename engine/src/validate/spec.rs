@@ -52,7 +52,7 @@ fn strategy(rollout: &Rollout, found: &mut Found) {
     match rules::strategy(&rollout.spec) {
         Ok(Chosen::Canary(canary)) => canary::check(rollout, canary, found),
         Ok(Chosen::BlueGreen(blue_green)) => self::blue_green(&rollout.spec, blue_green, found),
-        Err(violation) => found.add(violation),
+        Err(violation) => found.add(*violation),
     }
 }
 

@@ -146,6 +146,17 @@ impl Judge {
         if !scene.ours {
             return;
         }
+        self.flapping(scene, memory);
+    }
+
+    /// S12: nothing that is written goes there and back while what it depends on is the same.
+    fn flapping(&mut self, scene: &Scene<'_>, memory: &mut Memory) {
+        let Scene {
+            before,
+            after,
+            commit,
+            ..
+        } = scene;
         let mut written: Vec<(u64, String, String)> = Vec::new();
         if is_kind(commit, "Service") {
             let hash = |o: &Value| text(&o["spec"]["selector"][HASH]).to_owned();

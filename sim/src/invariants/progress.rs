@@ -57,12 +57,7 @@ impl Judge {
         if !is_kind(scene.commit, "Rollout") || scene.commit.name != scene.after.name {
             return;
         }
-        let Scene {
-            before,
-            after,
-            commit,
-            ..
-        } = scene;
+        let Scene { before, after, .. } = scene;
         if !scene.ours {
             let changed =
                 before.status() != after.status() || before.rollout["spec"] != after.rollout["spec"];
@@ -76,13 +71,27 @@ impl Judge {
         let mut touched = std::mem::take(&mut memory.touched);
         touched |= memory.other_strategy;
         memory.other_strategy &= pause(after).is_some();
+        self.pauses(scene, touched, memory);
+        let same_update = before.current() == after.current();
+        if !same_update || (before.aborted() && !after.aborted()) {
+            memory.ended.clear();
+        }
+    }
+
+    /// S9: how a pause ends, and that it does not begin again. What a client touched it may have ended.
+    fn pauses(&mut self, scene: &Scene<'_>, touched: bool, memory: &mut Memory) {
+        let Scene {
+            before,
+            after,
+            commit,
+            ..
+        } = scene;
         let same_update = before.current() == after.current();
         if let Some((reason, start)) = pause(before)
             && matches!(reason, "CanaryPauseStep" | "BlueGreenPause")
         {
             let fast = before.status()["promoteFull"] == true || before.aborted() || after.aborted();
             match pause(after) {
-                // whoever touched it may have ended it
                 None if same_update && !fast && !touched => {
                     self.active("S9");
                     let step = before.step().unwrap_or(-1);
@@ -125,9 +134,6 @@ impl Judge {
                 commit,
                 format!("the pause of step {:?} ended and begins again", after.step()),
             );
-        }
-        if !same_update || (before.aborted() && !after.aborted()) {
-            memory.ended.clear();
         }
     }
 }

@@ -23,7 +23,7 @@ impl Memory {
     fn vouches(&self, run: &Value) -> bool {
         let created: Option<Timestamp> = text(&run["metadata"]["creationTimestamp"]).parse().ok();
         // Times of objects are whole seconds.
-        let of_this_attempt = created.map(|at| at.as_second()) >= self.began.map(|at| at.as_second());
+        let of_this_attempt = created.map(Timestamp::as_second) >= self.began.map(Timestamp::as_second);
         run["status"]["phase"] == "Successful" && run["spec"]["terminate"] != true && of_this_attempt
     }
 }

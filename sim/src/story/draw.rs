@@ -63,20 +63,23 @@ pub(super) fn story(seed: u64) -> Story {
 fn refusal(rng: &mut Rng) -> Refusal {
     let quota = |kind: &str| format!("{kind} is forbidden: exceeded quota: small");
     let webhook = "admission webhook \"policy.example.com\" denied the request: not now".to_owned();
+    let policy = "ingresses.networking.k8s.io \"web\" is forbidden: ValidatingAdmissionPolicy 'frozen' with binding 'frozen' \
+        denied request: not now"
+        .to_owned();
     let (kind, verb, code, message) = one(
         rng,
         &[
             ("ReplicaSet", "create", 403, quota("replicasets.apps")),
             ("ReplicaSet", "patch", 403, webhook.clone()),
             ("AnalysisRun", "create", 403, quota("analysisruns.argoproj.io")),
-            ("Service", "patch", 403, webhook.clone()),
+            ("Service", "patch", 403, webhook),
             (
                 "Ingress",
                 "create",
                 422,
                 "Ingress.networking.k8s.io is invalid: spec".to_owned(),
             ),
-            ("Ingress", "patch", 403, webhook),
+            ("Ingress", "patch", 422, policy),
         ],
     );
     let from_ms = rng.below(90_000);

@@ -9,20 +9,20 @@ fn read(spec: &Value) -> Valid {
     valid(&serde_json::from_value(rollout).unwrap()).unwrap()
 }
 
-fn read_canary(replicas: i32, canary: &Value) -> (Valid, Canary) {
+fn read_canary(replicas: i32, canary: &Value) -> (Valid, CanarySpec) {
     let valid = read(&json!({ "replicas": replicas, "strategy": { "canary": canary } }));
     let Strategy::Canary(canary) = valid.strategy.clone() else {
         panic!("a canary")
     };
-    (valid, canary)
+    (valid, *canary)
 }
 
-fn read_blue_green(blue_green: &Value) -> (Valid, BlueGreen) {
+fn read_blue_green(blue_green: &Value) -> (Valid, BlueGreenSpec) {
     let valid = read(&json!({ "replicas": 10, "strategy": { "blueGreen": blue_green } }));
     let Strategy::BlueGreen(blue_green) = valid.strategy.clone() else {
         panic!("blue-green")
     };
-    (valid, blue_green)
+    (valid, *blue_green)
 }
 
 #[test]
