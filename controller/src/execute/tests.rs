@@ -296,7 +296,10 @@ fn changes_of_analysis_runs_as_requests() {
                 Verb::MergePatch,
                 &ANALYSIS_RUNS,
                 "run",
-                json!({"metadata": {"uid": "u"}, "spec": {"terminate": true}}),
+                json!({
+                    "metadata": {"uid": "u", "annotations": {"tidegate.io/not-wanted": "true"}},
+                    "spec": {"terminate": true},
+                }),
             ),
         ),
         (
