@@ -122,8 +122,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         guard: "blue-green switches when all pods are available",
         file: "engine/src/bluegreen.rs",
-        code: "if !saturated(new, cx.size) {\n            let wanted",
-        instead: "if !saturated(new, cx.size) && cx.size < 0 {\n            let wanted",
+        code: "if !saturated(new, cx.size) || self.new_size()",
+        instead: "if cx.size < 0 || self.new_size()",
     },
     Mutant {
         guard: "blue-green switches after pause and analysis",
@@ -146,8 +146,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         guard: "a run that was made before a crash is found again",
         file: "engine/src/runs.rs",
-        code: ".or_else(|| unrecorded(cx, role).filter(other))\n",
-        instead: ".or_else(|| unrecorded(cx, role).filter(other).filter(|_| false))\n",
+        code: "let newer = unrecorded(cx, role).filter(other);",
+        instead: "let newer = unrecorded(cx, role).filter(other).filter(|_| false);",
     },
     Mutant {
         guard: "after a retry the runs of the attempt before do not count",
@@ -167,10 +167,64 @@ const MUTANTS: &[Mutant] = &[
         code: "full(cx) && cx.status().abort == Some(true) && !cx.fully_promoted()",
         instead: "full(cx) && cx.status().abort == Some(true) && cx.size < 0",
     },
+    Mutant {
+        guard: "a run that was ended before it was through vouches for nothing",
+        file: "engine/src/runs.rs",
+        code: "AnalysisPhase::Successful && !was_ended(run)",
+        instead: "AnalysisPhase::Successful",
+    },
+    Mutant {
+        guard: "runs of other steps do not count",
+        file: "engine/src/runs.rs",
+        code: "            && !of_other_steps(run)\n",
+        instead: "",
+    },
+    Mutant {
+        guard: "an analysis before the switch begins with the pods of this attempt",
+        file: "engine/src/bluegreen.rs",
+        code: "verdict.pre_begun() || self.new_ready()",
+        instead: "cx.size > 0 || self.new_ready()",
+    },
+    Mutant {
+        guard: "what is held keeps its share when the Rollout is scaled",
+        file: "engine/src/canary/sizes.rs",
+        code: "if share >= canary {",
+        instead: "if share >= 0 {",
+    },
+    Mutant {
+        guard: "what is held gets no more requests",
+        file: "engine/src/canary/weight.rs",
+        code: "            && !self.cx.spec_paused()\n",
+        instead: "",
+    },
+    Mutant {
+        guard: "a restart keeps the last pod of a version that has requests",
+        file: "engine/src/restart.rs",
+        code: "if *left <= 1 {",
+        instead: "if *left == 0 {",
+    },
+    Mutant {
+        guard: "a ReplicaSet is known by its name, whatever its template became",
+        file: "engine/src/context.rs",
+        code: "rs.hash == identity.hash && rs.name == named",
+        instead: "rs.digest == identity.digest && rs.name == named",
+    },
+    Mutant {
+        guard: "counters above the size of a version count nobody",
+        file: "engine/src/observed.rs",
+        code: "self.available.min(self.spec_replicas)",
+        instead: "self.available",
+    },
+    Mutant {
+        guard: "a preview that is to shrink is not switched to",
+        file: "engine/src/bluegreen.rs",
+        code: " || self.new_size() < cx.size {",
+        instead: " {",
+    },
 ];
 
 /// Test programs, the quick ones first.
-const PROGRAMS: [&str; 3] = ["scenarios", "swarm", "faults"];
+const PROGRAMS: [&str; 4] = ["scenarios", "mended", "swarm", "faults"];
 
 /// `cargo xtask mutants`
 #[derive(Debug, Args)]
