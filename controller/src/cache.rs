@@ -188,9 +188,23 @@ impl Cache {
         }
     }
 
-    /// Whether every kind that matters has been listed completely.
+    /// Whether every kind that matters to all has been listed completely. For the others only those wait that name such objects.
     pub(crate) fn synced(&self) -> bool {
-        self.wanted().into_iter().all(|kind| self.listed(kind))
+        let wanted = self.wanted();
+        let mut needed = wanted.into_iter().filter(|kind| !kind.is_optional());
+        needed.all(|kind| self.listed(kind))
+    }
+
+    /// Whether a Rollout names an object of a kind that has not been listed yet.
+    pub(crate) fn waits_for_a_list(&self, rollout: &ObjectKey) -> bool {
+        let wanted = self.wanted();
+        let mut late = wanted
+            .into_iter()
+            .filter(|kind| kind.is_optional() && !self.listed(*kind));
+        late.any(|late| {
+            let mut users = self.users.iter();
+            users.any(|((kind, _), user)| *kind == late && user == rollout)
+        })
     }
 
     /// Whether a kind has been listed completely once.

@@ -737,6 +737,11 @@ impl Controller {
         let Key::Rollout(key) = key else {
             return Stage::Over(Outcome::Done);
         };
+        if self.cache.waits_for_a_list(key) {
+            // The end of the list wakes it. Until then nobody knows where its requests go.
+            *wake = now.saturating_add(UNREAD_AGAIN).ok();
+            return Stage::Over(Outcome::Done);
+        }
         let Some(mut observed) = self.cache.observe(key) else {
             self.counters_since.remove(key);
             self.progress.remove(key);

@@ -168,7 +168,8 @@ pub(crate) async fn run(kind: Kind, api: Api, scope: Scope, sink: Arc<dyn Sink>,
         let trouble = advice(kind, &failure);
         if kind.is_optional() {
             // Whoever needs it is told by a condition; nobody else waits for it.
-            if failure.code != 0 {
+            // Only these answers are about the kind; all others are about a server in trouble.
+            if matches!(failure.code, 403 | 404) {
                 let (why, gone) = (unserved(&failure), failure.code == 404);
                 sink.deliver(
                     watched,

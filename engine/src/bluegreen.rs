@@ -25,7 +25,7 @@ struct BlueGreen<'c, 'a> {
 
 /// Plans one look at a Rollout with the blue-green strategy.
 pub(crate) fn plan(cx: &Context<'_>, spec: &valid::BlueGreenSpec, draft: &mut Draft) {
-    if revision::adopt(cx.seen, draft) {
+    if revision::adopt(cx, draft) {
         return;
     }
     revision::number(cx, draft);
@@ -147,7 +147,9 @@ impl<'a> BlueGreen<'_, 'a> {
             let made = revision::create(cx, draft, size);
             draft.tell_scaling(revision::created_at_size(cx, size).filter(|_| made));
         }
-        let repaired = self.repair(draft);
+        // What is taken back is not given again, whatever the status says of the Service.
+        let stable_serves = cx.stable.is_some_and(|rs| rs.serving() > 0 || cx.size == 0);
+        let repaired = self.aborting && stable_serves || self.repair(draft);
         if let Some(preview) = cx.service(self.spec.preview_service.as_deref())
             && let Some(new) = cx.new.filter(|_| !cx.halted() && !self.aborting)
         {
@@ -172,7 +174,7 @@ impl<'a> BlueGreen<'_, 'a> {
         if !halted && counted {
             self.scale_down(draft);
         }
-        revision::mark(cx, self.aborting, draft);
+        revision::unmark(cx, draft);
         revision::forget(cx, draft);
     }
 
@@ -213,9 +215,9 @@ impl<'a> BlueGreen<'_, 'a> {
             let wanted = if stable || self.is_active(rs) {
                 cx.size
             } else if cx.is_new(rs) && !self.aborting {
-                // What is held keeps its share: an autoscaler releases nothing (contract F6).
+                // An autoscaler releases nothing that is held (contract F6).
                 if cx.halted() {
-                    self.new_size().min(cx.held_share(rs))
+                    self.new_size().min(cx.held_size(rs))
                 } else {
                     self.new_size()
                 }
@@ -223,8 +225,8 @@ impl<'a> BlueGreen<'_, 'a> {
                 // An abort is one way, but what it keeps follows the size too.
                 rs.spec_replicas.min(cx.size)
             } else if cx.size > 0 && rs.spec_replicas > 0 && revision::kept(cx, rs) {
-                // Whoever may still come back to it finds it as large as the Rollout.
-                draft.scale(cx, rs, cx.held_share(rs));
+                // No larger than the Rollout while it waits to go.
+                draft.scale(cx, rs, cx.held_size(rs));
                 continue;
             } else {
                 continue;

@@ -28,7 +28,7 @@ pub(crate) struct Canary<'c, 'a> {
 
 /// Plans one look at a Rollout with the canary strategy.
 pub(crate) fn plan(cx: &Context<'_>, spec: &valid::CanarySpec, draft: &mut Draft) {
-    if revision::adopt(cx.seen, draft) {
+    if revision::adopt(cx, draft) {
         return;
     }
     revision::number(cx, draft);
@@ -149,7 +149,8 @@ impl<'a> Canary<'_, 'a> {
             // The size of the Rollout changed: sizes first, all else on the next look (contract 3.1), unless they are refused.
             self.scale(draft);
             if !back && !draft.sizes_refused() {
-                return true;
+                // Nor does the update go on by this look, which does not see to its analysis.
+                return false;
             }
         }
         if cx.halted() && !self.aborting {
@@ -167,7 +168,7 @@ impl<'a> Canary<'_, 'a> {
         if restart.counted && (!cx.halted() || self.aborting || self.oversized()) {
             self.scale_down(draft);
         }
-        revision::mark(cx, self.aborting, draft);
+        revision::unmark(cx, draft);
         revision::forget(cx, draft);
         measured
     }

@@ -186,12 +186,13 @@ impl<'a> Context<'a> {
             || self.has_pause(&PauseReason::InconclusiveExperiment)
     }
 
-    /// Pods that a version has of the size if it keeps the share that it had when the Rollout was sized last: none stays none.
-    pub(crate) fn held_share(&self, rs: &ReplicaSetView) -> i32 {
-        match rs.desired_replicas().filter(|before| *before > 0) {
-            Some(before) => ceil_share(self.size, rs.spec_replicas, before),
-            None => rs.spec_replicas,
-        }
+    /// Pods of a version that follows the size of the Rollout down and not up: what is held, or waits to go, gets no more.
+    pub(crate) fn held_size(&self, rs: &ReplicaSetView) -> i32 {
+        let before = rs.desired_replicas().filter(|before| *before > 0);
+        let share = before.map_or(rs.spec_replicas, |before| {
+            ceil_share(self.size, rs.spec_replicas, before)
+        });
+        share.min(rs.spec_replicas)
     }
 
     pub(crate) fn run(&self, name: &str) -> Option<&'a Arc<AnalysisRun>> {

@@ -153,13 +153,6 @@ impl Draft {
         self.why.push(reason);
     }
 
-    /// Whether this plan writes to a ReplicaSet.
-    pub(crate) fn changes(&self, rs: &ReplicaSetView) -> bool {
-        let of_it =
-            |a: &Action| matches!(&a.change, Change::PatchReplicaSet { name, .. } if *name == rs.name);
-        self.actions.iter().any(of_it)
-    }
-
     /// Changes annotations of a ReplicaSet (`None` removes one), in the same write as its other changes of this plan.
     pub(crate) fn annotate(&mut self, rs: &ReplicaSetView, key: &str, value: Option<String>) {
         if rs.annotations.get(key) == value.as_ref() {

@@ -36,6 +36,7 @@ pub(crate) fn begins(cx: &Context<'_>) -> bool {
 
 /// Starts the record anew for the version in the spec.
 pub(crate) fn reset(cx: &Context<'_>, draft: &mut Draft, index: Option<i32>) {
+    revision::mark(cx, draft);
     // Another strategy for the same version is no retry: what was rejected stays so. Other steps are one, as upstream has it.
     let had_steps = cx.status().current_step_hash.is_some();
     let only_strategy = cx.status().current_pod_hash.as_deref() == Some(cx.hash.as_str())

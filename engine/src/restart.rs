@@ -107,7 +107,8 @@ fn budget(cx: &Context<'_>, ready: i32) -> usize {
 /// Those of the old pods that may go, in their order. During an update Services send requests to one version alone, so the last pod that
 /// answers them waits until there is another one, or until its version is the only one.
 fn evictable<'p>(cx: &Context<'_>, old: &[&'p PodView]) -> Vec<&'p PodView> {
-    if cx.fully_promoted() {
+    let versions = cx.owned().filter(|rs| rs.spec_replicas > 0).count();
+    if cx.fully_promoted() || versions < 2 {
         return old.to_vec();
     }
     let mut left: BTreeMap<&str, usize> = BTreeMap::new();

@@ -10,7 +10,6 @@ use crate::draft::{Draft, scaling_message};
 use crate::observed::{Observed, ReplicaSetView};
 use crate::plan::{Change, Event};
 use crate::valid::AntiAffinity;
-use crate::valid::Rejected;
 
 /// Longest chain of earlier revisions that an annotation keeps.
 const MAX_HISTORY_BYTES: usize = 2000;
@@ -41,14 +40,16 @@ pub(crate) fn new_revision(cx: &Context<'_>) -> i64 {
 
 /// Takes ReplicaSets without a controller that match the selector. Answers whether that is tried: then all else is decided on the next
 /// look, which sees them as owned. One of them may be the version in the spec.
-pub(crate) fn adopt(seen: &Observed, draft: &mut Draft) -> bool {
+pub(crate) fn adopt(cx: &Context<'_>, draft: &mut Draft) -> bool {
+    let seen = cx.seen;
     let orphan = |rs: &&ReplicaSetView| rs.controller_uid.is_none() && !rs.deleting && !rs.hash.is_empty();
     let mut adopts = false;
     for rs in seen.replica_sets.iter().filter(orphan) {
         draft.amend(rs, json!({ "metadata": { "ownerReferences": [owner(seen)] } }));
         adopts = true;
     }
-    adopts && !draft.sizes_refused()
+    // Traffic back to stable does not wait for it.
+    adopts && !draft.sizes_refused() && cx.status().abort != Some(true)
 }
 
 fn owner(seen: &Observed) -> Value {
@@ -292,13 +293,23 @@ pub(crate) fn within_window(cx: &Context<'_>, target: &ReplicaSetView) -> bool {
     between.count() < cx.valid.rollback_window
 }
 
-/// Remembers on the new version that it was aborted: it is no version to go back to, until it is promoted. Beside another write of it,
-/// where there is to be one.
-pub(crate) fn mark(cx: &Context<'_>, aborting: bool, draft: &mut Draft) {
-    let Some(new) = cx.new else { return };
-    if aborting && (draft.changes(new) || cx.valid.rejected == Rejected::KeptForEver) {
-        draft.annotate(new, labels::ABORTED_ANNOTATION, Some("true".to_owned()));
-    } else if cx.fully_promoted() {
+/// Remembers that the version before the one in the spec was aborted, when another one begins: it is none to go back to, until it is
+/// promoted.
+pub(crate) fn mark(cx: &Context<'_>, draft: &mut Draft) {
+    let status = cx.status();
+    let old = status.current_pod_hash.as_deref().unwrap_or_default();
+    if status.aborted_at.is_none() && status.abort != Some(true) || old == cx.hash || old == cx.stable_hash()
+    {
+        return;
+    }
+    if let Some(aborted) = cx.owned().find(|rs| rs.hash == old) {
+        draft.annotate(aborted, labels::ABORTED_ANNOTATION, Some("true".to_owned()));
+    }
+}
+
+/// Forgets that a version was aborted once it is promoted.
+pub(crate) fn unmark(cx: &Context<'_>, draft: &mut Draft) {
+    if let Some(new) = cx.new.filter(|_| cx.fully_promoted()) {
         draft.annotate(new, labels::ABORTED_ANNOTATION, None);
     }
 }

@@ -133,6 +133,16 @@ fn is_of_step(run: &AnalysisRun, index: i32) -> bool {
     run.metadata.labels.get(labels::STEP_INDEX_LABEL) == Some(&index.to_string())
 }
 
+/// Whether a run of that name is made for a step, whatever number it got because the name was taken (contract 2.3).
+fn is_named_for_step(name: &str, index: i32) -> bool {
+    let numbered = name
+        .rsplit_once('.')
+        .filter(|(_, number)| number.parse::<u32>().is_ok());
+    numbered
+        .map_or(name, |(base, _)| base)
+        .ends_with(&format!("-{index}"))
+}
+
 /// Finds the runs of the update in progress: those that the status names, and those that were created but not recorded
 /// before a crash. A run that could not decide is none of them once a person has resumed: another one measures again, and
 /// what that one says counts. After a retry only what was made since the abort counts: all else measured the attempt before.
@@ -161,8 +171,11 @@ pub(crate) fn judge<'a>(cx: &Context<'a>) -> Verdict<'a> {
     match cx.strategy {
         Strategy::Canary(_) => {
             if let Some(index) = status.current_step_index {
-                let at_step =
-                    |r: &&RolloutAnalysisRunStatus| cx.run(&r.name).is_some_and(|run| is_of_step(run, index));
+                let at_step = |r: &&RolloutAnalysisRunStatus| match cx.run(&r.name) {
+                    Some(run) => is_of_step(run, index),
+                    // Somebody deleted it. Its name tells.
+                    None => is_named_for_step(&r.name, index),
+                };
                 // A client may have moved the index on: the run of the step before says nothing about this one.
                 let recorded = canary.and_then(|c| c.current_step_analysis_run_status.as_ref());
                 let recorded = recorded.filter(at_step);
@@ -259,17 +272,18 @@ pub(crate) fn act(cx: &Context<'_>, verdict: &Verdict<'_>, wanted: &Wanted<'_>, 
         }
     }
     // Ended before others are made: no two measure the same at once.
+    let mut ended = true;
     for run in &cx.seen.analysis_runs {
         let running = !run.status.phase.completed() && run.spec.terminate != Some(true);
         if running && !current.contains(&run.metadata.name.as_str()) {
-            draft.act(Change::TerminateAnalysisRun {
+            ended &= draft.act(Change::TerminateAnalysisRun {
                 name: run.metadata.name.clone(),
                 uid: run.metadata.uid.clone(),
             });
         }
     }
-    let mut measured = true;
-    for (role, analysis) in missing {
+    let mut measured = ended || missing.is_empty();
+    for (role, analysis) in missing.into_iter().filter(|_| ended) {
         measured &= create(cx, role, analysis, draft);
     }
     forget(cx, verdict, draft);

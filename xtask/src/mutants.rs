@@ -186,10 +186,10 @@ const MUTANTS: &[Mutant] = &[
         instead: "cx.size > 0 || self.new_ready()",
     },
     Mutant {
-        guard: "what is held keeps its share when the Rollout is scaled",
+        guard: "what is held gets no pods when the Rollout is scaled",
         file: "engine/src/canary/sizes.rs",
-        code: "if share >= canary {",
-        instead: "if share >= 0 {",
+        code: "if most >= canary {",
+        instead: "if most >= 0 {",
     },
     Mutant {
         guard: "what is held gets no more requests",

@@ -152,8 +152,8 @@ impl Canary<'_, '_> {
         self.scale_down(draft);
     }
 
-    /// What [`Canary::wanted`] says, but that a held update keeps the share that it has when the Rollout is scaled: an autoscaler
-    /// releases nothing (contract F6).
+    /// What [`Canary::wanted`] says, but that a held update gets no more than what it has when the Rollout is scaled, beside what its
+    /// requests need: an autoscaler releases nothing (contract F6).
     fn wanted_if_held(&self) -> (i32, i32) {
         let (cx, (canary, stable)) = (self.cx, self.wanted());
         let held = cx
@@ -162,12 +162,17 @@ impl Canary<'_, '_> {
         let Some(new) = held else {
             return (canary, stable);
         };
-        let share = cx.held_share(new);
-        if share >= canary {
+        let needed = if self.routed() {
+            routing::needed(self, new)
+        } else {
+            0
+        };
+        let most = cx.held_size(new).max(needed);
+        if most >= canary {
             return (canary, stable);
         }
-        let stable = if self.routed() { stable } else { cx.size - share };
-        (share, stable)
+        let stable = if self.routed() { stable } else { cx.size - most };
+        (most, stable)
     }
 
     fn sides(&self) -> (Side, Side) {
@@ -355,9 +360,9 @@ impl Canary<'_, '_> {
             }
             None => draft.deadline(cx, rs, delay),
             Some(until) => {
-                // Whoever may still come back to it finds it as large as the Rollout.
+                // No larger than the Rollout while it waits to go.
                 if cx.size > 0 {
-                    draft.scale(cx, rs, cx.held_share(rs));
+                    draft.scale(cx, rs, cx.held_size(rs));
                 }
                 draft.because(Reason::ScaleDownDelayed {
                     replica_set: rs.name.clone(),
