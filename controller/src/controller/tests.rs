@@ -589,12 +589,15 @@ fn a_kind_that_is_not_served_concerns_only_who_needs_it() {
         }
         fresh.deliver(kind, Signal::ListEnd { version: "100" }, at(0));
     }
-    assert!(fresh.wanted().contains(&split) && !fresh.synced());
+    assert!(fresh.wanted().contains(&split) && fresh.synced());
+    let waits = |controller: &Controller, name| controller.cache.waits_for_a_list(&key(name));
+    assert!(waits(&fresh, "web") && !waits(&fresh, "idle"));
     let unserved = || Signal::Unserved {
         why: "no such kind",
         gone: true,
     };
     fresh.deliver(split, unserved(), at(0));
+    assert!(!waits(&fresh, "web"));
     let mut names = due(&mut fresh, at(1));
     names.sort();
     assert_eq!(names, ["idle", "web"]);

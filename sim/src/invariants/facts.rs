@@ -216,9 +216,7 @@ impl Facts {
             }
             Strategy::RoutedCanary => {
                 let routes = self.stable_ingresses();
-                let weights = routes
-                    .iter()
-                    .map(|name| (self.weight_of(picture, name), self.total));
+                let weights = routes.iter().map(|name| self.weight_of(picture, name));
                 let weights: Vec<Given> = weights.chain(self.given_by_others(picture)).collect();
                 // In parts of the total that the spec asks for; in doubt more.
                 let most = |(weight, of): &Given| (weight * self.total + of - 1) / of;
@@ -272,17 +270,20 @@ impl Facts {
         given.collect()
     }
 
-    fn weight_of(&self, picture: &Picture, ingress: &str) -> i64 {
+    /// What a canary Ingress gives the canary; its total is its own while another one is on its way.
+    fn weight_of(&self, picture: &Picture, ingress: &str) -> Given {
         let name = format!("{}-{ingress}-canary", self.name);
         let Some(canary) = picture.get("Ingress", &self.namespace, &name) else {
-            return 0;
+            return (0, 1);
         };
         let annotations = &canary["metadata"]["annotations"];
         let get = |name: &str| annotations[format!("nginx.ingress.kubernetes.io/{name}")].as_str();
         if get("canary") != Some("true") {
-            return 0;
+            return (0, 1);
         }
-        get("canary-weight").and_then(|w| w.parse().ok()).unwrap_or(0)
+        let number = |name: &str| get(name).and_then(|number| number.parse().ok());
+        let total = number("canary-weight-total").filter(|total| *total > 0);
+        (number("canary-weight").unwrap_or(0), total.unwrap_or(100))
     }
 
     fn matches(&self, picture: &Picture, ingress: &str) -> bool {
