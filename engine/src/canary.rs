@@ -149,8 +149,8 @@ impl<'a> Canary<'_, 'a> {
             // The size of the Rollout changed: sizes first, all else on the next look (contract 3.1), unless they are refused.
             self.scale(draft);
             if !back && !draft.sizes_refused() {
-                // Nor does the update go on by this look, which does not see to its analysis.
-                return false;
+                // This look does not see to the analysis: without it the update goes no further.
+                return verdict.measures(&self.wanted_runs());
             }
         }
         if cx.halted() && !self.aborting {

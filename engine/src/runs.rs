@@ -83,6 +83,11 @@ impl<'a> Verdict<'a> {
             || self.held
     }
 
+    /// Whether there is a background run, where one is wanted.
+    pub(crate) fn measures(&self, wanted: &Wanted<'_>) -> bool {
+        wanted.background.is_none() || self.background.is_some()
+    }
+
     /// A person has just resumed after an inconclusive run.
     pub(crate) fn measures_again(&self) -> bool {
         self.measures_again
