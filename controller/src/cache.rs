@@ -197,14 +197,12 @@ impl Cache {
 
     /// Whether a Rollout names an object of a kind that has not been listed yet.
     pub(crate) fn waits_for_a_list(&self, rollout: &ObjectKey) -> bool {
-        let wanted = self.wanted();
-        let mut late = wanted
+        let entry = self.rollouts.get(rollout);
+        let mut kinds = entry
             .into_iter()
-            .filter(|kind| kind.is_optional() && !self.listed(*kind));
-        late.any(|late| {
-            let mut users = self.users.iter();
-            users.any(|((kind, _), user)| *kind == late && user == rollout)
-        })
+            .flat_map(|entry| &entry.data.refs)
+            .map(|(kind, _)| *kind);
+        kinds.any(|kind| kind.is_optional() && !self.listed(kind))
     }
 
     /// Whether a kind has been listed completely once.

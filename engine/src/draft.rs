@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
-use tidegate_crds::{RolloutStatus, labels};
+use serde_json::Value;
+use tidegate_crds::{RolloutStatus, labels, merge};
 
 use crate::context::{Annotated, Context, after};
 use crate::observed::{Observed, ReplicaSetView, ServiceView};
@@ -166,7 +166,7 @@ impl Draft {
     /// Merges into the rest of a ReplicaSet's spec or metadata.
     pub(crate) fn amend(&mut self, rs: &ReplicaSetView, patch: Value) {
         if let Change::PatchReplicaSet { rest, .. } = self.patch(rs) {
-            merge(rest, patch);
+            merge::overlay(rest, patch);
         }
     }
 
@@ -239,9 +239,13 @@ impl Draft {
     /// Whether this plan changes where requests go. What it changes was not observed yet: sizes by what was before would be wrong.
     /// What was refused is not tried, and changes nothing.
     fn routes(&self) -> bool {
-        let routes = |a: &Action| matches!(a.change, Change::Route(_) | Change::SetServiceSelector { .. });
-        let tried = |a: &&Action| !self.stands_refused(&a.change);
-        self.actions.iter().filter(|a| routes(a)).any(|a| tried(&a))
+        self.tries(|change| matches!(change, Change::Route(_) | Change::SetServiceSelector { .. }))
+    }
+
+    /// Whether this plan has such a change, and it is tried.
+    fn tries(&self, such: impl Fn(&Change) -> bool) -> bool {
+        let mut changes = self.actions.iter().map(|action| &action.change);
+        changes.any(|change| such(change) && !self.stands_refused(change))
     }
 
     /// Whether the size of a version cannot be changed, because that was refused.
@@ -255,10 +259,7 @@ impl Draft {
 
     /// Whether this plan points a Service at another version; one that was refused is not tried.
     pub(crate) fn switches(&self) -> bool {
-        self.actions
-            .iter()
-            .filter(|action| matches!(action.change, Change::SetServiceSelector { .. }))
-            .any(|action| !self.stands_refused(&action.change))
+        self.tries(|change| matches!(change, Change::SetServiceSelector { .. }))
     }
 
     /// Whether no request can come to a version any more. It may have lost its traffic long before routing last changed: the deadline
@@ -354,15 +355,4 @@ pub(crate) fn selected(service: &ServiceView) -> &str {
 pub(crate) fn scaling_message(name: &str, revision: i64, from: i32, to: i32) -> String {
     let direction = if to > from { "up" } else { "down" };
     format!("Scaled {direction} ReplicaSet {name} (revision {revision}) from {from} to {to}")
-}
-
-fn merge(into: &mut Value, patch: Value) {
-    match (into, patch) {
-        (Value::Object(into), Value::Object(patch)) => {
-            for (key, value) in patch {
-                merge(into.entry(key).or_insert(json!(null)), value);
-            }
-        }
-        (into, patch) => *into = patch,
-    }
 }
