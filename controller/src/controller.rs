@@ -183,7 +183,7 @@ pub struct Job {
     stage: Stage,
     waiting: Option<Request>,
     wake: Option<Timestamp>,
-    planned: bool,
+    plans: u32,
     /// Writes that were refused in this look.
     refused: u32,
 }
@@ -201,9 +201,9 @@ impl Job {
         &self.key
     }
 
-    /// Whether a plan was made: a look at what is gone makes none.
-    pub fn planned(&self) -> bool {
-        self.planned
+    /// How many plans were made: none in a look at what is gone, one more after each write that was refused.
+    pub fn plans(&self) -> u32 {
+        self.plans
     }
 }
 
@@ -472,7 +472,7 @@ impl Controller {
             stage,
             waiting: None,
             wake: None,
-            planned: false,
+            plans: 0,
             refused: 0,
         }
     }
@@ -561,7 +561,7 @@ impl Controller {
                     }
                     let reading = std::mem::take(reading);
                     job.stage = self.plan(&job.key, reading, &mut job.wake, now);
-                    job.planned = true;
+                    job.plans += 1;
                 }
                 Stage::Executing(execution) => match execution.step() {
                     Some(Step::Request(request)) => return Some(send(&mut job.waiting, request)),
@@ -585,7 +585,7 @@ impl Controller {
         let Stage::Delivery(delivery) = &mut job.stage else {
             return None;
         };
-        job.planned = true;
+        job.plans = 1;
         if let Some(step) = delivery.step(&self.cache, &mut self.deliveries, now) {
             if let Step::Request(request) = &step {
                 job.waiting = Some(request.clone());
@@ -605,7 +605,7 @@ impl Controller {
         let Stage::Run(run) = &mut job.stage else {
             return None;
         };
-        job.planned = true;
+        job.plans = 1;
         if let Some(step) = run.step(now) {
             if let Step::Request(request) = &step {
                 job.waiting = Some(request.clone());

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::api::{Api, Kind};
@@ -39,6 +39,10 @@ pub trait Actor: Send {
     fn name(&self) -> &'static str;
     /// Looks at a change; true when it wants to act on it.
     fn notice(&mut self, commit: &Commit) -> bool;
+    /// It acts so long after what it noticed, between these.
+    fn lag(&self) -> (SignedDuration, SignedDuration) {
+        (SignedDuration::from_millis(1), SignedDuration::from_millis(20))
+    }
     /// Acts on what it noticed and on what is due; returns when it wants to act again by itself.
     fn act(&mut self, cx: &mut Cx<'_>) -> Option<Timestamp>;
     /// Whether it has nothing more to do of its own accord.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::store::{PatchKind, Request, Response, Status, Store};
+use crate::store::{PatchKind, Request, Response, Status, Store, copy_but};
 
 /// Names a kind of object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,15 +134,26 @@ impl<'a> Api<'a> {
         object(&self.send(request.subresource("status"))?)
     }
 
-    /// Replaces an object's status, whatever its resourceVersion is by now.
-    pub fn replace_status(&mut self, kind: &Kind, live: &Value, status: Value) -> Result<Arc<Value>, Status> {
-        let mut body = live.clone();
-        body["status"] = status;
-        if let Some(metadata) = body["metadata"].as_object_mut() {
-            metadata.remove("resourceVersion");
-        }
-        let request = Request::update(&self.resource(kind)?, body);
-        object(&self.send(request.subresource("status"))?)
+    /// Replaces an object's status, whatever its resourceVersion is by now; what one of the cluster's own controllers does, so
+    /// that nothing is checked.
+    pub fn replace_status(&mut self, kind: &Kind, live: &Value, status: Value) -> Result<(), Status> {
+        let of = |key: &str| live["metadata"][key].as_str().unwrap_or_default();
+        // it may have been changed since, or made again
+        let now = self.get(kind, of("namespace"), of("name"));
+        let Some(now) = now.filter(|now| now["metadata"]["uid"] == live["metadata"]["uid"]) else {
+            return Err(Status::not_found(&*self.resource(kind)?, of("name")));
+        };
+        let mut object = copy_but(&now, "status");
+        object["status"] = status;
+        let request = Request::update(&self.resource(kind)?, named(of("namespace"), of("name")));
+        let request = request.subresource("status").by(self.user);
+        self.store.put(&request, self.now, object)
+    }
+
+    /// Replaces an object but for its metadata, as one of the cluster's own controllers does it: nothing is checked.
+    pub fn replace(&mut self, kind: &Kind, namespace: &str, name: &str, object: Value) -> Result<(), Status> {
+        let request = Request::update(&self.resource(kind)?, named(namespace, name));
+        self.store.put(&request.by(self.user), self.now, object)
     }
 
     /// Asks for an object's removal; a pod gets its time to end.
@@ -176,6 +187,10 @@ impl<'a> Api<'a> {
         let request = Request::patch(&self.resource(kind)?, namespace, name, PatchKind::Merge, body);
         self.send(request.subresource("scale")).map(drop)
     }
+}
+
+fn named(namespace: &str, name: &str) -> Value {
+    json!({"metadata": {"name": name, "namespace": namespace}})
 }
 
 fn object(response: &Response) -> Result<Arc<Value>, Status> {

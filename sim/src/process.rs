@@ -1,6 +1,7 @@
 //! One controller process: the real controller without IO, its watches, and its requests on their way.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,6 +11,7 @@ use tidegate_controller::object::{Kind, Object};
 use tidegate_controller::request::{Failure, Request, Verb};
 use tidegate_gitsync::object::FIELD_MANAGER;
 
+use crate::actors::text;
 use crate::http::discovery;
 use crate::store::{self, ChangeKind, FieldValidation, PatchKind, Propagation, Selector, Store, WatchEvent};
 
@@ -28,7 +30,7 @@ pub(crate) struct Process {
     unserved: BTreeSet<Kind>,
     pub(crate) jobs: BTreeMap<u64, Running>,
     /// What it has heard of.
-    known: Arc<Known>,
+    pub(crate) known: Arc<Known>,
     /// When it is woken next.
     pub(crate) wake: Option<Timestamp>,
     last_job: u64,
@@ -39,22 +41,32 @@ pub(crate) struct Process {
 pub struct Known {
     /// The revision of the last list, by kind: all before it is known.
     listed: BTreeMap<&'static str, u64>,
-    /// The revision of each object, by kind, namespace and name.
-    objects: BTreeMap<(&'static str, String, String), u64>,
+    /// The revision of each object, by [`name_of`]: every decision keeps a copy of all of them.
+    objects: HashMap<u64, u64>,
 }
 
 impl Known {
     /// Whether a commit has been heard of.
     pub fn has(&self, kind: &'static str, namespace: &str, name: &str, revision: u64) -> bool {
-        let key = (kind, namespace.to_owned(), name.to_owned());
-        let heard = self.objects.get(&key).max(self.listed.get(kind));
-        heard.is_some_and(|heard| *heard >= revision)
+        let heard = self.objects.get(&name_of(kind, namespace, name));
+        heard
+            .max(self.listed.get(kind))
+            .is_some_and(|heard| *heard >= revision)
     }
 
-    fn hear(&mut self, kind: &'static str, (namespace, name): (String, String), revision: u64) {
-        let heard = self.objects.entry((kind, namespace, name)).or_default();
+    fn hear(&mut self, kind: &'static str, object: &Value, revision: u64) {
+        let metadata = &object["metadata"];
+        let name = name_of(kind, text(&metadata["namespace"]), text(&metadata["name"]));
+        let heard = self.objects.entry(name).or_default();
         *heard = (*heard).max(revision);
     }
+}
+
+/// Kind, namespace and name as one number, the same in every run.
+fn name_of(kind: &str, namespace: &str, name: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (kind, namespace, name).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A watch of one kind.
@@ -171,7 +183,7 @@ impl Process {
     /// Takes in an event of a watch.
     pub(crate) fn deliver(&mut self, kind: Kind, event: &WatchEvent, now: Timestamp) {
         let known = Arc::make_mut(&mut self.known);
-        known.hear(kind.resource().kind, key_of(&event.object), event.revision);
+        known.hear(kind.resource().kind, &event.object, event.revision);
         let object = Object::Value(&event.object);
         let signal = match event.kind {
             ChangeKind::Added | ChangeKind::Modified => Signal::Applied(object),
@@ -195,13 +207,6 @@ impl Process {
         Some(self.last_job)
     }
 
-    /// A job makes its plan from what is known now.
-    pub(crate) fn read_anew(&mut self, number: u64) {
-        if let Some(running) = self.jobs.get_mut(&number) {
-            running.known = self.known.clone();
-        }
-    }
-
     /// Whether it knows this state of an object, or a later one.
     pub(crate) fn has_heard_of(
         &self,
@@ -215,13 +220,9 @@ impl Process {
     /// What was answered is known as well as what was delivered.
     pub(crate) fn learned(&mut self, kind: &'static str, object: &Value) {
         if !kind.is_empty() {
-            Arc::make_mut(&mut self.known).hear(kind, key_of(object), revision_of(object));
+            Arc::make_mut(&mut self.known).hear(kind, object, revision_of(object));
         }
     }
-}
-
-fn key_of(object: &Value) -> (String, String) {
-    crate::actors::key_of(object)
 }
 
 fn revision_of(object: &Value) -> u64 {

@@ -32,6 +32,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+pub(crate) use self::write::copy_but;
 use self::{garbage::Garbage, history::History, ids::Ids};
 pub use self::{
     history::{ChangeKind, Commit, WatchEvent},

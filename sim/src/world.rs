@@ -669,9 +669,7 @@ impl World {
                     continue;
                 };
                 if slot.actor.notice(commit) {
-                    let delay = slot
-                        .rng
-                        .between((SignedDuration::from_millis(1), SignedDuration::from_millis(20)));
+                    let delay = slot.rng.between(slot.actor.lag());
                     self.wake_actor(index, now + delay);
                 }
             }
@@ -904,7 +902,12 @@ impl World {
             let Some(running) = process.jobs.get_mut(&number) else {
                 return;
             };
-            match process.controller.step(&mut running.job, now + process.skew) {
+            let plans = running.job.plans();
+            let step = process.controller.step(&mut running.job, now + process.skew);
+            if running.job.plans() > plans {
+                running.known = process.known.clone();
+            }
+            match step {
                 Some(Step::Request(request)) => {
                     running.awaiting = true;
                     if let Key::Delivery(delivery) = running.job.key() {
@@ -963,7 +966,7 @@ impl World {
         let Some(running) = process.jobs.remove(&number) else {
             return;
         };
-        let planned = running.job.planned() && matches!(running.job.key(), Key::Rollout(_));
+        let planned = running.job.plans() > 0 && matches!(running.job.key(), Key::Rollout(_));
         self.stats.plans += u64::from(planned);
         if let Key::Delivery(delivery) = running.job.key() {
             self.stats.delivery(delivery).looks += 1;
@@ -1159,14 +1162,8 @@ impl World {
         let Some(running) = process.jobs.get_mut(&job) else {
             return;
         };
-        // The plan is made once what it needs was read, from what else is known by then.
-        let pods = kind == "Pod" && answer.as_ref().is_ok_and(|answer| answer.get("items").is_some());
-        let begins = !running.job.planned();
         running.awaiting = false;
         process.controller.answer(&mut running.job, answer, at);
-        if pods || begins {
-            process.read_anew(job);
-        }
         if let Some(down_ms) = crash_ms {
             self.crash(id, down_ms);
             return;

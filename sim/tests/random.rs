@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use tidegate_sim::story::{Coverage, Played, Story};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }

@@ -1,15 +1,16 @@
 //! The EndpointSlice controller: ready pods of each Service.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{
     Actor, Cx, Dirty, Key, is_deleting, is_ready, key_of, kind_of, object_of, owner_reference, selects, text,
 };
 use crate::api::kinds;
-use crate::store::Commit;
+use crate::store::{Commit, copy_but};
 
 /// The EndpointSlice controller.
 #[derive(Debug, Default)]
@@ -23,12 +24,22 @@ impl Actor for Endpoints {
         "endpointslice-controller"
     }
 
+    /// As the real one, it waits for more to come.
+    fn lag(&self) -> (SignedDuration, SignedDuration) {
+        (SignedDuration::from_millis(20), SignedDuration::from_millis(120))
+    }
+
     fn notice(&mut self, commit: &Commit) -> bool {
         match kind_of(commit) {
             "Service" => self.services.mark(key_of(object_of(commit))),
             "Pod" => {
-                self.namespaces.insert(key_of(object_of(commit)).0);
-                true
+                let before = commit.before.as_deref().and_then(Endpoint::of);
+                let after = commit.after.as_deref().and_then(Endpoint::of);
+                // most of what happens to a pod concerns no Service
+                before != after && {
+                    self.namespaces.insert(key_of(object_of(commit)).0);
+                    true
+                }
             }
             _ => false,
         }
@@ -44,28 +55,55 @@ impl Actor for Endpoints {
                     .map(|service| key_of(service)),
             );
         }
+        let mut pods: BTreeMap<String, Vec<Arc<Value>>> = BTreeMap::new();
         for key in keys {
-            sync(cx, &key);
+            let pods = pods
+                .entry(key.0.clone())
+                .or_insert_with(|| cx.api.list(&kinds::PODS, &key.0));
+            sync(cx, &key, pods);
         }
         None
     }
 }
 
-fn sync(cx: &mut Cx<'_>, (namespace, name): &Key) {
+/// What of a pod is in an EndpointSlice.
+#[derive(PartialEq)]
+struct Endpoint<'a> {
+    labels: &'a Value,
+    address: &'a str,
+    ready: bool,
+    ending: bool,
+}
+
+impl<'a> Endpoint<'a> {
+    /// `None` as long as the pod has no address.
+    fn of(pod: &'a Value) -> Option<Self> {
+        Some(Self {
+            labels: &pod["metadata"]["labels"],
+            address: pod["status"]["podIP"].as_str()?,
+            ready: is_ready(pod),
+            ending: is_deleting(pod),
+        })
+    }
+}
+
+fn sync(cx: &mut Cx<'_>, (namespace, name): &Key, pods: &[Arc<Value>]) {
     // a slice of a Service that is gone goes with its owner
     let Some(service) = cx.api.get(&kinds::SERVICES, namespace, name) else {
         return;
     };
-    let endpoints: Vec<Value> = cx
-        .api
-        .list(&kinds::PODS, namespace)
+    let selector = &service["spec"]["selector"];
+    let endpoints: Vec<Value> = pods
         .iter()
-        .filter(|pod| selects(&service["spec"]["selector"], pod) && pod["status"]["podIP"].is_string())
-        .map(|pod| {
-            let ready = is_ready(pod) && !is_deleting(pod);
+        .filter(|pod| selects(selector, pod))
+        .filter_map(|pod| Some((pod, Endpoint::of(pod)?)))
+        .map(|(pod, endpoint)| {
             json!({
-                "addresses": [pod["status"]["podIP"]],
-                "conditions": {"ready": ready, "serving": is_ready(pod), "terminating": is_deleting(pod)},
+                "addresses": [endpoint.address],
+                "conditions": {
+                    "ready": endpoint.ready && !endpoint.ending, "serving": endpoint.ready,
+                    "terminating": endpoint.ending,
+                },
                 "targetRef": {
                     "kind": "Pod", "namespace": namespace, "name": pod["metadata"]["name"],
                     "uid": pod["metadata"]["uid"],
@@ -76,11 +114,12 @@ fn sync(cx: &mut Cx<'_>, (namespace, name): &Key) {
     let slice_name = format!("{name}-sim");
     match cx.api.get(&kinds::ENDPOINT_SLICES, namespace, &slice_name) {
         Some(slice) if slice["endpoints"].as_array().map_or(&[][..], Vec::as_slice) == endpoints => {}
-        Some(_) => {
-            let patch = json!({"endpoints": endpoints});
+        Some(slice) => {
+            let mut slice = copy_but(&slice, "endpoints");
+            slice["endpoints"] = endpoints.into();
             let _ = cx
                 .api
-                .merge(&kinds::ENDPOINT_SLICES, namespace, &slice_name, patch);
+                .replace(&kinds::ENDPOINT_SLICES, namespace, &slice_name, slice);
         }
         None => {
             let ports: Vec<Value> = service["spec"]["ports"]

@@ -10,60 +10,57 @@ use crate::store::{
 
 /// Drops what the schema does not know and collects the paths of what was dropped.
 pub(crate) fn prune(object: &mut Value, schema: &Schema, dropped: &mut Vec<String>) {
-    prune_at(object, schema, &mut Path::default(), dropped);
+    prune_at(object, schema, &Path::Top, dropped);
 }
 
-/// A field path under construction: `spec.steps[0].setWeight`.
-#[derive(Default)]
-struct Path {
-    text: String,
+/// Where a field is: `spec.steps[0].setWeight`. Only what is refused needs the words, so each part knows the one before it
+/// and nothing is put together on the way.
+#[derive(Clone, Copy)]
+enum Path<'a> {
+    Top,
+    Field(&'a Path<'a>, &'a str),
+    Item(&'a Path<'a>, usize),
 }
 
-impl Path {
-    fn field<T>(&mut self, key: &str, work: impl FnOnce(&mut Self) -> T) -> T {
-        let length = self.text.len();
-        if length > 0 {
-            self.text.push('.');
+impl Path<'_> {
+    fn text(&self) -> String {
+        match self {
+            Self::Top => String::new(),
+            Self::Field(Self::Top, key) => (*key).to_owned(),
+            Self::Field(parent, key) => format!("{}.{key}", parent.text()),
+            Self::Item(parent, index) => format!("{}[{index}]", parent.text()),
         }
-        self.text.push_str(key);
-        let result = work(self);
-        self.text.truncate(length);
-        result
-    }
-
-    fn index<T>(&mut self, index: usize, work: impl FnOnce(&mut Self) -> T) -> T {
-        let length = self.text.len();
-        self.text.push('[');
-        self.text.push_str(&index.to_string());
-        self.text.push(']');
-        let result = work(self);
-        self.text.truncate(length);
-        result
     }
 }
 
-fn prune_at(object: &mut Value, schema: &Schema, path: &mut Path, dropped: &mut Vec<String>) {
+fn prune_at(object: &mut Value, schema: &Schema, path: &Path<'_>, dropped: &mut Vec<String>) {
     match object {
         Value::Object(map) if schema.kind != Type::Any || !schema.properties.is_empty() => {
-            map.retain(|key, _| {
-                let known = schema.preserve_unknown
+            let known = |key: &str| {
+                schema.preserve_unknown
                     || schema.field(key).is_some()
-                    || (schema.embedded && matches!(key.as_str(), "apiVersion" | "kind" | "metadata"));
-                if !known {
-                    path.field(key, |path| dropped.push(path.text.clone()));
-                }
-                known
-            });
+                    || (schema.embedded && matches!(key, "apiVersion" | "kind" | "metadata"))
+            };
+            // almost always nothing goes, and to look is cheaper than to take apart
+            if !map.keys().all(|key| known(key)) {
+                map.retain(|key, _| {
+                    let keep = known(key);
+                    if !keep {
+                        dropped.push(Path::Field(path, key).text());
+                    }
+                    keep
+                });
+            }
             for (key, inner) in map.iter_mut() {
                 if let Some(schema) = schema.field(key) {
-                    path.field(key, |path| prune_at(inner, schema, path, dropped));
+                    prune_at(inner, schema, &Path::Field(path, key), dropped);
                 }
             }
         }
         Value::Array(items) => {
             if let Some(schema) = &schema.items {
                 for (index, item) in items.iter_mut().enumerate() {
-                    path.index(index, |path| prune_at(item, schema, path, dropped));
+                    prune_at(item, schema, &Path::Item(path, index), dropped);
                 }
             }
         }
@@ -77,10 +74,10 @@ fn prune_at(object: &mut Value, schema: &Schema, path: &mut Path, dropped: &mut 
 /// # Errors
 /// The decoder's words for a value of the wrong type.
 pub(crate) fn retype(object: &mut Value, schema: &Schema) -> Result<(), String> {
-    retype_at(object, schema, &mut Path::default())
+    retype_at(object, schema, &Path::Top)
 }
 
-fn retype_at(object: &mut Value, schema: &Schema, path: &mut Path) -> Result<(), String> {
+fn retype_at(object: &mut Value, schema: &Schema, path: &Path<'_>) -> Result<(), String> {
     let fits = match &*object {
         Value::Null => true,
         Value::Object(_) => matches!(schema.kind, Type::Any | Type::Object),
@@ -110,17 +107,17 @@ fn retype_at(object: &mut Value, schema: &Schema, path: &mut Path) -> Result<(),
         };
         return Err(format!(
             "json: cannot unmarshal {found} into Go struct field {} of type {wanted}",
-            path.text
+            path.text()
         ));
     }
     match object {
         Value::Object(map) if schema.kind == Type::Object => {
             for (key, inner) in map.iter_mut() {
                 if let Some(schema) = schema.field(key) {
-                    path.field(key, |path| retype_at(inner, schema, path))?;
+                    retype_at(inner, schema, &Path::Field(path, key))?;
                 }
             }
-            map.retain(|key, inner| match inner {
+            let keeps = |key: &String, inner: &Value| match inner {
                 Value::Null => schema.field(key).is_some_and(|s| s.kind == Type::Any),
                 // an empty list of owners is an order to forget them
                 Value::Array(_) if key == "managedFields" => true,
@@ -132,12 +129,15 @@ fn retype_at(object: &mut Value, schema: &Schema, path: &mut Path) -> Result<(),
                     !is_map || schema.required.contains(key)
                 }
                 _ => true,
-            });
+            };
+            if !map.iter().all(|(key, inner)| keeps(key, inner)) {
+                map.retain(|key, inner| keeps(key, inner));
+            }
         }
         Value::Array(items) => {
             if let Some(schema) = &schema.items {
                 for (index, item) in items.iter_mut().enumerate() {
-                    path.index(index, |path| retype_at(item, schema, path))?;
+                    retype_at(item, schema, &Path::Item(path, index))?;
                 }
             }
         }
@@ -181,22 +181,22 @@ pub(crate) fn fill(object: &mut Value, schema: &Schema) {
 pub(crate) fn validate(object: &Value, old: Option<&Value>, schema: &Schema) -> Vec<Cause> {
     let mut causes = Vec::new();
     let Value::Object(map) = object else { return causes };
-    let mut path = Path::default();
-    require(map, schema, &mut path, &mut causes);
+    let path = Path::Top;
+    require(map, schema, &path, &mut causes);
     for (key, inner) in map {
         // metadata has rules of its own
         if let (Some(schema), true) = (schema.properties.get(key), key != "metadata") {
             let old = old.and_then(|old| old.get(key));
-            path.field(key, |path| validate_at(inner, old, schema, path, &mut causes));
+            validate_at(inner, old, schema, &Path::Field(&path, key), &mut causes);
         }
     }
     causes
 }
 
-fn require(map: &Map<String, Value>, schema: &Schema, path: &mut Path, causes: &mut Vec<Cause>) {
+fn require(map: &Map<String, Value>, schema: &Schema, path: &Path<'_>, causes: &mut Vec<Cause>) {
     for key in &schema.required {
         if !map.contains_key(key) {
-            path.field(key, |path| causes.push(Cause::required(path.text.as_str(), "")));
+            causes.push(Cause::required(Path::Field(path, key).text(), ""));
         }
     }
 }
@@ -205,7 +205,7 @@ fn validate_at(
     value: &Value,
     old: Option<&Value>,
     schema: &Schema,
-    path: &mut Path,
+    path: &Path<'_>,
     causes: &mut Vec<Cause>,
 ) {
     if value.is_null() && (schema.nullable || schema.kind == Type::Any) {
@@ -226,8 +226,9 @@ fn validate_at(
     };
     if !fits {
         let found = json!(type_name(value));
-        let detail = format!("{} in body must be of type {wanted}: {found}", path.text);
-        causes.push(Cause::type_invalid(path.text.as_str(), &found, &detail));
+        let at = path.text();
+        let detail = format!("{at} in body must be of type {wanted}: {found}");
+        causes.push(Cause::type_invalid(at, &found, &detail));
         return;
     }
     if let Some(limits) = &schema.limits {
@@ -239,7 +240,7 @@ fn validate_at(
             for (key, inner) in map {
                 if let Some(schema) = schema.field(key) {
                     let old = old.and_then(|old| old.get(key));
-                    path.field(key, |path| validate_at(inner, old, schema, path, causes));
+                    validate_at(inner, old, schema, &Path::Field(path, key), causes);
                 }
             }
         }
@@ -247,7 +248,7 @@ fn validate_at(
             if let Some(schema) = &schema.items {
                 for (index, item) in items.iter().enumerate() {
                     // elements of a list have no "before" that they could be compared with
-                    path.index(index, |path| validate_at(item, None, schema, path, causes));
+                    validate_at(item, None, schema, &Path::Item(path, index), causes);
                 }
             }
         }
@@ -255,13 +256,12 @@ fn validate_at(
     }
 }
 
-fn limit(value: &Value, old: Option<&Value>, limits: &Limits, path: &Path, causes: &mut Vec<Cause>) {
-    let at = path.text.as_str();
+fn limit(value: &Value, old: Option<&Value>, limits: &Limits, path: &Path<'_>, causes: &mut Vec<Cause>) {
     if let Some(number) = value.as_f64() {
-        limit_number(value, number, limits, at, causes);
+        limit_number(value, number, limits, path, causes);
     }
     if let Some(text) = value.as_str() {
-        limit_text(value, text, limits, at, causes);
+        limit_text(value, text, limits, path, causes);
     }
     let count = value
         .as_array()
@@ -269,10 +269,10 @@ fn limit(value: &Value, old: Option<&Value>, limits: &Limits, path: &Path, cause
         .or_else(|| value.as_object().map(Map::len))
         .map(|n| n as u64);
     if let Some(count) = count {
-        limit_count(value, count, limits, at, causes);
+        limit_count(value, count, limits, path, causes);
     }
     if !limits.values.is_empty() && !limits.values.contains(value) {
-        causes.push(Cause::not_supported(at, value, &limits.values));
+        causes.push(Cause::not_supported(path.text(), value, &limits.values));
     }
     if let (Some(message), Some(old)) = (&limits.immutable, old)
         && old != value
@@ -283,15 +283,16 @@ fn limit(value: &Value, old: Option<&Value>, limits: &Limits, path: &Path, cause
         } else {
             value
         };
-        causes.push(Cause::invalid(at, shown, message));
+        causes.push(Cause::invalid(path.text(), shown, message));
     }
 }
 
-fn wrong(at: &str, value: &Value, detail: &str) -> Cause {
-    Cause::invalid(at, value, &format!("{at} in body {detail}"))
+fn wrong(path: &Path<'_>, value: &Value, detail: &str) -> Cause {
+    let at = path.text();
+    Cause::invalid(at.as_str(), value, &format!("{at} in body {detail}"))
 }
 
-fn limit_number(value: &Value, number: f64, limits: &Limits, at: &str, causes: &mut Vec<Cause>) {
+fn limit_number(value: &Value, number: f64, limits: &Limits, path: &Path<'_>, causes: &mut Vec<Cause>) {
     if let Some(min) = limits
         .minimum
         .filter(|&min| number < min || (limits.exclusive_minimum && number <= min))
@@ -302,7 +303,7 @@ fn limit_number(value: &Value, number: f64, limits: &Limits, at: &str, causes: &
             " or equal to"
         };
         causes.push(wrong(
-            at,
+            path,
             value,
             &format!("should be greater than{or_equal} {min}"),
         ));
@@ -316,39 +317,48 @@ fn limit_number(value: &Value, number: f64, limits: &Limits, at: &str, causes: &
         } else {
             " or equal to"
         };
-        causes.push(wrong(at, value, &format!("should be less than{or_equal} {max}")));
+        causes.push(wrong(
+            path,
+            value,
+            &format!("should be less than{or_equal} {max}"),
+        ));
     }
     if limits.format.as_deref() == Some("int32") && value.as_i64().is_none_or(|n| i32::try_from(n).is_err()) {
-        causes.push(wrong(at, value, "must be of type integer with format int32"));
+        causes.push(wrong(path, value, "must be of type integer with format int32"));
     }
 }
 
-fn limit_text(value: &Value, text: &str, limits: &Limits, at: &str, causes: &mut Vec<Cause>) {
+fn limit_text(value: &Value, text: &str, limits: &Limits, path: &Path<'_>, causes: &mut Vec<Cause>) {
     let length = text.chars().count() as u64;
     if let Some(min) = limits.min_length.filter(|&min| length < min) {
-        causes.push(wrong(at, value, &format!("should be at least {min} chars long")));
+        causes.push(wrong(
+            path,
+            value,
+            &format!("should be at least {min} chars long"),
+        ));
     }
     if let Some(pattern) = limits.pattern.as_ref().filter(|pattern| !pattern.is_match(text)) {
-        causes.push(wrong(at, value, &format!("should match '{pattern}'")));
+        causes.push(wrong(path, value, &format!("should match '{pattern}'")));
     }
     if limits.format.as_deref() == Some("date-time") && text.parse::<jiff::Timestamp>().is_err() {
-        causes.push(wrong(at, value, &format!("must be of type date-time: {value}")));
+        causes.push(wrong(path, value, &format!("must be of type date-time: {value}")));
     }
     if let Some(max) = limits.max_length.filter(|&max| length > max) {
-        causes.push(Cause::too_long(at, max as usize));
+        causes.push(Cause::too_long(path.text(), max as usize));
     }
 }
 
 /// Items of a list, or properties of an object.
-fn limit_count(value: &Value, count: u64, limits: &Limits, at: &str, causes: &mut Vec<Cause>) {
+fn limit_count(value: &Value, count: u64, limits: &Limits, path: &Path<'_>, causes: &mut Vec<Cause>) {
     let (min, max, what) = if value.is_array() {
         (limits.min_items, limits.max_items, "items")
     } else {
         (limits.min_properties, limits.max_properties, "properties")
     };
     if let Some(min) = min.filter(|&min| count < min) {
+        let at = path.text();
         causes.push(Cause::invalid(
-            at,
+            at.as_str(),
             &json!(count),
             &format!("{at} in body should have at least {min} {what}"),
         ));
@@ -358,7 +368,7 @@ fn limit_count(value: &Value, count: u64, limits: &Limits, at: &str, causes: &mu
         causes.push(Cause {
             reason: "FieldValueTooMany",
             message,
-            field: at.to_owned(),
+            field: path.text(),
         });
     }
 }

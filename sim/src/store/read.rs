@@ -22,7 +22,7 @@ impl Store {
     }
 
     pub(crate) fn object(&self, resource: &Resource, key: &Key) -> Option<&Arc<Value>> {
-        self.tables.get(&*resource.table())?.get(key)
+        self.tables.get(resource.table())?.get(key)
     }
 
     /// The objects of a kind as they are now, by namespace and name; of all namespaces if `namespace` is empty.
@@ -40,7 +40,7 @@ impl Store {
         namespace: &'a str,
         start: Key,
     ) -> impl Iterator<Item = Arc<Value>> + use<'a> {
-        let table = self.tables.get(&*resource.table());
+        let table = self.tables.get(resource.table());
         let mine = table
             .into_iter()
             .flat_map(move |table| table.range(start.clone()..));
@@ -59,7 +59,7 @@ impl Store {
         selector: &Selector,
         revision: u64,
     ) -> Result<List, Status> {
-        let state = self.table_at(&resource.table(), revision)?;
+        let state = self.table_at(resource.table(), revision)?;
         let mine = state
             .iter()
             .filter(|((of, _), _)| namespace.is_empty() || of == namespace);
@@ -96,7 +96,7 @@ impl Store {
         let kept = (self.history.compacted()..=self.revision).contains(&revision);
         kept && self
             .history
-            .table_since(&resource.table(), revision)
+            .table_since(resource.table(), revision)
             .next()
             .is_none()
     }
@@ -117,7 +117,7 @@ impl Store {
         }
         let mut events = self
             .history
-            .events(&resource.table(), revision, namespace, selector)?;
+            .events(resource.table(), revision, namespace, selector)?;
         for event in &mut events {
             event.object = present(resource, &event.object);
         }

@@ -1,9 +1,8 @@
 //! What kinds of objects there are, and by which rules each is kept.
 
 use std::{
-    borrow::Cow,
     collections::BTreeMap,
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, OnceLock},
 };
 
 use serde_json::Value;
@@ -93,6 +92,8 @@ pub struct Resource {
     pub columns: Vec<Column>,
     /// What an object holds.
     pub schema: Arc<Schema>,
+    /// [`Self::table`], put together once: every read and write asks for it.
+    pub(crate) table: OnceLock<String>,
 }
 
 impl Resource {
@@ -147,13 +148,13 @@ impl Resource {
     }
 
     /// Name of the table that holds the objects: all versions of a kind share one, and so do both groups of events.
-    pub(crate) fn table(&self) -> Cow<'_, str> {
+    pub(crate) fn table(&self) -> &str {
         if self.is_new_event() {
-            Cow::Borrowed("events")
+            "events"
         } else if self.group.is_empty() {
-            Cow::Borrowed(&self.plural)
+            &self.plural
         } else {
-            Cow::Owned(self.group_resource())
+            self.table.get_or_init(|| self.group_resource())
         }
     }
 
@@ -224,7 +225,9 @@ pub struct Registry {
 
 impl Registry {
     /// Adds a kind, or replaces what was known of it.
-    pub fn register(&mut self, resource: Resource) -> Arc<Resource> {
+    pub fn register(&mut self, mut resource: Resource) -> Arc<Resource> {
+        // it may be made from another one
+        resource.table = OnceLock::new();
         let resource = Arc::new(resource);
         let key = (
             resource.group.clone(),
@@ -249,7 +252,7 @@ impl Registry {
     pub fn by_kind(&self, api_version: &str, kind: &str) -> Option<&Arc<Resource>> {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         self.all()
-            .find(|r| r.group == group && r.version == version && r.kind == kind)
+            .find(|r| r.kind == kind && r.group == group && r.version == version)
     }
 
     /// A kind by group and plural, in any version.

@@ -49,6 +49,8 @@ impl History {
         let pause = status["pauseConditions"][0]["startTime"].clone();
         match deed {
             Deed::Abort => self.order = moving.then_some(Order::Abort),
+            // beside an abort that was never looked at, nobody can tell which came first
+            Deed::Full if before.aborted() && status["abortedAt"].is_null() => {}
             Deed::Full => self.order = moving.then_some(Order::Full),
             Deed::Retry => self.order = (moving && before.aborted()).then_some(Order::Retry),
             Deed::Promote => {
