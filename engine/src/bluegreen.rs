@@ -323,7 +323,7 @@ impl<'a> BlueGreen<'_, 'a> {
         for (position, rs) in old.into_iter().enumerate() {
             let over = cx.valid.scale_down_limit.is_some_and(|limit| position >= limit);
             if over {
-                self.lower(rs, cx.valid.scale_down_delay, draft);
+                self.lower(rs, draft);
             } else {
                 self.lower_delayed(rs, cx.valid.scale_down_delay, draft);
             }
@@ -351,14 +351,14 @@ impl<'a> BlueGreen<'_, 'a> {
             }
         };
         if due {
-            self.lower(rs, delay, draft);
+            self.lower(rs, draft);
         }
     }
 
     /// Takes the pods of a version at once, unless requests may still come to it.
-    fn lower(&self, rs: &ReplicaSetView, delay: SignedDuration, draft: &mut Draft) {
+    fn lower(&self, rs: &ReplicaSetView, draft: &mut Draft) {
         let cx = self.cx;
-        if draft.drained(cx, rs, delay) {
+        if draft.drained(cx, rs) {
             draft.annotate(rs, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
             draft.scale(cx, rs, 0);
         }

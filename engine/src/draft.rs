@@ -11,6 +11,8 @@ use crate::observed::{Observed, ReplicaSetView, ServiceView};
 use crate::plan::{Action, Change, Event, Plan, Scale, Urgency};
 use crate::progress::Progress;
 use crate::refusal::{self, LeftOut, Refusal};
+use crate::revision;
+use crate::valid::Rejected;
 use crate::why::Reason;
 
 /// Where so many writes of pods are refused the others would be, too: they wait until these are tried again.
@@ -262,9 +264,13 @@ impl Draft {
         self.tries(|change| matches!(change, Change::SetServiceSelector { .. }))
     }
 
-    /// Whether no request can come to a version any more. It may have lost its traffic long before routing last changed: the deadline
-    /// of one that waits for `delay` tells when, unless a Service sends requests to every version.
-    pub(crate) fn drained(&mut self, cx: &Context<'_>, rs: &ReplicaSetView, delay: SignedDuration) -> bool {
+    /// Whether no request can come to a version any more. It may have lost its traffic long before routing last changed: its deadline
+    /// tells when at the latest, unless a Service sends requests to every version.
+    pub(crate) fn drained(&mut self, cx: &Context<'_>, rs: &ReplicaSetView) -> bool {
+        let delay = match cx.valid.rejected {
+            Rejected::Kept(delay) if revision::is_rejected(cx, rs) => delay,
+            _ => cx.valid.scale_down_delay,
+        };
         let lost = rs
             .scale_down_deadline()
             .filter(|_| !cx.sends_to_all())

@@ -242,7 +242,9 @@ pub(crate) fn min_ready_seconds(cx: &Context<'_>, draft: &mut Draft) {
 pub(crate) fn forget(cx: &Context<'_>, draft: &mut Draft) {
     let limit = cx.valid.history;
     let mut old: Vec<&ReplicaSetView> = cx.older.clone();
-    if old.len() <= limit {
+    // A window counts the versions that are there: none may go on the way back, or what was outside comes to lie within it.
+    let goes_back = cx.valid.rollback_window > 0 && !cx.fully_promoted();
+    if old.len() <= limit || goes_back {
         return;
     }
     old.sort_by_key(|rs| (rs.revision(), rs.created, rs.name.clone()));
@@ -316,6 +318,11 @@ pub(crate) fn unmark(cx: &Context<'_>, draft: &mut Draft) {
 
 fn was_aborted(rs: &ReplicaSetView) -> bool {
     rs.annotations.contains_key(labels::ABORTED_ANNOTATION)
+}
+
+/// Whether a version has been aborted: the one in the spec, or one before it.
+pub(crate) fn is_rejected(cx: &Context<'_>, rs: &ReplicaSetView) -> bool {
+    was_aborted(rs) || cx.is_new(rs) && cx.status().abort == Some(true)
 }
 
 /// Whether the new version is one that was stable before and may come back without pauses and analysis (contract 3.7).

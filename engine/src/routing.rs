@@ -38,9 +38,9 @@ pub(crate) fn needed(canary: &Canary<'_, '_>, rs: &ReplicaSetView) -> i32 {
     let share = |weight| ceil_share(cx.size, weight, total);
     let mut needed = 0;
     if selects(canary.spec.canary_service.as_deref()) {
-        // A canary is smaller than its share only where setCanaryScale says so.
+        // A canary is smaller than its share only where setCanaryScale says so. Where that is 0 the requests go first (S1).
         let asked_for = canary.pods_asked_for().filter(|_| cx.is_new(rs));
-        needed = share(most).min(asked_for.unwrap_or(i32::MAX));
+        needed = share(most).min(asked_for.map_or(i32::MAX, |pods| pods.max(1)));
         // Requests that a route matches go there whatever the weight. A promoted version has them from both Services.
         if matched(cx) && rs.hash != cx.stable_hash() {
             needed = needed.max(1);

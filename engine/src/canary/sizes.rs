@@ -28,7 +28,8 @@ impl Canary<'_, '_> {
         let mut stable = size;
         if self.dynamic() {
             let live = cx.live.at_most();
-            let goal = if self.hands_over() { 0 } else { weight };
+            // A canary that shall have no pods gives its requests back first.
+            let goal = if self.hands_over() || canary == 0 { 0 } else { weight };
             stable = self.at_least(ceil_share(size, total - goal, total).max(ceil_share(
                 size,
                 total - live,
@@ -324,7 +325,7 @@ impl Canary<'_, '_> {
                 if delayed && !over {
                     waiting += 1;
                     self.lower_delayed(rs, draft);
-                } else if draft.drained(cx, rs, cx.valid.scale_down_delay) {
+                } else if draft.drained(cx, rs) {
                     draft.annotate(rs, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
                     draft.scale(cx, rs, 0);
                 }

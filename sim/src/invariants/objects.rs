@@ -158,13 +158,18 @@ impl Judge {
             ..
         } = scene;
         let mut written: Vec<(u64, String, String)> = Vec::new();
-        if is_kind(commit, "Service") {
+        let mut named = named_services(&after.rollout);
+        if is_kind(commit, "Service") && named.any(|name| name == commit.name) {
             let hash = |o: &Value| text(&o["spec"]["selector"][HASH]).to_owned();
             if let (Some(old), Some(new)) = (&commit.before, &commit.after)
                 && hash(old) != hash(new)
             {
                 memory.switches += 1;
-                written.push((memory.inputs, format!("selector of {}", named(commit)), hash(new)));
+                written.push((
+                    memory.inputs,
+                    format!("selector of Service {}", commit.name),
+                    hash(new),
+                ));
             }
         }
         if before.weight != after.weight {
@@ -172,7 +177,7 @@ impl Judge {
             let seen = memory.inputs + memory.switches;
             written.push((
                 seen,
-                format!("weight of {}", named(commit)),
+                format!("weight of {} {}", kind_of(commit), commit.name),
                 after.weight.to_string(),
             ));
         }

@@ -12,7 +12,7 @@ use crate::actors::{controller_of, is_kind, text, uid_of};
 
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// Versions that users got while nothing was to be analysed before that: no later spec takes it back.
+    /// Versions that users got while nothing was to be analysed before that, or by a full promotion: nothing later takes it back.
     passed: BTreeSet<String>,
     /// When the attempt began: a change of template or steps, or a retry. What was made before that measured another one.
     began: Option<Timestamp>,
@@ -32,15 +32,18 @@ impl Memory {
 fn begins(scene: &Scene<'_>) -> bool {
     let (before, after) = (&scene.before.rollout, &scene.after.rollout);
     let differs = |path: &str| before.pointer(path) != after.pointer(path);
+    // an abort that was taken back before anybody looked at it has ended nothing
+    let was_aborted = before["status"]["abort"] == true && before["status"]["abortedAt"].is_string();
     differs("/spec/template")
         || differs("/spec/strategy/canary/steps")
-        || before["status"]["abort"] == true && after["status"]["abort"] != true
+        || was_aborted && after["status"]["abort"] != true
 }
 
 impl Judge {
     pub(super) fn judge_runs(&mut self, scene: &Scene<'_>, memory: &mut Memory) {
         let blue_green = &scene.after.rollout["spec"]["strategy"]["blueGreen"];
-        if blue_green["prePromotionAnalysis"].is_null() {
+        let full = scene.after.status()["promoteFull"] == true;
+        if blue_green["prePromotionAnalysis"].is_null() || full {
             let active = text(&blue_green["activeService"]);
             memory.passed.extend(scene.after.selected.get(active).cloned());
         }
@@ -84,10 +87,18 @@ impl Judge {
             )
         };
         self.active("S7");
+        let known = self.known_to(scene);
+        let is_known = |run: &Value| {
+            let name = text(&run["metadata"]["name"]);
+            let heard_of = known.get("AnalysisRun", &scene.after.namespace, name);
+            run == &**new || heard_of.is_some_and(|known| uid_of(known) == uid_of(run))
+        };
         let active: Vec<String> = self
             .runs_of(scene.after)
             .iter()
             .filter(|run| role(run) == role(new) && !is_completed(run) && run["spec"]["terminate"] != true)
+            // one that the other leader has just made
+            .filter(|run| self.one_leader || is_known(run))
             .map(|run| text(&run["metadata"]["name"]).to_owned())
             .collect();
         if active.len() > 1 {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::facts::{Facts, Picture, Strategy};
+use super::facts::{Facts, HASH, Picture, Strategy};
 use super::{Failing, Judge, Scene};
 use crate::actors::{controller_of, is_kind, kind_of, object_of, text};
 use crate::dataplane::{DataPlane, Route};
@@ -16,7 +16,7 @@ use crate::store::Commit;
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     /// When a version last had requests, and how the Rollout updated then; an intermediate version is promised nothing.
-    last_traffic: BTreeMap<String, (Timestamp, Strategy, bool)>,
+    last_traffic: BTreeMap<String, Served>,
     /// Versions that have been stable.
     was_stable: BTreeSet<String>,
 }
@@ -77,6 +77,16 @@ fn routes(commit: &Commit) -> bool {
     is_kind(commit, "Service") || is_kind(commit, "Ingress") || is_route(kind_of(commit))
 }
 
+/// When a version last had requests, and what was promised then.
+#[derive(Debug)]
+struct Served {
+    last: Timestamp,
+    strategy: Strategy,
+    stable: bool,
+    /// How long it is to be kept, and how long if it is taken back.
+    delays: [SignedDuration; 2],
+}
+
 impl Judge {
     pub(super) fn judge_traffic(&mut self, scene: &Scene<'_>, memory: &mut Memory) {
         self.no_black_hole(scene);
@@ -96,10 +106,13 @@ impl Judge {
         // A Service that selects no version sends to all of them: that is no promise to any.
         let selected = |hash: &str| before.selected.values().any(|selected| selected == hash);
         for hash in before.shares.keys().filter(|hash| selected(hash)) {
-            memory.last_traffic.insert(
-                hash.clone(),
-                (commit.at, before.strategy, hash == before.stable()),
-            );
+            let served = Served {
+                last: commit.at,
+                strategy: before.strategy,
+                stable: hash == before.stable(),
+                delays: [delay(before, false), delay(before, true)],
+            };
+            memory.last_traffic.insert(hash.clone(), served);
         }
         if !after.stable().is_empty() {
             memory.was_stable.insert(after.stable().to_owned());
@@ -144,7 +157,15 @@ impl Judge {
         self.active("S2");
         // With a clock that jumps nobody knows how long ago a route was changed.
         let steady = self.clock_is_steady;
-        let routed = scene.routed.get(&hash).copied().filter(|_| steady).unwrap_or(0.0);
+        // Nor how it is routed by a Service that somebody has just changed.
+        let known = Facts::of(&self.known_to(scene), &scene.after.namespace, &scene.after.name);
+        let heard = known.is_none_or(|known| known.selected == scene.after.selected);
+        let routed = scene
+            .routed
+            .get(&hash)
+            .copied()
+            .filter(|_| steady && heard)
+            .unwrap_or(0.0);
         self.convict("S2", scene, |facts| {
             let mut failing = Failing::new();
             let Some(version) = facts.versions.get(&hash) else {
@@ -204,6 +225,10 @@ impl Judge {
         if !before.shares.keys().all(serves) {
             return;
         }
+        // A Service that sent requests to every version keeps those from the new one that the stable version gets.
+        let every = text(&scene.commit.before.as_deref().unwrap_or(&Value::Null)["spec"]["selector"][HASH]);
+        let taken_over = is_kind(scene.commit, "Service") && every.is_empty();
+        let dynamic = dynamic && !taken_over;
         let more: Vec<String> = after
             .shares
             .keys()
@@ -412,11 +437,6 @@ impl Judge {
             // It is released again, from its first step on.
             return;
         }
-        let (field, default) = if aborted {
-            ("abortScaleDownDelaySeconds", 30)
-        } else {
-            ("scaleDownDelaySeconds", 30)
-        };
         if canary["dynamicStableScale"] == true
             || !(aborted || memory.was_stable.contains(&hash))
             || self.was_so(scene, |facts| facts.replicas == 0)
@@ -424,22 +444,36 @@ impl Judge {
             return;
         }
         // The delay is that of the strategy that took the requests away.
-        let Some((last, ..)) = memory
-            .last_traffic
-            .get(&hash)
-            .filter(|(_, strategy, stable)| *strategy == after.strategy && (*stable || aborted))
-        else {
+        let served = memory.last_traffic.get(&hash);
+        let Some(served) = served.filter(|s| s.strategy == after.strategy && (s.stable || aborted)) else {
             return;
         };
-        let delay = SignedDuration::from_secs(spec[field].as_i64().unwrap_or(default));
+        // A deadline that was given stays when the spec says another delay.
+        let delay = delay(after, aborted).min(served.delays[usize::from(aborted)]);
         self.active("S17");
-        let kept = commit.at.duration_since(*last);
+        let kept = commit.at.duration_since(served.last);
         // deadlines are whole seconds
         if self.clock_is_steady && kept < delay - SignedDuration::from_secs(1) {
             let what = format!("{hash} had requests {kept:#} ago and must be kept {delay:#}");
             self.violated("S17", commit, what);
         }
     }
+}
+
+/// How long a version keeps its pods once it has lost its requests.
+fn delay(facts: &Facts, aborted: bool) -> SignedDuration {
+    let strategy = &facts.rollout["spec"]["strategy"];
+    let spec = if facts.strategy == Strategy::BlueGreen {
+        &strategy["blueGreen"]
+    } else {
+        &strategy["canary"]
+    };
+    let field = if aborted {
+        "abortScaleDownDelaySeconds"
+    } else {
+        "scaleDownDelaySeconds"
+    };
+    SignedDuration::from_secs(spec[field].as_i64().unwrap_or(30))
 }
 
 /// The version whose size a commit of the controller lowers.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Deed, Story};
 use crate::actors::text;
-use crate::invariants::facts::Facts;
+use crate::invariants::facts::{Facts, Strategy};
 use crate::store::Commit;
 
 /// The last order to a Rollout, with what was so when it was given.
@@ -42,10 +42,12 @@ impl History {
             *self = Self::default();
         }
         let status = before.status();
-        // an order is for the update that is on record, so it means nothing while that is not the one in the spec
+        // an order is for the update that is on record, so it means nothing while that is not the one in the spec, or not for its strategy
         let seen =
             *before.rollout["metadata"]["generation"].to_string() == *text(&status["observedGeneration"]);
-        let moving = seen && !before.stable().is_empty() && before.stable() != before.current();
+        let of_canary = before.strategy != Strategy::BlueGreen;
+        let recorded = of_canary != status["currentStepHash"].is_null();
+        let moving = seen && recorded && !before.stable().is_empty() && before.stable() != before.current();
         let pause = status["pauseConditions"][0]["startTime"].clone();
         match deed {
             Deed::Abort => self.order = moving.then_some(Order::Abort),

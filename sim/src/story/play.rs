@@ -391,6 +391,7 @@ impl<'s> Player<'s> {
             return;
         }
         let written = self.world.stats.writes.len();
+        let restless = self.is_restless();
         self.world.run_for(SignedDuration::from_mins(3));
         let late: Vec<String> = self
             .world
@@ -401,7 +402,7 @@ impl<'s> Player<'s> {
             .take(2)
             .map(|w| w.what.clone())
             .collect();
-        if !late.is_empty() && !self.is_restless() {
+        if !late.is_empty() && !restless {
             self.fail(format!("S13: written at rest: {}", late.join(", ")));
         }
     }

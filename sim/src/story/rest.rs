@@ -307,6 +307,9 @@ impl Rest<'_> {
             .selected
             .values()
             .any(|hash| hash == self.facts.current());
+        // a Service that was never switched sends requests to every version
+        let served = self.facts.selected.get(text(&self.spec()["activeService"]));
+        let active = active || served.is_none_or(String::is_empty);
         // nobody else could answer
         let needed = self.is_aborted() && active && stable.available == 0;
         if !needed && !wanted.contains(&current.wanted) {
