@@ -83,6 +83,11 @@ impl<'a> BlueGreen<'_, 'a> {
         !rs.hash.is_empty() && self.active_hash() == rs.hash
     }
 
+    /// The active Service selects no version, so it sends requests to all of them and none may go.
+    fn everybody_serves(&self) -> bool {
+        self.cx.size > 0 && self.active.is_some_and(|service| selected(service).is_empty())
+    }
+
     /// Pods that the new version shall have: the preview's number until it is about to be switched to (contract F51).
     fn new_size(&self) -> i32 {
         let cx = self.cx;
@@ -90,7 +95,9 @@ impl<'a> BlueGreen<'_, 'a> {
             || self.fast
             || cx.stable.is_none()
             || self.checked() && cx.status().pause_conditions.is_empty();
+        let has = cx.new.map_or(0, |rs| rs.spec_replicas.min(cx.size));
         match self.spec.preview_size {
+            Some(preview) if !whole && self.everybody_serves() => preview.max(has),
             Some(preview) if !whole => preview,
             _ => cx.size,
         }
@@ -302,8 +309,7 @@ impl<'a> BlueGreen<'_, 'a> {
 
     fn scale_down(&self, draft: &mut Draft) {
         let cx = self.cx;
-        if cx.size > 0 && self.active.is_some_and(|service| selected(service).is_empty()) {
-            // It sends requests to every version, so nobody may go.
+        if self.everybody_serves() {
             return;
         }
         if let Some(new) = cx
@@ -389,7 +395,7 @@ impl<'a> BlueGreen<'_, 'a> {
             return;
         }
         if promotion::retried(cx) {
-            promotion::retry(draft, None);
+            promotion::retry(cx, draft, None);
             return;
         }
         if verdict.inconclusive(&self.wanted_runs(verdict)) {

@@ -238,7 +238,7 @@ impl<'a> Canary<'_, 'a> {
             return;
         }
         if promotion::retried(cx) {
-            promotion::retry(draft, end_index.map(|_| 0));
+            promotion::retry(cx, draft, end_index.map(|_| 0));
             return;
         }
         if verdict.inconclusive(&self.wanted_runs()) {

@@ -105,6 +105,7 @@ pub(crate) fn overruled(cx: &Context<'_>) -> bool {
 pub(crate) fn unblock(cx: &Context<'_>, draft: &mut Draft) {
     if cx.status().aborted_at.is_some() {
         runs::clear(draft);
+        keep(cx, draft);
     }
     let status = &mut draft.status;
     status.pause_conditions.clear();
@@ -153,7 +154,15 @@ pub(crate) fn retried(cx: &Context<'_>) -> bool {
 pub(crate) fn abort(cx: &Context<'_>, draft: &mut Draft, index: Option<i32>) {
     let status = &mut draft.status;
     status.abort = Some(true);
-    status.aborted_at = status.aborted_at.or(Some(Time::from(cx.now)));
+    // No run of this attempt may look younger than its end, whatever the clock of who made it.
+    let newest = cx
+        .seen
+        .analysis_runs
+        .iter()
+        .filter_map(|run| run.metadata.creation_timestamp)
+        .max();
+    let now = Some(Time::from(cx.now)).max(newest);
+    status.aborted_at = status.aborted_at.or(now);
     status.promote_full = None;
     status.current_step_index = index;
     status.pause_conditions.clear();
@@ -163,8 +172,16 @@ pub(crate) fn abort(cx: &Context<'_>, draft: &mut Draft, index: Option<i32>) {
     }
 }
 
+/// A version that is not taken back any more has no deadline: another abort gives it the whole delay again.
+fn keep(cx: &Context<'_>, draft: &mut Draft) {
+    if let Some(new) = cx.new {
+        draft.annotate(new, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
+    }
+}
+
 /// Begins a new attempt at the same version: with the first step, and with none of the runs so far.
-pub(crate) fn retry(draft: &mut Draft, index: Option<i32>) {
+pub(crate) fn retry(cx: &Context<'_>, draft: &mut Draft, index: Option<i32>) {
+    keep(cx, draft);
     draft.status.current_step_index = index;
     draft.status.aborted_at = None;
     if let Some(bg) = &mut draft.status.blue_green {

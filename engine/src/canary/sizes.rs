@@ -29,7 +29,11 @@ impl Canary<'_, '_> {
         if self.dynamic() {
             let live = cx.live.at_most();
             // A canary that shall have no pods gives its requests back first.
-            let goal = if self.hands_over() || canary == 0 { 0 } else { weight };
+            let goal = if self.hands_over() || canary == 0 {
+                0
+            } else {
+                weight
+            };
             stable = self.at_least(ceil_share(size, total - goal, total).max(ceil_share(
                 size,
                 total - live,

@@ -16,6 +16,8 @@ pub(super) struct Memory {
     passed: BTreeSet<String>,
     /// When the attempt began: a change of template or steps, or a retry. What was made before that measured another one.
     began: Option<Timestamp>,
+    /// Uids of runs that ended well, and by themselves.
+    ended_well: BTreeSet<String>,
 }
 
 impl Memory {
@@ -24,7 +26,7 @@ impl Memory {
         let created: Option<Timestamp> = text(&run["metadata"]["creationTimestamp"]).parse().ok();
         // Times of objects are whole seconds.
         let of_this_attempt = created.map(Timestamp::as_second) >= self.began.map(Timestamp::as_second);
-        run["status"]["phase"] == "Successful" && run["spec"]["terminate"] != true && of_this_attempt
+        self.ended_well.contains(uid_of(run)) && of_this_attempt
     }
 }
 
@@ -49,6 +51,16 @@ impl Judge {
         }
         if begins(scene) {
             memory.began = Some(scene.commit.at);
+        }
+        if let Some(run) = scene
+            .commit
+            .after
+            .as_deref()
+            .filter(|_| is_kind(scene.commit, "AnalysisRun"))
+            && run["status"]["phase"] == "Successful"
+            && run["spec"]["terminate"] != true
+        {
+            memory.ended_well.insert(uid_of(run).to_owned());
         }
         if !scene.ours {
             return;

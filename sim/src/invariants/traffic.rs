@@ -157,9 +157,9 @@ impl Judge {
         self.active("S2");
         // With a clock that jumps nobody knows how long ago a route was changed.
         let steady = self.clock_is_steady;
-        // Nor how it is routed by a Service that somebody has just changed.
+        // Nor how it is routed by what somebody else has just changed.
         let known = Facts::of(&self.known_to(scene), &scene.after.namespace, &scene.after.name);
-        let heard = known.is_none_or(|known| known.selected == scene.after.selected);
+        let heard = known.is_none_or(|known| known.shares == scene.before.shares);
         let routed = scene
             .routed
             .get(&hash)

@@ -56,7 +56,9 @@ impl History {
             Deed::Full => self.order = moving.then_some(Order::Full),
             Deed::Retry => self.order = (moving && before.aborted()).then_some(Order::Retry),
             Deed::Promote => {
-                self.order = (moving && !pause.is_null() && !before.aborted()).then(|| {
+                // an analysis that cannot decide may hold it again within the second
+                let held = status["pauseConditions"][0]["reason"] != "InconclusiveAnalysisRun";
+                self.order = (moving && held && !pause.is_null() && !before.aborted()).then(|| {
                     Order::Promote(
                         status["currentPodHash"].clone(),
                         status["currentStepIndex"].clone(),
