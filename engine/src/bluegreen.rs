@@ -210,6 +210,10 @@ impl<'a> BlueGreen<'_, 'a> {
         let (Some(service), Some(rs)) = (self.active, known) else {
             return false;
         };
+        if rs.serving() == 0 && cx.older.iter().any(|older| older.serving() > 0) {
+            // As long as it sends requests to every version, one that users had before answers (S1).
+            return false;
+        }
         services::target(cx, service, rs, true, draft);
         true
     }

@@ -256,6 +256,10 @@ impl<'a> Canary<'_, 'a> {
         if cx.spec_paused() || cx.fully_promoted() || !measured {
             return;
         }
+        if cx.stable_hash().is_empty() {
+            // The first version has no steps, also while its ReplicaSet cannot be created.
+            return;
+        }
         if let Some(index) = self.index.filter(|i| *i < self.spec.steps.len()) {
             self.step_on(index, verdict, draft);
         }

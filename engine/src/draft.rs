@@ -259,6 +259,11 @@ impl Draft {
             .any(|a| self.stands_refused(&a.change))
     }
 
+    /// Whether this plan points a Service at this version.
+    pub(crate) fn points_at(&self, version: &str) -> bool {
+        self.tries(|change| matches!(change, Change::SetServiceSelector { hash, .. } if hash.as_deref() == Some(version)))
+    }
+
     /// Whether this plan points a Service at another version; one that was refused is not tried.
     pub(crate) fn switches(&self) -> bool {
         self.tries(|change| matches!(change, Change::SetServiceSelector { .. }))
@@ -268,7 +273,8 @@ impl Draft {
     /// tells when at the latest, unless a Service sends requests to every version.
     pub(crate) fn drained(&mut self, cx: &Context<'_>, rs: &ReplicaSetView) -> bool {
         let delay = match cx.valid.rejected {
-            Rejected::Kept(delay) if revision::is_rejected(cx, rs) => delay,
+            // It may have been given before or after that.
+            Rejected::Kept(delay) if revision::is_rejected(cx, rs) => delay.min(cx.valid.scale_down_delay),
             _ => cx.valid.scale_down_delay,
         };
         let lost = rs

@@ -273,7 +273,9 @@ impl Canary<'_, '_> {
         } else {
             // Its Service leaves the new version before its pods go, unless that was refused.
             let left = self.cx.is_new(rs) && !draft.switches() && self.may_wait_for_services(rs);
-            self.kept_for_services(rs).max(i32::from(left))
+            // Nor do the last pods of one go that a Service is just given.
+            let given = self.spec.limits.surge > 0 && self.cx.size > 0 && draft.points_at(&rs.hash);
+            self.kept_for_services(rs).max(i32::from(left || given))
         };
         let to = to.max(needed.min(rs.spec_replicas));
         if to < rs.spec_replicas && (!self.routed() || draft.settled(self.cx)) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::actors::{controller_of, kind_of, text, uid_of};
+use crate::actors::{condition, controller_of, kind_of, text, uid_of};
 use crate::planes::{Given, PLANES};
 use crate::process::Known;
 use crate::store::Commit;
@@ -336,6 +336,16 @@ impl Facts {
     /// The hash of the version that the spec wants.
     pub fn current(&self) -> &str {
         text(&self.status()["currentPodHash"])
+    }
+
+    /// Whether the update has not progressed for as long as it may.
+    pub fn is_late(&self, now: Timestamp) -> bool {
+        let progressing = condition(&self.rollout, "Progressing");
+        let since = progressing.and_then(|c| text(&c["lastUpdateTime"]).parse::<Timestamp>().ok());
+        let most = self.rollout["spec"]["progressDeadlineSeconds"]
+            .as_i64()
+            .unwrap_or(600);
+        since.is_some_and(|since| now.duration_since(since).as_secs() >= most)
     }
 
     /// Whether the update is aborted.

@@ -188,7 +188,9 @@ impl Judge {
                 .is_some_and(|old| old.wanted != version.wanted)
             {
                 let size = version.wanted.to_string();
-                written.push((memory.inputs, format!("size of {}", version.name), size));
+                // that a deadline has passed changes something, too
+                let late = u64::from(after.is_late(commit.at));
+                written.push((memory.inputs + late, format!("size of {}", version.name), size));
             }
         }
         for (seen, field, value) in written {

@@ -274,7 +274,13 @@ impl Judge {
             self.active("S3");
             self.convict("S3", scene, |facts| {
                 let wanted: i64 = facts.versions.values().map(|v| v.wanted).sum();
-                let most = facts.replicas + facts.limits().1;
+                // decided before the strategy was another one
+                let plain = facts.strategy == Strategy::Canary;
+                let most = if plain {
+                    facts.replicas + facts.limits().1
+                } else {
+                    i64::MAX
+                };
                 let what = format!("{wanted} pods are wanted, at most {most} may be");
                 if wanted > most {
                     Failing::from([(format!("surge {wanted}"), what)])
@@ -288,6 +294,16 @@ impl Judge {
     /// S4: the weight is never above what the steps finished so far allow.
     fn schedule(&mut self, scene: &Scene<'_>) {
         if !scene.ours || scene.after.weight <= scene.before.weight {
+            return;
+        }
+        // A route that somebody took out of use and that is put back as it was raises nothing.
+        let written = |object: &Option<Arc<Value>>, what: &str| {
+            let annotations = &object.as_deref().unwrap_or(&Value::Null)["metadata"]["annotations"];
+            annotations[format!("nginx.ingress.kubernetes.io/{what}")].clone()
+        };
+        let (before, now) = (&scene.commit.before, &scene.commit.after);
+        let same = |what| !written(now, what).is_null() && written(before, what) == written(now, what);
+        if is_kind(scene.commit, "Ingress") && !same("canary") && same("canary-weight") {
             return;
         }
         self.active("S4");

@@ -259,7 +259,8 @@ impl<'s> Player<'s> {
             let commits = self.world.store().commits_since(self.seen);
             for commit in commits {
                 self.seen = commit.revision;
-                if !matches!(kind_of(commit), "AnalysisRun" | "Event" | "Lease") {
+                let measures = matches!(kind_of(commit), "AnalysisRun" | "Event" | "Lease");
+                if !measures || commit.user == "user" {
                     self.changed = commit.at;
                 }
             }

@@ -379,7 +379,8 @@ impl Rest<'_> {
         (
             canary,
             if dynamic {
-                share(total - weight).max(size.min(1))
+                // a canary without pods gets no requests either
+                share(total - if canary == 0 { 0 } else { weight }).max(size.min(1))
             } else {
                 size
             },
