@@ -51,6 +51,9 @@ pub(crate) fn plan(cx: &Context<'_>, spec: &valid::BlueGreenSpec, draft: &mut Dr
 
 fn begin(cx: &Context<'_>, spec: &valid::BlueGreenSpec, draft: &mut Draft) {
     promotion::reset(cx, draft, None);
+    if let Some(new) = cx.new.filter(|rs| revision::waits_for_its_delay(cx, rs)) {
+        draft.deadline(cx, new, cx.valid.scale_down_delay);
+    }
     let size = match cx.new {
         Some(_) => 0,
         None if cx.spec_paused() => 0,

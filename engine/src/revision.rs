@@ -342,3 +342,22 @@ pub(crate) fn kept(cx: &Context<'_>, rs: &ReplicaSetView) -> bool {
         && !was_aborted(rs)
         && rs.scale_down_deadline().is_some_and(|deadline| deadline > cx.now)
 }
+
+/// Whether a version has just lost its requests, to one that is promoted, and its delay has not been written on it yet: whoever goes
+/// back so soon is not later than others.
+pub(crate) fn waits_for_its_delay(cx: &Context<'_>, rs: &ReplicaSetView) -> bool {
+    let status = cx.status();
+    let whole = rs.spec_replicas > 0 && rs.desired_replicas() == Some(rs.spec_replicas);
+    let promoted = status.blue_green.is_some() && status.current_pod_hash == status.stable_rs;
+    let newer = |other: &&&ReplicaSetView| other.spec_replicas > 0 && other.revision() > rs.revision();
+    let at_once = cx
+        .valid
+        .scale_down_limit
+        .is_some_and(|limit| cx.older.iter().filter(newer).count() >= limit);
+    whole
+        && promoted
+        && !at_once
+        && rs.scale_down_deadline().is_none()
+        && cx.stable.is_some_and(|stable| older(rs, stable))
+        && !was_aborted(rs)
+}

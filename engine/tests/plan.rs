@@ -330,6 +330,33 @@ fn blue_green_pauses_switches_and_keeps_the_old_colour() {
     assert_eq!(world.sizes(), [0, 10]);
 }
 
+/// Whether its delay is written on it already depends on who is quicker.
+#[test]
+fn blue_green_back_before_the_delay_has_begun_is_back_at_once() {
+    let mut world =
+        Mini::new(&json!({ "blueGreen": { "activeService": "active", "autoPromotionEnabled": false } }));
+    world.settle();
+    world.release("v2");
+    world.settle();
+    world.promote();
+    let promoted = |world: &Mini| world.seen.rollout.status.stable_rs.as_ref() == world.hash(1);
+    while !promoted(&world) {
+        world.look();
+    }
+    assert_eq!(world.sizes(), [10, 10]);
+    let deadline = |world: &Mini| world.annotation(0, labels::SCALE_DOWN_DEADLINE_ANNOTATION);
+    assert_eq!(deadline(&world), None);
+    world.release("v1");
+    world.look();
+    assert!(deadline(&world).is_some());
+    world.settle();
+    assert_eq!(
+        (world.phase().as_str(), world.selector("active").as_str()),
+        ("Healthy", "v1")
+    );
+    assert_eq!(deadline(&world), None);
+}
+
 #[test]
 fn blue_green_abort_goes_back_also_when_the_new_colour_is_broken_contract_6_1() {
     let mut world = Mini::new(

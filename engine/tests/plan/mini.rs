@@ -364,6 +364,16 @@ impl Mini {
         })
     }
 
+    /// The hash of a version, by its place.
+    pub(crate) fn hash(&self, place: usize) -> Option<&String> {
+        self.seen.replica_sets.get(place).map(|rs| &rs.hash)
+    }
+
+    /// What an annotation of a ReplicaSet says.
+    pub(crate) fn annotation(&self, place: usize, key: &str) -> Option<String> {
+        self.seen.replica_sets.get(place)?.annotations.get(key).cloned()
+    }
+
     pub(crate) fn sizes(&self) -> Vec<i32> {
         self.seen.replica_sets.iter().map(|rs| rs.spec_replicas).collect()
     }
