@@ -306,7 +306,9 @@ impl Scenario {
 }
 
 fn first_healthy(world: &World) -> Option<jiff::Timestamp> {
-    let healthy = |o: &Value| o["kind"] == "Rollout" && o["status"]["phase"] == "Healthy";
+    let healthy = |o: &Value| {
+        o["kind"] == "Rollout" && o["metadata"]["name"] == ROLLOUT && o["status"]["phase"] == "Healthy"
+    };
     let mut commits = world.store().commits_since(0);
     commits
         .find(|commit| commit.after.as_deref().is_some_and(healthy))

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Actor, Cx, kind_of, object_of, text};
+use super::{Actor, Cx, kind_of, text};
 use crate::api::kinds;
 use crate::store::Commit;
 
@@ -64,6 +64,8 @@ pub enum When {
     After(SignedDuration),
     /// The phase, of the spec as it is.
     Phase(&'static str),
+    /// The phase of another Rollout, of its spec as it is.
+    PhaseOf(&'static str, &'static str),
     /// A pause at this step.
     PausedAt(i64),
     /// This step, paused or not.
@@ -127,7 +129,11 @@ impl User {
     }
 
     fn is_so(&self, when: &When, cx: &Cx<'_>) -> bool {
-        let rollout = cx.api.get(&kinds::ROLLOUTS, &self.namespace, &self.rollout);
+        let name = match when {
+            When::PhaseOf(other, _) => other,
+            _ => self.rollout.as_str(),
+        };
+        let rollout = cx.api.get(&kinds::ROLLOUTS, &self.namespace, name);
         let Some(rollout) = rollout else { return false };
         let status = &rollout["status"];
         // The status has it as text.
@@ -138,7 +144,7 @@ impl User {
             .is_some_and(|p| !p.is_empty());
         match when {
             When::At(_) | When::After(_) => true,
-            When::Phase(phase) => seen && status["phase"] == *phase,
+            When::Phase(phase) | When::PhaseOf(_, phase) => seen && status["phase"] == *phase,
             When::PausedAt(step) => {
                 seen && status["currentStepIndex"] == *step && status["phase"] == "Paused" && paused
             }
@@ -158,9 +164,7 @@ impl Actor for User {
     }
 
     fn notice(&mut self, commit: &Commit) -> bool {
-        kind_of(commit) == "Rollout"
-            && object_of(commit)["metadata"]["name"] == *self.rollout
-            && !self.acts.is_empty()
+        kind_of(commit) == "Rollout" && !self.acts.is_empty()
     }
 
     fn is_done(&self) -> bool {

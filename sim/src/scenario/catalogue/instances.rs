@@ -18,7 +18,7 @@ pub(super) fn add(all: &mut Vec<Scenario>) {
         vec![
             update("v2"),
             act(
-                When::After(super::seconds(1)),
+                When::PhaseOf("other", "Healthy"),
                 Op::MergeOther(
                     &kinds::ROLLOUTS,
                     "other".into(),
