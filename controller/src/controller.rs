@@ -40,6 +40,8 @@ const RESYNC: SignedDuration = SignedDuration::from_secs(900);
 
 /// How many refused writes one look gets to know; more is left to later ones.
 const MOST_REFUSED: u32 = 32;
+/// What the API server breaks on for so long is refused, for all that we can tell: all else goes on, and it is told.
+const TROUBLE_PASSES: SignedDuration = SignedDuration::from_secs(5);
 /// How soon pods that could not be listed are asked for again.
 const UNREAD_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 /// A Service that the API server does not let us let go of, or ask about, is left alone for so long.
@@ -290,6 +292,8 @@ pub struct Controller {
     checked: BTreeMap<ObjectKey, Arc<Checked>>,
     /// Writes that the API server refused. Of no use for another spec: then they are tried at once.
     refusals: BTreeMap<ObjectKey, (Generations, BTreeMap<String, Refusal>)>,
+    /// Since when the API server breaks on writes of a Rollout.
+    troubles: BTreeMap<ObjectKey, Timestamp>,
     /// What the next look at a Rollout reads first: a write to it lost a race or had no answer, so that the cache may be behind.
     unsure: BTreeMap<ObjectKey, Vec<Request>>,
     /// What is remembered of analysis runs between two looks.
@@ -316,6 +320,7 @@ impl Controller {
             identities: BTreeMap::new(),
             checked: BTreeMap::new(),
             refusals: BTreeMap::new(),
+            troubles: BTreeMap::new(),
             unsure: BTreeMap::new(),
             memory: BTreeMap::new(),
             hold_until: None,
@@ -632,7 +637,15 @@ impl Controller {
             job.stage = Stage::Over(execution.outcome());
             return;
         };
-        let Refused { key: write, failure } = refused;
+        let Refused {
+            key: write,
+            failure,
+            may_pass,
+        } = refused;
+        if may_pass && self.may_pass(key, now) {
+            job.stage = Stage::Over(Outcome::Failed(failure));
+            return;
+        }
         tracing::warn!(rollout = %key, write, %failure, "refused by the API server");
         job.refused += 1;
         let observed = self.cache.observe(key).filter(|_| job.refused <= MOST_REFUSED);
@@ -646,10 +659,24 @@ impl Controller {
             words: refusal::words(&failure.message),
             times: 0,
             at: now,
+            trouble: may_pass,
         });
+        refusal.trouble = may_pass;
         refusal.times = refusal.times.saturating_add(1);
         refusal.at = now;
         job.stage = Stage::Reading(Reads::default());
+    }
+
+    /// Whether a write on which the API server broke is tried again at once: it has not broken on this Rollout for long.
+    fn may_pass(&mut self, key: &ObjectKey, now: Timestamp) -> bool {
+        let known = self.refusals.get(key);
+        if known.is_some_and(|(_, writes)| writes.values().any(|refusal| refusal.trouble)) {
+            return false;
+        }
+        let since = self.troubles.entry(key.clone()).or_insert(now);
+        // A time of the future means that the clock was set back.
+        *since = now.min(*since);
+        now.duration_since(*since) < TROUBLE_PASSES
     }
 
     /// A look at a Delivery is over: its repository may have to be asked now.
@@ -748,6 +775,7 @@ impl Controller {
             self.identities.remove(key);
             self.checked.remove(key);
             self.refusals.remove(key);
+            self.troubles.remove(key);
             self.unsure.remove(key);
             return Stage::Over(Outcome::Done);
         };
@@ -1042,6 +1070,9 @@ impl Controller {
         };
         match &outcome {
             Outcome::Done => {
+                if let Key::Rollout(rollout) = &key {
+                    self.troubles.remove(rollout);
+                }
                 queue.done(&key);
                 if let Some(wake) = wake {
                     queue.add_at(key, wake);

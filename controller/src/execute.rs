@@ -104,6 +104,8 @@ pub struct Refused {
     pub key: String,
     /// The answer.
     pub failure: Failure,
+    /// It may be over in a moment: a refusal only once it lasts.
+    pub may_pass: bool,
 }
 
 /// One line for each change of state.
@@ -217,7 +219,11 @@ impl Execution {
                 } else {
                     let message = "an analysis run of that name belongs to something else: delete it";
                     let failure = Failure::new(409, "AlreadyExists", message);
-                    self.refused = Some(Refused { key, failure });
+                    self.refused = Some(Refused {
+                        key,
+                        failure,
+                        may_pass: false,
+                    });
                 }
             }
             (Waiting::Status, Ok(object)) => {
@@ -238,7 +244,7 @@ impl Execution {
         }
     }
 
-    /// The write that the API server refused, if one was: the plan is over, and another one is to be made.
+    /// The write that the API server refused, or broke on, if one was: the plan is over, and another one is to be made.
     pub fn refused(&mut self) -> Option<Refused> {
         self.refused.take()
     }
@@ -288,9 +294,16 @@ impl Execution {
             }) if failure.is_not_found() => {
                 self.tell(action.event);
             }
-            change if failure.is_refusal() || is_of_a_pod_alone(&change, &failure) => {
+            change
+                if failure.is_refusal() || failure.is_trouble() || is_of_a_pod_alone(&change, &failure) =>
+            {
                 let key = refusal::key(&change);
-                self.refused = Some(Refused { key, failure });
+                let may_pass = failure.is_trouble() && !is_of_a_pod_alone(&change, &failure);
+                self.refused = Some(Refused {
+                    key,
+                    failure,
+                    may_pass,
+                });
             }
             _ => self.fail(failure),
         }

@@ -370,6 +370,12 @@ impl Failure {
         }
     }
 
+    /// The API server, or something that it asks, broke on the request: that may be over in a moment, or last as long as the object is as
+    /// it is.
+    pub fn is_trouble(&self) -> bool {
+        self.code == 500 && !self.is_refusal()
+    }
+
     /// The object does not exist.
     pub fn is_not_found(&self) -> bool {
         self.code == 404

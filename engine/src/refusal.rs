@@ -22,6 +22,8 @@ const MAX_QUOTED: usize = 80;
 const FIRST: SignedDuration = SignedDuration::from_secs(1);
 /// Longest delay: nobody tells when a quota has room again, or a webhook has changed its mind.
 const LONGEST: SignedDuration = SignedDuration::from_secs(60);
+/// Longest delay of what the API server breaks on, as that of any request that fails.
+const LONGEST_OF_TROUBLE: SignedDuration = SignedDuration::from_secs(10);
 /// Longest delay of a weight: traffic that shall go back to stable is tried again soon.
 const LONGEST_OF_WEIGHT: SignedDuration = SignedDuration::from_secs(5);
 
@@ -37,6 +39,8 @@ pub struct Refusal {
     pub times: u32,
     /// When it was refused last.
     pub at: Timestamp,
+    /// The API server broke on it, rather than say no: that may be over at any moment.
+    pub trouble: bool,
 }
 
 impl Refusal {
@@ -47,6 +51,7 @@ impl Refusal {
                 op: RouteOp::SetWeight { .. },
                 ..
             }) => LONGEST_OF_WEIGHT,
+            _ if self.trouble => LONGEST_OF_TROUBLE,
             _ => LONGEST,
         };
         let doubled = FIRST.saturating_mul(1 << self.times.saturating_sub(1).min(10));
@@ -304,17 +309,19 @@ mod tests {
                 to: 0,
             },
         });
-        let delays = |change: &Change| -> Vec<i64> {
+        let delays = |change: &Change, trouble: bool| -> Vec<i64> {
             let refused = |times| Refusal {
                 words: String::new(),
                 times,
                 at: Timestamp::UNIX_EPOCH,
+                trouble,
             };
             let delay = |times| refused(times).until(change).as_second();
             [1, 2, 3, 4, 7, 99].map(delay).to_vec()
         };
-        assert_eq!(delays(&patch), [1, 2, 4, 8, 60, 60]);
-        assert_eq!(delays(&weight), [1, 2, 4, 5, 5, 5]);
+        assert_eq!(delays(&patch, false), [1, 2, 4, 8, 60, 60]);
+        assert_eq!(delays(&patch, true), [1, 2, 4, 8, 10, 10]);
+        assert_eq!(delays(&weight, false), [1, 2, 4, 5, 5, 5]);
     }
 
     #[test]

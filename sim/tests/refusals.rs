@@ -58,3 +58,20 @@ fn a_quota_is_told_and_the_deadline_runs() {
         .filter(|write| write.at > after && write.what.contains("rollouts/status"));
     assert!(statuses.count() <= 3, "{:?}", run.stats.writes);
 }
+
+/// A server that breaks on one write for minutes: the status says so soon, and traffic goes back although sizes cannot.
+#[test]
+fn what_the_server_breaks_on_is_told_and_holds_nothing_up() {
+    let run = played("nginx-abort-while-sizes-break");
+    let at = |second| EPOCH + SignedDuration::from_secs(second);
+    let written = |what: &'static str, from, until| {
+        run.stats.writes.iter().any(move |write| {
+            write.what.contains(what) && !write.denied && write.at >= at(from) && write.at < at(until)
+        })
+    };
+    assert!(written("rollouts/status", 44, 55), "{:?}", run.stats.writes);
+    assert!(written("ingresses", 70, 71), "{:?}", run.stats.writes);
+    assert!(written("rollouts/status", 70, 72), "{:?}", run.stats.writes);
+    let tries = run.stats.writes.iter().filter(|write| write.denied).count();
+    assert!(tries < 50, "{tries} tries");
+}

@@ -443,6 +443,45 @@ fn a_refused_write_does_not_end_the_look() {
     );
 }
 
+/// What the API server breaks on for long holds nothing else up, and the status says so; a moment of it is nobody's news.
+#[test]
+fn a_write_that_breaks_for_long_does_not_end_the_look() {
+    let mut controller = listed(&[(Kind::Rollout, rollout("web", 1))]);
+    let mut statuses = Vec::new();
+    let (mut now, mut version) = (at(1), 1);
+    for _ in 0..16 {
+        let mut job = controller.next_job(now).unwrap();
+        while let Some(step) = controller.step(&mut job, now) {
+            let Step::Request(request) = step else { continue };
+            version += 1;
+            let answer = match (request.resource.kind, request.subresource) {
+                ("ReplicaSet", _) => Err(Failure::new(500, "", "etcdserver: request is too large")),
+                (_, Some("status")) => {
+                    statuses.push((now, request.body.to_string()));
+                    Ok(rollout("web", version))
+                }
+                _ => Ok(rollout("web", version)),
+            };
+            controller.answer(&mut job, answer, now);
+        }
+        if controller.finish(job, now) == Outcome::Done {
+            break;
+        }
+        now = controller.next_wake().unwrap();
+    }
+    let (told, status) = statuses.first().unwrap();
+    let after = told.duration_since(at(1));
+    assert!(
+        after >= TROUBLE_PASSES && after < SignedDuration::from_secs(20),
+        "{after:?}"
+    );
+    assert!(
+        status.contains("WriteRefused") && status.contains("too large"),
+        "{status}"
+    );
+    assert!(controller.troubles.is_empty());
+}
+
 /// F154: it must not wait for kinds that a cluster with analysis runs only does not have.
 #[test]
 fn analysis_alone_waits_for_nothing_else() {

@@ -152,6 +152,7 @@ impl Mini {
                     words: "no room".to_owned(),
                     times: 0,
                     at: self.now,
+                    trouble: false,
                 });
                 refused.times += 1;
                 refused.at = self.now;

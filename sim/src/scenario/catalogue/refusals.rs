@@ -14,6 +14,7 @@ const INVALID: &str = "Ingress.networking.k8s.io \"web-web-canary\" is invalid: 
                        \"a/b/c\": a valid label key must consist of alphanumeric characters";
 const WEBHOOK: &str =
     "admission webhook \"routes.example.com\" denied the request: headers are not yours to change";
+const TOO_LARGE: &str = "etcdserver: request is too large";
 
 fn refusal(kind: &str, verb: &str, from: u64, until: Option<u64>, code: u16, message: &str) -> Refusal {
     Refusal {
@@ -48,6 +49,7 @@ pub(super) fn add(all: &mut Vec<Scenario>) {
         refusal("Ingress", "create", 0, Some(60), 422, INVALID),
     ));
     quotas(all);
+    all.push(sizes_break());
     all.push(headers_refused());
     all.push(refusing(
         routed(
@@ -102,6 +104,23 @@ fn quotas(all: &mut Vec<Scenario>) {
         ),
         refusal("ReplicaSet", "create", 0, Some(30), 403, QUOTA),
     ));
+}
+
+/// The API server breaks on every change of a ReplicaSet while a step is promoted and the update is aborted.
+fn sizes_break() -> Scenario {
+    refusing(
+        routed(
+            "nginx-abort-while-sizes-break",
+            two_pauses(),
+            vec![
+                update("v2"),
+                act(When::At(seconds(40)), Op::Promote),
+                act(When::At(seconds(70)), Op::Abort),
+            ],
+            degraded("shop:v1"),
+        ),
+        refusal("ReplicaSet", "patch", 35, Some(150), 500, TOO_LARGE),
+    )
 }
 
 /// An abort while the header route cannot be taken away.
