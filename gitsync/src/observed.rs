@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tidegate_crds::{AnalysisPhase, Delivery, Rollout};
+use tidegate_crds::labels::{POD_TEMPLATE_HASH_LABEL, RUN_NOT_WANTED_ANNOTATION};
+use tidegate_crds::{AnalysisPhase, AnalysisRun, Delivery, MetricResult, Rollout};
 
 use crate::drift::Compare;
 use crate::object::ObjectId;
@@ -41,6 +42,25 @@ pub struct RunView {
     pub pod_hash: String,
     /// Its result.
     pub phase: AnalysisPhase,
+    /// The controller ended it before it had measured anything good: that it did not fail says nothing.
+    pub empty: bool,
+}
+
+impl RunView {
+    /// What a verdict needs of a run of this Rollout.
+    pub fn of(run: AnalysisRun, rollout: &str) -> Self {
+        let ended = run.metadata.annotations.contains_key(RUN_NOT_WANTED_ANNOTATION);
+        let counts = |metric: &MetricResult| metric.dry_run != Some(true) && metric.successful > Some(0);
+        let hash = run.metadata.labels.get(POD_TEMPLATE_HASH_LABEL);
+        Self {
+            pod_hash: hash.cloned().unwrap_or_default(),
+            rollout: rollout.to_owned(),
+            empty: ended && !run.status.metric_results.iter().any(counts),
+            namespace: run.metadata.namespace,
+            name: run.metadata.name,
+            phase: run.status.phase,
+        }
+    }
 }
 
 /// All that a decision about a Delivery may depend on. What is missing is asked for by the plan, and the plan is made again.
@@ -93,4 +113,32 @@ pub struct Observed {
     pub refused: Option<(String, Timestamp)>,
     /// Earliest time for each kind of work that failed before.
     pub retry_at: BTreeMap<&'static str, Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_run_that_was_ended_says_something_once_it_has_measured_something_good() {
+        let ended = json!({RUN_NOT_WANTED_ANNOTATION: "true"});
+        let metric = |successful: Value, dry_run: bool| json!([{"name": "m", "phase": "Successful", "successful": successful, "dryRun": dry_run}]);
+        for (annotations, metrics, empty) in [
+            (json!({}), json!([]), false),
+            (ended.clone(), json!([]), true),
+            (ended.clone(), metric(Value::Null, false), true),
+            (ended.clone(), metric(json!(0), false), true),
+            (ended.clone(), metric(json!(3), true), true),
+            (ended, metric(json!(3), false), false),
+        ] {
+            let run = json!({
+                "metadata": {"name": "web-1", "namespace": "shop", "annotations": annotations, "labels": {POD_TEMPLATE_HASH_LABEL: "5c"}},
+                "status": {"phase": "Successful", "metricResults": metrics},
+            });
+            let view = RunView::of(serde_json::from_value(run.clone()).unwrap(), "web");
+            assert_eq!((view.empty, view.pod_hash.as_str()), (empty, "5c"), "{run}");
+        }
+    }
 }

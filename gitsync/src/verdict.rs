@@ -165,7 +165,7 @@ fn of_rollout(known: &mut LedgerRollout, rollout: &Rollout, runs: &[RunView]) ->
     let message = status.message.clone().unwrap_or_default();
     match status.phase {
         Some(RolloutPhase::Healthy) if settled(rollout, &hash) => Part::Healthy {
-            measured: runs_of(known, runs).any(|run| run.phase == AnalysisPhase::Successful),
+            measured: runs_of(known, runs).any(|run| run.phase == AnalysisPhase::Successful && !run.empty),
         },
         Some(RolloutPhase::Paused) => Part::Paused(step(rollout, "paused")),
         _ if message.is_empty() => Part::Progressing(step(rollout, "progressing")),

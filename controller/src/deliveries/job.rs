@@ -6,7 +6,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_crds::decode::Encode as _;
-use tidegate_crds::labels::POD_TEMPLATE_HASH_LABEL;
 use tidegate_crds::{DELIVERY_API_VERSION, Delivery, DeliveryStatus, merge};
 use tidegate_gitsync::bundle::{BUNDLE_KEY, BUNDLE_TYPE, unpack};
 use tidegate_gitsync::notify::{self, Key};
@@ -275,20 +274,8 @@ impl DeliveryJob {
             let Some(rollout) = cache.rollout(&key).filter(|_| !rollouts.contains_key(&id)) else {
                 continue;
             };
-            runs.extend(cache.runs_of(&key).into_iter().map(|run| {
-                RunView {
-                    pod_hash: run
-                        .metadata
-                        .labels
-                        .get(POD_TEMPLATE_HASH_LABEL)
-                        .cloned()
-                        .unwrap_or_default(),
-                    namespace: run.metadata.namespace,
-                    name: run.metadata.name,
-                    rollout: id.1.clone(),
-                    phase: run.status.phase,
-                }
-            }));
+            let of_rollout = cache.runs_of(&key).into_iter();
+            runs.extend(of_rollout.map(|run| RunView::of(run, &id.1)));
             rollouts.insert(id, rollout);
         }
         self.observed.rollouts = rollouts;

@@ -282,7 +282,11 @@ fn a_commit_is_judged_by_what_its_rollout_does() {
         rollout: "web".to_owned(),
         pod_hash: "new".to_owned(),
         phase: AnalysisPhase::Successful,
+        empty: true,
     });
+    let plan = world.look(85);
+    assert_eq!(states(&plan)[0].0, "Deployed", "nothing was measured");
+    world.runs[0].empty = false;
     let plan = world.look(90);
     assert_eq!(states(&plan)[0].0, "Verified");
     assert_eq!(condition(&plan, "Ready").0, "True");
