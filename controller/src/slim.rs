@@ -93,7 +93,7 @@ impl RawReplicaSet {
             ready: status.ready_replicas,
             available: status.available_replicas,
             failure: failure.map(|c| (c.reason, c.message)),
-            anti_affinity: has_injected_anti_affinity(&spec.template),
+            apart_from: kept_apart_from(&spec.template),
         }
     }
 }
@@ -117,7 +117,7 @@ pub(crate) struct KeptReplicaSet {
     available: i32,
     failure: Option<Box<(String, String)>>,
     deleting: bool,
-    anti_affinity: bool,
+    apart_from: Option<Box<str>>,
 }
 
 impl KeptReplicaSet {
@@ -137,7 +137,7 @@ impl KeptReplicaSet {
             available: view.available,
             failure: view.failure.map(Box::new),
             deleting: view.deleting,
-            anti_affinity: view.anti_affinity,
+            apart_from: view.apart_from.map(String::into_boxed_str),
         }
     }
 
@@ -161,7 +161,7 @@ impl KeptReplicaSet {
             ready: self.ready,
             available: self.available,
             failure: self.failure.as_deref().cloned(),
-            anti_affinity: self.anti_affinity,
+            apart_from: self.apart_from.as_deref().map(str::to_owned),
         }
     }
 }
@@ -178,30 +178,20 @@ pub(crate) fn digest_of_replica_set(object: &Value) -> Option<Digest> {
     Some(digest(&raw.spec.template, &raw.metadata.annotations))
 }
 
-/// Nobody but a Rollout controller keeps pods apart by this label (contract 3.8).
-fn has_injected_anti_affinity(template: &Value) -> bool {
-    let Some(anti) = template.pointer("/spec/affinity/podAntiAffinity") else {
-        return false;
-    };
-    let required = anti
-        .get("requiredDuringSchedulingIgnoredDuringExecution")
-        .and_then(Value::as_array);
-    let preferred = anti
-        .get("preferredDuringSchedulingIgnoredDuringExecution")
-        .and_then(Value::as_array);
-    let terms = required.into_iter().flatten();
-    let weighted = preferred
-        .into_iter()
-        .flatten()
+/// Which version its pods are kept away from. Nobody but a Rollout controller does that by this label (contract 3.8).
+fn kept_apart_from(template: &Value) -> Option<String> {
+    let anti = template.pointer("/spec/affinity/podAntiAffinity")?;
+    let list = |field| anti.get(field).and_then(Value::as_array).into_iter().flatten();
+    let terms = list("requiredDuringSchedulingIgnoredDuringExecution");
+    let weighted = list("preferredDuringSchedulingIgnoredDuringExecution")
         .filter_map(|term| term.get("podAffinityTerm"));
-    terms.chain(weighted).any(|term| {
-        let expressions = term
-            .pointer("/labelSelector/matchExpressions")
-            .and_then(Value::as_array);
-        expressions
-            .into_iter()
-            .flatten()
-            .any(|expression| expression.get("key").and_then(Value::as_str) == Some(POD_TEMPLATE_HASH_LABEL))
+    terms.chain(weighted).find_map(|term| {
+        let expressions = term.pointer("/labelSelector/matchExpressions")?.as_array()?;
+        let by_hash = expressions.iter().find(|expression| {
+            expression.get("key").and_then(Value::as_str) == Some(POD_TEMPLATE_HASH_LABEL)
+        })?;
+        let hash = by_hash.pointer("/values/0").and_then(Value::as_str);
+        Some(hash.unwrap_or_default().to_owned())
     })
 }
 
@@ -385,13 +375,13 @@ mod tests {
                 ready: 2,
                 available: 1,
                 failure: Some(("FailedCreate".into(), "quota".into())),
-                anti_affinity: false,
+                apart_from: None,
             }
         );
     }
 
     #[test]
-    fn injected_anti_affinity_is_noticed() {
+    fn who_pods_are_kept_apart_from_is_noticed() {
         let mut object = replica_set();
         object["spec"]["template"]["spec"]["affinity"] = json!({"podAntiAffinity": {
             "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "podAffinityTerm": {
@@ -401,13 +391,8 @@ mod tests {
                 ]},
             }}],
         }});
-        assert!(
-            Object::Value(&object)
-                .decode::<RawReplicaSet>()
-                .unwrap()
-                .view()
-                .anti_affinity
-        );
+        let view = Object::Value(&object).decode::<RawReplicaSet>().unwrap().view();
+        assert_eq!(view.apart_from.as_deref(), Some("4b"));
     }
 
     #[test]

@@ -150,8 +150,8 @@ pub struct ReplicaSetView {
     pub available: i32,
     /// Reason and message of its `ReplicaFailure` condition, when that is true.
     pub failure: Option<(String, String)>,
-    /// Whether the template carries an anti-affinity term that was injected.
-    pub anti_affinity: bool,
+    /// The version that the anti-affinity which was injected into its template keeps its pods away from.
+    pub apart_from: Option<String>,
 }
 
 impl ReplicaSetView {

@@ -81,6 +81,12 @@ pub(crate) fn number(cx: &Context<'_>, draft: &mut Draft) {
         for (key, value) in copied_annotations(cx) {
             draft.annotate(new, &key, Some(value));
         }
+        if let Some(affinity) = apart_anew(cx, new) {
+            draft.amend(
+                new,
+                json!({ "spec": { "template": { "spec": { "affinity": affinity } } } }),
+            );
+        }
     }
     let mirrored = cx.rollout().metadata.annotations.get(labels::REVISION_ANNOTATION);
     if mirrored != Some(&text) {
@@ -202,31 +208,52 @@ pub(crate) fn inject(template: &mut Value, metadata: &PodTemplateMetadata) {
     }
 }
 
-/// Keeps pods of the new version off the nodes of the stable one (contract 3.8, F37).
-fn anti_affinity(cx: &Context<'_>, template: &mut Value) {
+const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
+const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+
+/// What keeps pods of the new version off the nodes of the stable one (contract 3.8, F37): the list, and its entry.
+fn apart(cx: &Context<'_>) -> Option<(&'static str, Value)> {
     let stable = cx.stable_hash();
     let beside = !stable.is_empty() && stable != cx.hash;
-    let Some(anti_affinity) = cx.valid.anti_affinity.filter(|_| beside) else {
-        return;
-    };
+    let anti_affinity = cx.valid.anti_affinity.filter(|_| beside)?;
     let term = json!({
         "labelSelector": { "matchExpressions": [{
             "key": labels::POD_TEMPLATE_HASH_LABEL, "operator": "In", "values": [stable],
         }] },
         "topologyKey": "kubernetes.io/hostname",
     });
-    let affinity = object(object(object(template, "spec"), "affinity"), "podAntiAffinity");
-    let (field, entry) = match anti_affinity {
-        AntiAffinity::Preferred { weight } => (
-            "preferredDuringSchedulingIgnoredDuringExecution",
-            json!({ "weight": weight, "podAffinityTerm": term }),
-        ),
-        AntiAffinity::Required => ("requiredDuringSchedulingIgnoredDuringExecution", term),
+    Some(match anti_affinity {
+        AntiAffinity::Preferred { weight } => {
+            (PREFERRED, json!({ "weight": weight, "podAffinityTerm": term }))
+        }
+        AntiAffinity::Required => (REQUIRED, term),
+    })
+}
+
+fn anti_affinity(cx: &Context<'_>, template: &mut Value) {
+    let Some((list, entry)) = apart(cx) else {
+        return;
     };
-    match affinity[field].as_array_mut() {
+    let affinity = object(object(object(template, "spec"), "affinity"), "podAntiAffinity");
+    match affinity[list].as_array_mut() {
         Some(terms) => terms.push(entry),
-        None => affinity[field] = json!([entry]),
+        None => affinity[list] = json!([entry]),
     }
+}
+
+/// A merge patch for the affinity of a version that is used again: another one may be stable now. Beside what is injected it is that of
+/// the template.
+fn apart_anew(cx: &Context<'_>, rs: &ReplicaSetView) -> Option<Value> {
+    apart(cx)?;
+    if rs.apart_from.as_deref() == Some(cx.stable_hash()) {
+        return None;
+    }
+    let mut template = cx.template.clone();
+    anti_affinity(cx, &mut template);
+    let wanted = template.pointer("/spec/affinity/podAntiAffinity")?;
+    // One of the other sort may be left of an earlier time.
+    let lists = [PREFERRED, REQUIRED].map(|list| (list, wanted.get(list).cloned().unwrap_or_default()));
+    Some(json!({ "podAntiAffinity": BTreeMap::from(lists) }))
 }
 
 /// `minReadySeconds` of the Rollout holds for every ReplicaSet (contract F4).

@@ -7,6 +7,7 @@ mod mini;
 
 use serde_json::json;
 use tidegate_crds::labels;
+use tidegate_engine::Change;
 
 use self::mini::{Mini, nginx};
 
@@ -355,6 +356,50 @@ fn blue_green_back_before_the_delay_has_begun_is_back_at_once() {
         ("Healthy", "v1")
     );
     assert_eq!(deadline(&world), None);
+}
+
+/// What keeps the pods of a version away from the stable one was made when another version was stable.
+#[test]
+fn a_version_that_is_used_again_is_kept_apart_from_the_one_that_is_stable_now() {
+    let mut world = Mini::new(&json!({ "canary": {
+        "antiAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": {} },
+        "steps": [{ "setWeight": 20 }, { "pause": {} }],
+    } }));
+    let release = |world: &mut Mini, version: &str| {
+        world.release(version);
+        let own = json!({ "topologyKey": "zone", "labelSelector": { "matchLabels": { "app": "db" } } });
+        let template = world.seen.rollout.spec.template.as_mut().unwrap();
+        template["spec"]["affinity"] =
+            json!({ "podAntiAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": [own] } });
+        world.pass(1);
+        world.look()
+    };
+    release(&mut world, "v1");
+    world.settle();
+    release(&mut world, "v2");
+    world.settle();
+    world.promote();
+    world.settle();
+    assert_eq!(world.phase(), "Healthy");
+    let plan = release(&mut world, "v1");
+    let stable = world.hash(1).unwrap();
+    let terms = plan.actions.iter().find_map(|action| match &action.change {
+        Change::PatchReplicaSet { name, rest, .. } if *name == world.seen.replica_sets[0].name => Some(rest),
+        _ => None,
+    });
+    let terms = &terms.unwrap()["spec"]["template"]["spec"]["affinity"]["podAntiAffinity"];
+    let required = &terms["requiredDuringSchedulingIgnoredDuringExecution"];
+    assert_eq!(required[0]["topologyKey"], "zone");
+    assert_eq!(
+        required[1]["labelSelector"]["matchExpressions"][0]["values"],
+        json!([stable])
+    );
+    assert_eq!(required.as_array().unwrap().len(), 2);
+    assert!(terms["preferredDuringSchedulingIgnoredDuringExecution"].is_null());
+    // Known by then, and no news any more.
+    world.seen.replica_sets[0].apart_from = Some(world.hash(1).unwrap().clone());
+    world.settle();
+    assert_eq!(world.phase(), "Paused CanaryPauseStep");
 }
 
 #[test]
