@@ -46,6 +46,8 @@ pub const DESIRED_REPLICAS_ANNOTATION: &str = "rollout.argoproj.io/desired-repli
 pub const WORKLOAD_GENERATION_ANNOTATION: &str = "rollout.argoproj.io/workload-generation";
 /// Annotation of a ReplicaSet: JSON of the labels and annotations that were put in, to take them out again.
 pub const EPHEMERAL_METADATA_ANNOTATION: &str = "rollout.argoproj.io/ephemeral-metadata";
+/// Annotation of a ReplicaSet, ours: JSON of the labels and annotations that live pods may still have of earlier roles.
+pub const METADATA_OF_PODS_ANNOTATION: &str = "tidegate.io/metadata-of-pods";
 /// Annotation of a ReplicaSet, ours: it was aborted, and never promoted since. Going back to it is no return to what was good.
 pub const ABORTED_ANNOTATION: &str = "tidegate.io/aborted";
 /// Annotation of a ReplicaSet: RFC 3339 time at which it is scaled down. The key has no prefix.

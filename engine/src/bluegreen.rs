@@ -389,7 +389,7 @@ impl<'a> BlueGreen<'_, 'a> {
         }
         bg.preview_selector = hash(cx.service(self.spec.preview_service.as_deref()));
         runs::record(cx, verdict, draft);
-        if let Some(because) = self.promotable(verdict).filter(|_| metadata::ready(cx)) {
+        if let Some(because) = self.promotable(verdict).filter(|_| metadata::ready(cx, draft)) {
             promotion::promote(cx, draft, because, None);
             return;
         }

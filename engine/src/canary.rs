@@ -218,7 +218,10 @@ impl<'a> Canary<'_, 'a> {
             promotion::unblock(cx, draft);
             draft.status.current_step_index = end_index;
         }
-        if let Some(because) = self.promotable().filter(|_| measured && metadata::ready(cx)) {
+        if let Some(because) = self
+            .promotable()
+            .filter(|_| measured && metadata::ready(cx, draft))
+        {
             promotion::promote(cx, draft, because, end_index);
             return;
         }

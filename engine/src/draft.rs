@@ -68,6 +68,13 @@ impl Draft {
         refusal::standing(&self.refused, change, self.now).is_some()
     }
 
+    /// Whether this ReplicaSet is to be changed.
+    pub(crate) fn patches(&self, rs: &ReplicaSetView) -> bool {
+        let of_it =
+            |a: &Action| matches!(&a.change, Change::PatchReplicaSet { name, .. } if *name == rs.name);
+        self.actions.iter().any(of_it)
+    }
+
     /// Whether anything is to be written beside the status.
     pub(crate) fn writes(&self) -> bool {
         !self.actions.is_empty()

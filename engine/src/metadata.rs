@@ -43,17 +43,28 @@ pub(crate) fn act(cx: &Context<'_>, promotable: bool, draft: &mut Draft) {
     }
 }
 
-/// Whether the new version can be promoted by this plan: [`act`] has its pods, or needs none.
-pub(crate) fn ready(cx: &Context<'_>) -> bool {
+/// Whether the new version can be promoted by this plan: its pods have the metadata of the stable version, or get it from [`act`].
+/// A template that cannot be changed holds nobody up.
+pub(crate) fn ready(cx: &Context<'_>, draft: &Draft) -> bool {
     let Some(new) = cx.new.filter(|_| !cx.fully_promoted()) else {
         return true;
     };
+    if !has_pods(new) || draft.sizes_refused() {
+        return true;
+    }
     let had = new.annotations.get(labels::EPHEMERAL_METADATA_ANNOTATION);
-    had == to_record(of_stable(cx)).as_ref() || !has_pods(new) || cx.seen.pods.contains_key(&new.hash)
+    let due = new.annotations.contains_key(labels::METADATA_OF_PODS_ANNOTATION);
+    had == to_record(of_stable(cx)).as_ref()
+        && (!due || template_is_known(new) && cx.seen.pods.contains_key(&new.hash))
 }
 
 fn has_pods(rs: &ReplicaSetView) -> bool {
     rs.spec_replicas > 0 || rs.replicas > 0
+}
+
+/// Pods that come from now on are made of the template as it is.
+fn template_is_known(rs: &ReplicaSetView) -> bool {
+    rs.observed_generation >= rs.generation
 }
 
 fn to_record(wanted: Option<&PodTemplateMetadata>) -> Option<String> {
@@ -62,46 +73,28 @@ fn to_record(wanted: Option<&PodTemplateMetadata>) -> Option<String> {
         .map(recorded)
 }
 
+fn parsed(text: Option<&String>) -> PodTemplateMetadata {
+    text.and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default()
+}
+
 fn apply(cx: &Context<'_>, rs: &ReplicaSetView, wanted: Option<&PodTemplateMetadata>, draft: &mut Draft) {
     let had = rs.annotations.get(labels::EPHEMERAL_METADATA_ANNOTATION);
+    let of_pods = rs.annotations.get(labels::METADATA_OF_PODS_ANNOTATION);
     let empty = PodTemplateMetadata::default();
-    let recorded_now = to_record(wanted);
-    if had == recorded_now.as_ref() {
-        return;
+    if had != to_record(wanted).as_ref() {
+        on_template(cx, rs, wanted.unwrap_or(&empty), draft);
+    } else if of_pods.is_some() {
+        on_pods(cx, rs, wanted.unwrap_or(&empty), draft);
     }
-    let old: PodTemplateMetadata = had
-        .and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or_default();
-    let wanted = wanted.unwrap_or(&empty);
-    let labels_patch = difference(&old.labels, &wanted.labels, of_template(cx, rs, "labels"));
-    let annotations_patch = difference(
-        &old.annotations,
-        &wanted.annotations,
-        of_template(cx, rs, "annotations"),
-    );
-    let mut done = true;
-    // Pods first: the annotation on the ReplicaSet is the record that they are done.
-    if has_pods(rs) {
-        let Some(pods) = cx.seen.pods.get(&rs.hash) else {
-            draft.need_pods(&rs.hash);
-            draft.wake_at(cx.now);
-            return;
-        };
-        for pod in pods.iter().filter(|p| !p.deleting) {
-            if let Some(patch) = pod_patch(pod, &labels_patch, &annotations_patch) {
-                done &= draft.act(Change::PatchPod {
-                    name: pod.name.clone(),
-                    uid: pod.uid.clone(),
-                    patch,
-                });
-            }
-        }
-    }
-    if !done {
-        return;
-    }
+}
+
+/// The template first, so that a pod that comes meanwhile has it; with the record of it, and of what pods that are there have still.
+fn on_template(cx: &Context<'_>, rs: &ReplicaSetView, wanted: &PodTemplateMetadata, draft: &mut Draft) {
+    let old = parsed(rs.annotations.get(labels::EPHEMERAL_METADATA_ANNOTATION));
+    let patch = Patch::between(cx, rs, &old, wanted);
     let mut metadata = Map::new();
-    for (field, patch) in [("labels", labels_patch), ("annotations", annotations_patch)] {
+    for (field, patch) in [("labels", patch.labels), ("annotations", patch.annotations)] {
         if !patch.is_empty() {
             metadata.insert(field.to_owned(), json!(patch));
         }
@@ -109,7 +102,94 @@ fn apply(cx: &Context<'_>, rs: &ReplicaSetView, wanted: Option<&PodTemplateMetad
     if !metadata.is_empty() {
         draft.amend(rs, json!({ "spec": { "template": { "metadata": metadata } } }));
     }
-    draft.annotate(rs, labels::EPHEMERAL_METADATA_ANNOTATION, recorded_now);
+    draft.annotate(rs, labels::EPHEMERAL_METADATA_ANNOTATION, to_record(Some(wanted)));
+    let mut of_pods = parsed(rs.annotations.get(labels::METADATA_OF_PODS_ANNOTATION));
+    of_pods.labels.extend(old.labels);
+    of_pods.annotations.extend(old.annotations);
+    let of_pods = has_pods(rs).then(|| recorded(&of_pods));
+    draft.annotate(rs, labels::METADATA_OF_PODS_ANNOTATION, of_pods);
+}
+
+/// Then the pods that were there before, and last the record that they are done.
+fn on_pods(cx: &Context<'_>, rs: &ReplicaSetView, wanted: &PodTemplateMetadata, draft: &mut Draft) {
+    if has_pods(rs) {
+        if !template_is_known(rs) {
+            return;
+        }
+        let Some(pods) = cx.seen.pods.get(&rs.hash) else {
+            draft.need_pods(&rs.hash);
+            draft.wake_at(cx.now);
+            return;
+        };
+        let old = parsed(rs.annotations.get(labels::METADATA_OF_PODS_ANNOTATION));
+        let patch = Patch::between(cx, rs, &old, wanted);
+        let mut done = true;
+        for pod in pods.iter().filter(|p| !p.deleting) {
+            if let Some(patch) = patch.of_pod(pod) {
+                done &= draft.act(Change::PatchPod {
+                    name: pod.name.clone(),
+                    uid: pod.uid.clone(),
+                    patch,
+                });
+            }
+        }
+        if !done {
+            return;
+        }
+        if draft.patches(rs) {
+            // That write comes before those of the pods.
+            draft.wake_at(cx.now);
+            return;
+        }
+    }
+    draft.annotate(rs, labels::METADATA_OF_PODS_ANNOTATION, None);
+}
+
+/// Keys to set (`Some`) and to take away.
+struct Patch {
+    labels: BTreeMap<String, Option<String>>,
+    annotations: BTreeMap<String, Option<String>>,
+}
+
+impl Patch {
+    fn between(
+        cx: &Context<'_>,
+        rs: &ReplicaSetView,
+        old: &PodTemplateMetadata,
+        new: &PodTemplateMetadata,
+    ) -> Self {
+        Self {
+            labels: difference(&old.labels, &new.labels, of_template(cx, rs, "labels")),
+            annotations: difference(
+                &old.annotations,
+                &new.annotations,
+                of_template(cx, rs, "annotations"),
+            ),
+        }
+    }
+
+    /// What is left to do on a pod.
+    fn of_pod(&self, pod: &PodView) -> Option<Value> {
+        let changed = |live: &BTreeMap<String, String>,
+                       patch: &BTreeMap<String, Option<String>>|
+         -> Map<String, Value> {
+            patch
+                .iter()
+                .filter(|(k, v)| live.get(*k) != v.as_ref())
+                .map(|(k, v)| (k.clone(), json!(v)))
+                .collect()
+        };
+        let mut metadata = Map::new();
+        for (field, entries) in [
+            ("labels", changed(&pod.labels, &self.labels)),
+            ("annotations", changed(&pod.annotations, &self.annotations)),
+        ] {
+            if !entries.is_empty() {
+                metadata.insert(field.to_owned(), Value::Object(entries));
+            }
+        }
+        (!metadata.is_empty()).then(|| json!({ "metadata": metadata }))
+    }
 }
 
 /// What the template of a version says itself, which comes back when a role ends. Only that of the new version is known.
@@ -131,31 +211,4 @@ fn difference(
         .map(|k| (k.clone(), own(k)));
     gone.chain(new.iter().map(|(k, v)| (k.clone(), Some(v.clone()))))
         .collect()
-}
-
-fn pod_patch(
-    pod: &PodView,
-    labels: &BTreeMap<String, Option<String>>,
-    annotations: &BTreeMap<String, Option<String>>,
-) -> Option<Value> {
-    let changed =
-        |live: &BTreeMap<String, String>, patch: &BTreeMap<String, Option<String>>| -> Map<String, Value> {
-            patch
-                .iter()
-                .filter(|(k, v)| live.get(*k) != v.as_ref())
-                .map(|(k, v)| (k.clone(), json!(v)))
-                .collect()
-        };
-    let (labels, annotations) = (
-        changed(&pod.labels, labels),
-        changed(&pod.annotations, annotations),
-    );
-    let mut metadata = Map::new();
-    if !labels.is_empty() {
-        metadata.insert("labels".to_owned(), Value::Object(labels));
-    }
-    if !annotations.is_empty() {
-        metadata.insert("annotations".to_owned(), Value::Object(annotations));
-    }
-    (!metadata.is_empty()).then(|| json!({ "metadata": metadata }))
 }

@@ -6,7 +6,7 @@
 mod mini;
 
 use serde_json::{Value, json};
-use tidegate_crds::{AnalysisPhase, CompletionStatus, ConditionStatus, RolloutConditionType, Time};
+use tidegate_crds::{AnalysisPhase, CompletionStatus, ConditionStatus, RolloutConditionType, Time, labels};
 use tidegate_engine::{Change, Plan, Urgency};
 
 use self::mini::{Mini, nginx};
@@ -536,6 +536,51 @@ fn healthy_pods_have_the_metadata_of_their_role() {
         }
         assert!(healthy > 0, "{}", world.phase());
     }
+}
+
+/// A pod that comes while the role changes is made of the new template, and all that were there are changed after it.
+#[test]
+fn the_template_gets_the_metadata_of_a_role_before_the_pods() {
+    let role = |name: &str| json!({ "labels": { "role": name } });
+    let mut world = Mini::new(&json!({ "canary": {
+        "canaryMetadata": role("canary"), "stableMetadata": role("stable"), "steps": [{ "pause": {} }],
+    } }));
+    world.settle();
+    world.release("v2");
+    world.pass(1);
+    world.settle();
+    world.promote();
+    let mut changed = 0;
+    for look in 0..30 {
+        // The ReplicaSet's controller does not know of the template yet.
+        let behind =
+            (1..20).contains(&look) && world.annotation(1, labels::METADATA_OF_PODS_ANNOTATION).is_some();
+        world.seen.replica_sets[1].generation = 1 + i64::from(behind);
+        world.look_and(|change, before, now| {
+            let Change::PatchPod { name, .. } = change else {
+                return;
+            };
+            let of = before.replica_sets.iter().find(|rs| {
+                let pods = now.pods.get(&rs.hash);
+                pods.is_some_and(|pods| pods.iter().any(|pod| pod.name == *name))
+            });
+            let of = of.unwrap();
+            assert!(!behind || of.hash != before.replica_sets[1].hash);
+            assert!(of.annotations.contains_key(labels::METADATA_OF_PODS_ANNOTATION));
+            changed += 1;
+        });
+    }
+    assert!(changed >= 10, "{changed}");
+    assert_eq!(world.phase(), "Healthy");
+    for place in 0..2 {
+        assert_eq!(world.annotation(place, labels::METADATA_OF_PODS_ANNOTATION), None);
+    }
+    assert_eq!(
+        world
+            .annotation(1, labels::EPHEMERAL_METADATA_ANNOTATION)
+            .as_deref(),
+        Some(r#"{"labels":{"role":"stable"}}"#)
+    );
 }
 
 #[test]
