@@ -232,8 +232,14 @@ impl Metrics {
         self.with(|counts| *counts.watch_restarts.entry(kind).or_default() += 1);
     }
 
-    /// The whole page.
-    pub(crate) fn page(&self, controller: &Controller, leads: bool, depth: [usize; 3]) -> String {
+    /// The whole page; `broken` are the kinds that cannot be watched.
+    pub(crate) fn page(
+        &self,
+        controller: &Controller,
+        leads: bool,
+        depth: [usize; 3],
+        broken: &[Kind],
+    ) -> String {
         let mut page = Page::default();
         objects::write(&mut page, controller);
         self.with(|counts| counts.write(&mut page));
@@ -252,6 +258,14 @@ impl Metrics {
         page.head("tidegate_cached_objects", "gauge", "Objects that are known");
         for (kind, size) in controller.sizes() {
             page.sample("tidegate_cached_objects", &[("kind", &kind.name())], size as f64);
+        }
+        page.head(
+            "tidegate_watch_broken",
+            "gauge",
+            "Kinds that cannot be listed or watched, as after a right was taken away",
+        );
+        for kind in broken {
+            page.sample("tidegate_watch_broken", &[("kind", &kind.name())], 1.0);
         }
         page.0
     }
@@ -462,7 +476,7 @@ mod tests {
         let ends = serde_json::json!({"duration": {"finishedAt": "2026-01-01T00:10:00Z"}});
         metrics.written(&write(ends), &object);
         let controller = Controller::new(crate::controller::Options::default(), jiff::Timestamp::UNIX_EPOCH);
-        let page = metrics.page(&controller, true, [0, 0, 0]);
+        let page = metrics.page(&controller, true, [0, 0, 0], &[]);
         let labels = "namespace=\"shop\",name=\"web\",status=\"Promoted\"";
         for line in [
             format!("rollout_duration_seconds_sum{{{labels}}} 600"),
@@ -488,7 +502,7 @@ mod tests {
             &Outcome::Failed(Failure::no_answer("x")),
         );
         let controller = Controller::new(crate::controller::Options::default(), jiff::Timestamp::UNIX_EPOCH);
-        let page = metrics.page(&controller, true, [1, 2, 0]);
+        let page = metrics.page(&controller, true, [1, 2, 0], &[Kind::Service]);
         for line in [
             "rollout_reconcile_bucket{namespace=\"shop\",name=\"web\",le=\"0.15\"} 0",
             "rollout_reconcile_bucket{namespace=\"shop\",name=\"web\",le=\"0.25\"} 1",
@@ -497,6 +511,7 @@ mod tests {
             "rollout_reconcile_error{namespace=\"shop\",name=\"web\"} 1",
             "tidegate_leader 1",
             "tidegate_queue_depth{queue=\"analysis_runs\"} 2",
+            "tidegate_watch_broken{kind=\"Service\"} 1",
         ] {
             assert!(
                 page.lines().any(|found| found == line),
@@ -506,7 +521,7 @@ mod tests {
         metrics.forget(|_, _, _| false);
         assert!(
             !metrics
-                .page(&controller, true, [0, 0, 0])
+                .page(&controller, true, [0, 0, 0], &[])
                 .contains("name=\"web\"")
         );
     }

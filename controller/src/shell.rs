@@ -134,7 +134,9 @@ impl Pages for Shared {
     fn metrics(&self) -> String {
         let controller = self.controller();
         let depth = controller.depth(Timestamp::now());
-        self.metrics.page(&controller, self.leadership.leads(), depth)
+        let broken = self.troubles.kinds();
+        self.metrics
+            .page(&controller, self.leadership.leads(), depth, &broken)
     }
 
     fn missing(&self) -> Vec<String> {

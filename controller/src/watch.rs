@@ -84,7 +84,7 @@ pub(crate) trait Sink: Send + Sync {
     fn restarted(&self, watched: Watched);
 }
 
-/// What is wrong with the watches, for `/readyz`.
+/// What is wrong with the watches, for `/readyz` and `/metrics`.
 #[derive(Debug, Default)]
 pub(crate) struct Troubles(Mutex<BTreeMap<Kind, String>>);
 
@@ -95,6 +95,12 @@ impl Troubles {
             Some(trouble) => troubles.insert(kind, trouble.clone()).as_ref() != Some(&trouble),
             None => troubles.remove(&kind).is_some(),
         }
+    }
+
+    /// The kinds that cannot be watched: what is known of them is old.
+    pub(crate) fn kinds(&self) -> Vec<Kind> {
+        let troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        troubles.keys().copied().collect()
     }
 
     /// One line for each kind that cannot be watched.
@@ -149,10 +155,12 @@ struct ErrorStatus {
 pub(crate) async fn run(kind: Kind, api: Api, scope: Scope, sink: Arc<dyn Sink>, troubles: Arc<Troubles>) {
     let watched = Watched::Kind(kind);
     let mut wait = Duration::ZERO;
+    let mut seen = false;
     loop {
         let failure = match list(watched, &api, &scope, &*sink).await {
             Ok(version) => {
                 wait = Duration::ZERO;
+                seen = true;
                 if troubles.set(kind, None) {
                     tracing::info!(kind = ?kind, "can be watched again");
                 }
@@ -167,7 +175,7 @@ pub(crate) async fn run(kind: Kind, api: Api, scope: Scope, sink: Arc<dyn Sink>,
         }
         let trouble = advice(kind, &failure);
         if kind.is_optional() {
-            // Whoever needs it is told by a condition; nobody else waits for it.
+            // Nobody else waits for it. As long as nothing of it was seen, whoever needs it is told by a condition.
             // Only these answers are about the kind; all others are about a server in trouble.
             if matches!(failure.code, 403 | 404) {
                 let (why, gone) = (unserved(&failure), failure.code == 404);
@@ -176,6 +184,8 @@ pub(crate) async fn run(kind: Kind, api: Api, scope: Scope, sink: Arc<dyn Sink>,
                     &mut std::iter::once(Signal::Unserved { why: &why, gone }),
                 );
             }
+        }
+        if kind.is_optional() && !seen {
             tracing::debug!(kind = ?kind, "{trouble}");
         } else if troubles.set(kind, Some(trouble.clone())) {
             tracing::warn!(kind = ?kind, "{trouble}");

@@ -246,6 +246,26 @@ async fn a_kind_that_not_every_cluster_has_is_told_to_the_cache() {
     assert_eq!(troubles, [""; 0]);
 }
 
+/// Whoever needs it goes on with what is known, and people are told: the cache has no words for that.
+#[tokio::test]
+async fn a_right_that_is_taken_away_is_told() {
+    let (noted, _, troubles) = watched_of(
+        Kind::Route(&tidegate_traffic::smi::V1ALPHA1),
+        vec![
+            page(&["a"], "5", ""),
+            status(403, "forbidden"),
+            status(403, "forbidden"),
+        ],
+        4,
+    )
+    .await;
+    assert_eq!(noted, ["start", "+a", "end 5", "unserved false: forbidden"]);
+    assert_eq!(
+        troubles,
+        ["no right to list and watch trafficsplits: forbidden; apply deploy/install.yaml; trying again"]
+    );
+}
+
 #[tokio::test]
 async fn a_broken_line_means_a_new_list() {
     let (noted, ..) = watched(
