@@ -320,7 +320,12 @@ impl Execution {
 
     fn tell(&mut self, events: impl IntoIterator<Item = Event>) {
         for event in events {
-            let order = self.order.step();
+            // What comes first needs no place among the others, and so has the same name whoever tells it again.
+            let order = if event.is_first() {
+                Order::default()
+            } else {
+                self.order.step()
+            };
             self.steps
                 .push_back(Step::Event(event::record(&self.subject, &event, order, self.now)));
         }

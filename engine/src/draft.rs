@@ -144,6 +144,16 @@ impl Draft {
         });
     }
 
+    /// An event of what happens once, before all else.
+    pub(crate) fn tell_first(&mut self, reason: &'static str, message: String) {
+        self.events.push(Event {
+            warning: false,
+            reason,
+            message,
+            occurrence: String::new(),
+        });
+    }
+
     pub(crate) fn tell_scaling(&mut self, event: Option<Event>) {
         self.events.extend(event);
     }

@@ -62,7 +62,7 @@ pub fn plan(seen: &Observed, now: Timestamp, settings: &Settings) -> Plan {
             "Rollout resource added to informer: {}/{}",
             meta.namespace, meta.name
         );
-        draft.tell(false, "RolloutAddedToInformer", text);
+        draft.tell_first("RolloutAddedToInformer", text);
     }
     heal::act(seen, &mut draft);
     let checked = Checked::latest(seen.checked.as_ref(), seen);

@@ -175,6 +175,13 @@ pub struct Event {
     /// Message, as upstream's.
     pub message: String,
     /// What makes this occurrence different from an earlier one with the same words; part of the event's name, so
-    /// that a crash does not double it.
+    /// that a crash does not double it. Empty for what happens once, before all else.
     pub occurrence: String,
+}
+
+impl Event {
+    /// Whether it comes before all else that is told of the Rollout, whenever it is written.
+    pub fn is_first(&self) -> bool {
+        self.occurrence.is_empty()
+    }
 }

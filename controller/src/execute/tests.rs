@@ -418,6 +418,33 @@ fn actions_then_the_status_then_the_events() {
     assert_eq!(execution.outcome(), Outcome::Done);
 }
 
+/// What happens once comes first for clients that sort by time and name, and has one name, whatever was seen when it is told again.
+#[test]
+fn what_happens_once_comes_before_all_else() {
+    let told = |version: &str| {
+        let mut observed = observed();
+        observed.rollout.metadata.resource_version = version.to_owned();
+        let later = Event {
+            occurrence: "1".to_owned(),
+            ..event("Later")
+        };
+        let plan = Plan {
+            events: vec![later, event("Once")],
+            ..Plan::default()
+        };
+        let mut execution = Execution::new(plan, &observed, None, true, NOW);
+        let mut names = Vec::new();
+        while let Some(Step::Event(request)) = execution.step() {
+            names.push(request.body["metadata"]["name"].as_str().unwrap().to_owned());
+        }
+        names
+    };
+    let (first, again) = (told("9"), told("12"));
+    assert!(first[1] < first[0], "{first:?}");
+    assert_eq!(first[1], again[1]);
+    assert_ne!(first[0], again[0]);
+}
+
 #[test]
 fn two_writes_of_one_service_chain_their_versions() {
     let set = |hash: Option<&str>| Change::SetServiceSelector {
