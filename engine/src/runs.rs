@@ -160,9 +160,10 @@ pub(crate) fn judge<'a>(cx: &Context<'a>) -> Verdict<'a> {
         let named = recorded
             .and_then(|r| cx.run(&r.name))
             .filter(|run| counts(cx, run));
-        // The pause was recorded with the phase: if it is gone, a person took it away.
+        // The pause was recorded with the phase: if it is gone, a person took it away, or an abort.
         let undecided = recorded.filter(|r| r.status == AnalysisPhase::Inconclusive);
-        let resumed = undecided.is_some() && !cx.has_pause(&PauseReason::InconclusiveAnalysisRun);
+        let goes_on = !cx.has_pause(&PauseReason::InconclusiveAnalysisRun) && status.abort != Some(true);
+        let resumed = undecided.is_some() && goes_on;
         measures_again |= resumed;
         held |= undecided.is_some_and(|r| !resumed && cx.run(&r.name).is_none());
         let other = |run: &&Arc<AnalysisRun>| recorded.is_none_or(|r| r.name != run.metadata.name);
@@ -366,26 +367,31 @@ pub(crate) fn record(cx: &Context<'_>, verdict: &Verdict<'_>, draft: &mut Draft)
         return;
     }
     let old = |s: &Option<RolloutAnalysisRunStatus>| s.clone();
-    let summary = |run: Option<&AnalysisRun>| {
-        run.map(|run| RolloutAnalysisRunStatus {
+    let summary = |run: Option<&AnalysisRun>, old: &Option<RolloutAnalysisRunStatus>| {
+        let said = run.map(|run| RolloutAnalysisRunStatus {
             name: run.metadata.name.clone(),
             status: run.status.phase.clone(),
             message: run.status.message.clone().filter(|m| !m.is_empty()),
-        })
+        });
+        // One that a person has gone on from stays on record until there is another: it must not be found anew.
+        let left =
+            |r: &&RolloutAnalysisRunStatus| verdict.measures_again && r.status == AnalysisPhase::Inconclusive;
+        said.or_else(|| old.as_ref().filter(left).cloned())
     };
     let aborted = cx.status().abort == Some(true) && cx.status().aborted_at.is_some();
     let mut changes = Vec::new();
     match cx.strategy {
         Strategy::Canary(_) => {
             let canary = draft.status.canary.get_or_insert_default();
-            let step = summary(verdict.step).filter(|_| !aborted);
+            let step = summary(verdict.step, &canary.current_step_analysis_run_status).filter(|_| !aborted);
             changes.push((
                 "Step",
                 old(&canary.current_step_analysis_run_status),
                 step.clone(),
             ));
             canary.current_step_analysis_run_status = step;
-            let background = summary(verdict.background).filter(|_| !aborted);
+            let recorded = &canary.current_background_analysis_run_status;
+            let background = summary(verdict.background, recorded).filter(|_| !aborted);
             changes.push((
                 "Background",
                 old(&canary.current_background_analysis_run_status),
@@ -395,14 +401,14 @@ pub(crate) fn record(cx: &Context<'_>, verdict: &Verdict<'_>, draft: &mut Draft)
         }
         Strategy::BlueGreen(_) => {
             let bg = draft.status.blue_green.get_or_insert_default();
-            let pre = summary(verdict.pre);
+            let pre = summary(verdict.pre, &bg.pre_promotion_analysis_run_status);
             changes.push((
                 "PrePromotion",
                 old(&bg.pre_promotion_analysis_run_status),
                 pre.clone(),
             ));
             bg.pre_promotion_analysis_run_status = pre;
-            let post = summary(verdict.post);
+            let post = summary(verdict.post, &bg.post_promotion_analysis_run_status);
             changes.push((
                 "PostPromotion",
                 old(&bg.post_promotion_analysis_run_status),

@@ -325,6 +325,11 @@ impl Judge {
         state
     }
 
+    /// Whether something is so, and was in what the controller had heard of.
+    fn was_so_all(&self, scene: &Scene<'_>, so: impl Fn(&Facts) -> bool) -> bool {
+        so(scene.after) && !self.was_so(scene, |facts| !so(facts))
+    }
+
     /// Whether something is so, or was in what the controller had heard of.
     fn was_so(&self, scene: &Scene<'_>, so: impl Fn(&Facts) -> bool) -> bool {
         let known = |state: &Picture| Facts::of(state, &scene.after.namespace, &scene.after.name);

@@ -34,11 +34,10 @@ impl Canary<'_, '_> {
             } else {
                 weight
             };
-            stable = self.at_least(ceil_share(size, total - goal, total).max(ceil_share(
-                size,
-                total - live,
-                total,
-            )));
+            let share = |weight| ceil_share(size, weight, total);
+            // Where the stable Service has no pods at all, a router may answer 503 whatever share its canary has.
+            let one = share(total).min(1);
+            stable = self.at_least(share(total - goal).max(share(total - live)).max(one));
             if self.aborting {
                 canary = canary.max(self.at_least(ceil_share(size, live, total)));
             }

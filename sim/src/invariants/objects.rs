@@ -17,8 +17,8 @@ pub(super) struct Memory {
     inputs: u64,
     /// Counts the Services that the controller pointed elsewhere.
     switches: u64,
-    /// Values that the controller wrote, by field, with the count at that time, newest last.
-    values: BTreeMap<String, Vec<(u64, String)>>,
+    /// Values that the controller wrote, by field, with the count at that time and whether it had old news, newest last.
+    values: BTreeMap<String, Vec<(u64, String, bool)>>,
 }
 
 impl Judge {
@@ -193,14 +193,24 @@ impl Judge {
                 written.push((memory.inputs + late, format!("size of {}", version.name), size));
             }
         }
+        if written.is_empty() {
+            return;
+        }
+        // What was decided on old news is put right by what comes next.
+        let available =
+            |facts: &Facts| -> Vec<i64> { facts.versions.values().map(|v| v.available).collect() };
+        let known = Facts::of(&self.known_to(scene), &after.namespace, &after.name);
+        let old_news = known.is_none_or(|known| available(&known) != available(before));
         for (seen, field, value) in written {
             self.active("S12");
             let values = memory.values.entry(field.clone()).or_default();
-            values.push((seen, value.clone()));
-            if let [.., (then, first), (_, other), (now, _)] = values.as_slice()
+            values.push((seen, value.clone(), old_news));
+            if let [.., (then, first, _), (_, other, excused), (now, _, _)] = values.as_slice()
                 && first == &value
                 && other != &value
                 && then == now
+                && !excused
+                && !old_news
                 && self.one_leader
             {
                 let what = format!("{field} went from {value} to {other} and back, and nothing had changed");

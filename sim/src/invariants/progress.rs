@@ -90,7 +90,9 @@ impl Judge {
         if let Some((reason, start)) = pause(before)
             && matches!(reason, "CanaryPauseStep" | "BlueGreenPause")
         {
-            let fast = before.status()["promoteFull"] == true || before.aborted() || after.aborted();
+            // Without a stable version, which somebody has deleted, the one in the spec is the first.
+            let first = !before.versions.contains_key(before.stable());
+            let fast = first || before.status()["promoteFull"] == true || before.aborted() || after.aborted();
             match pause(after) {
                 None if same_update && !fast && !touched => {
                     self.active("S9");

@@ -30,14 +30,14 @@ impl Memory {
     }
 }
 
-/// Whether a commit begins an attempt: another template, other steps, or a retry.
+/// Whether a commit begins an attempt: another template or other steps, once they are on record, or a retry. What was taken back before
+/// anybody looked at it is none.
 fn begins(scene: &Scene<'_>) -> bool {
     let (before, after) = (&scene.before.rollout, &scene.after.rollout);
     let differs = |path: &str| before.pointer(path) != after.pointer(path);
-    // an abort that was taken back before anybody looked at it has ended nothing
     let was_aborted = before["status"]["abort"] == true && before["status"]["abortedAt"].is_string();
-    differs("/spec/template")
-        || differs("/spec/strategy/canary/steps")
+    differs("/status/currentPodHash")
+        || differs("/status/currentStepHash")
         || was_aborted && after["status"]["abort"] != true
 }
 

@@ -117,11 +117,18 @@ impl Judge {
         if !after.stable().is_empty() {
             memory.was_stable.insert(after.stable().to_owned());
         }
+        if after.current() != after.stable() {
+            // One that is released again is an update like any other, and may be replaced like one.
+            memory.was_stable.remove(after.current());
+        }
     }
 
     /// S1: no traffic to a version without available pods.
     fn no_black_hole(&mut self, scene: &Scene<'_>) {
         if !scene.ours || !(routes(scene.commit) || is_kind(scene.commit, "ReplicaSet")) {
+            return;
+        }
+        if gives_back(scene) {
             return;
         }
         self.active("S1");
@@ -211,13 +218,7 @@ impl Judge {
         let dynamic = canary["dynamicStableScale"] == true;
         self.active("S2");
         let share = |facts: &Facts, hash: &str| facts.shares.get(hash).copied().unwrap_or(0.0);
-        // A Service that has lost its selector is given back the version that it had, whatever pods that has by now.
-        let active = &before.status()["blueGreen"]["activeSelector"];
-        let restored = |hash: &String| *active == **hash;
-        if after.strategy == Strategy::BlueGreen
-            && before.selected.is_empty()
-            && after.selected.values().all(restored)
-        {
+        if gives_back(scene) || is_put_back(scene.commit) {
             return;
         }
         // Whatever carries them is better than pods that are not there.
@@ -296,14 +297,7 @@ impl Judge {
         if !scene.ours || scene.after.weight <= scene.before.weight {
             return;
         }
-        // A route that somebody took out of use and that is put back as it was raises nothing.
-        let written = |object: &Option<Arc<Value>>, what: &str| {
-            let annotations = &object.as_deref().unwrap_or(&Value::Null)["metadata"]["annotations"];
-            annotations[format!("nginx.ingress.kubernetes.io/{what}")].clone()
-        };
-        let (before, now) = (&scene.commit.before, &scene.commit.after);
-        let same = |what| !written(now, what).is_null() && written(before, what) == written(now, what);
-        if is_kind(scene.commit, "Ingress") && !same("canary") && same("canary-weight") {
+        if is_put_back(scene.commit) {
             return;
         }
         self.active("S4");
@@ -448,7 +442,8 @@ impl Judge {
         if after.strategy == Strategy::Canary || !gone || !spec["scaleDownDelayRevisionLimit"].is_null() {
             return;
         }
-        let aborted = after.aborted() && hash == after.current();
+        // Before it is known it promises nothing.
+        let aborted = hash == after.current() && self.was_so_all(scene, Facts::aborted);
         if hash == after.current() && !aborted {
             // It is released again, from its first step on.
             return;
@@ -474,6 +469,35 @@ impl Judge {
             self.violated("S17", commit, what);
         }
     }
+}
+
+/// A Service that has lost its selector is given back the version that it had, whatever pods that has by now; unless another one that
+/// users had before could answer meanwhile.
+fn gives_back(scene: &Scene<'_>) -> bool {
+    let Scene { before, after, .. } = scene;
+    let active = &before.status()["blueGreen"]["activeSelector"];
+    let others = before
+        .versions
+        .iter()
+        .filter(|(hash, version)| *active != ***hash && *hash != before.current() && version.available > 0);
+    after.strategy == Strategy::BlueGreen
+        && is_kind(scene.commit, "Service")
+        && before.selected.is_empty()
+        && after.selected.values().all(|hash| *active == **hash)
+        && others.count() == 0
+}
+
+/// A route that somebody took out of use is put back as it was: that raises nothing.
+fn is_put_back(commit: &Commit) -> bool {
+    let written = |object: &Option<Arc<Value>>, what: &str| {
+        let annotations = &object.as_deref().unwrap_or(&Value::Null)["metadata"]["annotations"];
+        annotations[format!("nginx.ingress.kubernetes.io/{what}")].clone()
+    };
+    let same = |what| {
+        let now = written(&commit.after, what);
+        !now.is_null() && written(&commit.before, what) == now
+    };
+    is_kind(commit, "Ingress") && !same("canary") && same("canary-weight")
 }
 
 /// How long a version keeps its pods once it has lost its requests.
