@@ -81,7 +81,7 @@ pub(crate) fn act(canary: &Canary<'_, '_>, stable_served: bool, draft: &mut Draf
                 let mut held = false;
                 for mut write in writes {
                     // More only on a route that is as it shall be; less at once, whatever else is refused.
-                    if held && write.raises() {
+                    if held && write.op.raises() {
                         continue;
                     }
                     let occurrence = match &write.op {

@@ -231,7 +231,7 @@ pub enum RouteOp {
         /// The patch, without the guard.
         patch: Value,
     },
-    /// Changes the weight and nothing else, guarded by what it replaces: the smallest request that there is, so that nothing
+    /// Changes the weight and what it is a part of, and nothing else, guarded by what it replaces: the smallest request that there is, so that nothing
     /// else can have it refused.
     SetWeight {
         /// uid it must still have.
@@ -252,10 +252,10 @@ pub enum RouteOp {
     },
 }
 
-impl RouteWrite {
+impl RouteOp {
     /// Whether it only gives the canary more.
     pub fn raises(&self) -> bool {
-        matches!(self.op, RouteOp::SetWeight { from, to, .. } if to > from)
+        matches!(self, Self::SetWeight { from, to, .. } if to > from)
     }
 }
 

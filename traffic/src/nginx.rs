@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use tidegate_crds::{HeaderRoutingMatch, NginxTrafficRouting, SetHeaderRoute, names};
+use tidegate_crds::{HeaderRoutingMatch, NginxTrafficRouting, SetHeaderRoute, merge, names};
 
 use crate::object::{controlled_by, guards, list, operation, owned};
 use crate::{
@@ -166,41 +166,80 @@ impl<'a> Nginx<'a> {
             .collect()
     }
 
+    /// The annotations with the weight of a canary Ingress, and with what that is a part of.
+    fn weight_keys(self) -> [String; 2] {
+        ["canary-weight", "canary-weight-total"].map(|key| format!("{}/{key}", self.prefix()))
+    }
+
+    /// What a canary Ingress gives the canary; `None` where it has no weight that can be read.
+    fn share(self, canary: &Value) -> Option<Share> {
+        let [weight, total] = self.weight_keys();
+        let number = |key: &str| annotation(canary, key)?.parse::<i32>().ok();
+        let total = number(&total).filter(|total| *total > 0);
+        Some(Share::of(number(&weight)?, total.unwrap_or(100)))
+    }
+
     /// What a canary Ingress has to be told: the weight in a request of its own, so that nothing else can have it refused. It
     /// falls before anything else changes, and rises after.
-    fn changes(self, live: &Value, mut annotations: BTreeMap<String, String>, spec: &Value) -> Vec<RouteOp> {
+    fn changes(
+        self,
+        live: &Value,
+        mut annotations: BTreeMap<String, String>,
+        spec: &Value,
+        intent: &TrafficIntent,
+    ) -> Vec<RouteOp> {
         let (uid, resource_version) = guards(live);
-        let key = format!("{}/canary-weight", self.prefix());
-        let number = |text: &str| text.parse::<i32>().ok().filter(|n| n.to_string() == text);
-        let path = format!(
-            "/metadata/annotations/{}",
-            key.replace('~', "~0").replace('/', "~1")
-        );
-        let from = annotation(live, &key).and_then(number);
-        let to = annotations.get(&key).and_then(|weight| number(weight));
-        let weight = match (from, to) {
-            (Some(from), Some(to)) if from != to => {
-                annotations.insert(key.clone(), from.to_string());
-                Some(RouteOp::SetWeight {
-                    uid: uid.clone(),
-                    resource_version: resource_version.clone(),
-                    operations: vec![
-                        operation("test", &path, from.to_string()),
-                        operation("replace", &path, to.to_string()),
-                    ],
-                    from,
-                    to,
-                })
-            }
-            _ => None,
-        };
+        let weight = self.set(live, &mut annotations, intent);
         let rest = patch(live, self.prefix(), &annotations, spec).map(|patch| RouteOp::Patch {
             uid,
             resource_version,
             patch,
         });
-        let changes = if from > to { [weight, rest] } else { [rest, weight] };
+        let rises = weight.as_ref().is_some_and(RouteOp::raises);
+        let changes = if rises { [rest, weight] } else { [weight, rest] };
         changes.into_iter().flatten().collect()
+    }
+
+    /// The weight alone, with its total where that changes what it means: between two requests the share would be another
+    /// one. What it sets stays in `annotations` as it is, for the request with the rest.
+    fn set(
+        self,
+        live: &Value,
+        annotations: &mut BTreeMap<String, String>,
+        intent: &TrafficIntent,
+    ) -> Option<RouteOp> {
+        let share = self.share(live)?.in_parts_of(intent.whole());
+        let to = intent.weight;
+        let [weight, total] = self.weight_keys();
+        // Nothing is nothing of any total: the way back to stable depends on no other annotation.
+        let total = (to != 0).then_some(total);
+        let (mut tests, mut sets) = (Vec::new(), Vec::new());
+        for key in [Some(weight), total].into_iter().flatten() {
+            let path = format!(
+                "/metadata/annotations/{}",
+                key.replace('~', "~0").replace('/', "~1")
+            );
+            let now = annotation(live, &key);
+            tests.extend(now.map(|now| operation("test", &path, now)));
+            let wanted = match now {
+                Some(now) => annotations.insert(key, now.to_owned()),
+                None => annotations.remove(&key),
+            };
+            sets.extend(match wanted {
+                Some(wanted) if now == Some(wanted.as_str()) => None,
+                Some(wanted) if now.is_some() => Some(operation("replace", &path, wanted)),
+                Some(wanted) => Some(operation("add", &path, wanted)),
+                None => now.map(|_| json!({"op": "remove", "path": path})),
+            });
+        }
+        let (uid, resource_version) = guards(live);
+        (!sets.is_empty()).then(|| RouteOp::SetWeight {
+            uid,
+            resource_version,
+            operations: tests.into_iter().chain(sets).collect(),
+            from: if share.most > to { share.most } else { share.least },
+            to,
+        })
     }
 }
 
@@ -250,8 +289,8 @@ fn patch(live: &Value, prefix: &str, annotations: &BTreeMap<String, String>, spe
         patch.insert("metadata".to_owned(), json!({ "annotations": changed }));
     }
     let live_spec = live.get("spec").unwrap_or(&Value::Null);
-    if live_spec != spec {
-        patch.insert("spec".to_owned(), merge_patch(live_spec, spec));
+    if let Some(change) = merge::difference(live_spec, spec) {
+        patch.insert("spec".to_owned(), change);
     }
     (!patch.is_empty()).then_some(Value::Object(patch))
 }
@@ -492,7 +531,7 @@ impl TrafficRouter for Nginx<'_> {
                     let error = format!("canary ingress `{name}` is controlled by different object");
                     return Err(RouterError::Unfit(error));
                 }
-                Some(canary) => self.changes(canary, annotations, &spec),
+                Some(canary) => self.changes(canary, annotations, &spec, intent),
             };
             // One event tells of all that is written to it.
             let mut event = ops.first().map(|op| words(name, op, intent.weight));
@@ -506,18 +545,7 @@ impl TrafficRouter for Nginx<'_> {
     }
 
     fn observe(&self, live: &LiveObjects) -> Seen {
-        let (weight, total) = (
-            format!("{}/canary-weight", self.prefix()),
-            format!("{}/canary-weight-total", self.prefix()),
-        );
-        let shares: Vec<Option<Share>> = self
-            .canaries(live)
-            .map(|canary| {
-                let number = |key| annotation(canary?, key)?.parse::<i32>().ok();
-                let total = number(&total).filter(|total| *total > 0);
-                Some(Share::of(number(&weight)?, total.unwrap_or(100)))
-            })
-            .collect();
+        let shares: Vec<Option<Share>> = self.canaries(live).map(|canary| self.share(canary?)).collect();
         let keys = self.matching_keys();
         Seen {
             share: Share::join(&shares),
@@ -588,29 +616,6 @@ fn clone_rule(rule: &Value, stable: &str, canary: &str) -> Option<Value> {
         }
     }
     matched.then_some(rule)
-}
-
-/// An RFC 7386 patch that turns `live` into `wanted`: fields of `live` that are not wanted become null.
-fn merge_patch(live: &Value, wanted: &Value) -> Value {
-    let (Some(live), Some(wanted)) = (live.as_object(), wanted.as_object()) else {
-        return wanted.clone();
-    };
-    let mut patch = Map::new();
-    for (key, value) in wanted {
-        match live.get(key) {
-            Some(old) if old == value => {}
-            Some(old) => {
-                patch.insert(key.clone(), merge_patch(old, value));
-            }
-            None => {
-                patch.insert(key.clone(), value.clone());
-            }
-        }
-    }
-    for key in live.keys().filter(|key| !wanted.contains_key(*key)) {
-        patch.insert(key.clone(), Value::Null);
-    }
-    Value::Object(patch)
 }
 
 fn annotation<'v>(object: &'v Value, key: &str) -> Option<&'v str> {

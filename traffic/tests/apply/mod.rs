@@ -30,9 +30,15 @@ fn json_patch(object: &mut Value, operation: &Value) {
     match operation["op"].as_str().unwrap() {
         "test" => assert_eq!(object.pointer(path), Some(value), "{operation}"),
         "replace" => *object.pointer_mut(path).unwrap() = value.clone(),
-        "add" => {
+        op @ ("add" | "remove") => {
             let (parent, field) = path.rsplit_once('/').unwrap();
-            object.pointer_mut(parent).unwrap()[field] = value.clone();
+            let field = field.replace("~1", "/").replace("~0", "~");
+            let parent = object.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+            if op == "add" {
+                parent.insert(field, value.clone());
+            } else {
+                assert!(parent.remove(&field).is_some(), "{operation}");
+            }
         }
         other => panic!("not in these tests: {other}"),
     }
