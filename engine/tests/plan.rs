@@ -232,6 +232,64 @@ fn weight_waits_for_a_service_that_is_refused() {
     );
 }
 
+/// What the canary Service sends to the stable version stays there while the stable Service selects another one: that the rest
+/// goes to the wrong version is no reason to send it more.
+#[test]
+fn what_comes_next_does_not_take_the_weight_to_the_wrong_version() {
+    let all_of_them = i32::MAX;
+    for (dynamic, next, aborted, serving, weight) in [
+        (false, "v3", false, all_of_them, "100"),
+        (true, "v3", false, all_of_them, "100"),
+        (false, "v3", true, all_of_them, "100"),
+        (true, "v3", true, all_of_them, "100"),
+        (false, "v1", false, all_of_them, "100"),
+        (true, "v1", false, all_of_them, "100"),
+        // Few pods of the right version are better than many of another one; none are not, and the update goes on.
+        (false, "v3", false, 1, "100"),
+        (false, "v3", false, 0, "20"),
+    ] {
+        let mut strategy = nginx(&json!([{ "setWeight": 20 }, { "pause": {} }]));
+        strategy["canary"]["dynamicStableScale"] = json!(dynamic);
+        let mut world = Mini::new(&strategy);
+        world.settle();
+        world.release("v2");
+        world.settle();
+        world.refuses = vec!["point Service stable".to_owned()];
+        world.promote();
+        for _ in 0..100 {
+            world.pass(1);
+            world.look();
+        }
+        let case = format!("{next}, aborted {aborted}, dynamic {dynamic}, {serving} pods");
+        assert_eq!(world.weight(), "100", "{case}");
+        world.release(next);
+        world.look();
+        world.seen.rollout.status.abort = aborted.then_some(true);
+        world.serving.insert(1, serving);
+        for _ in 0..100 {
+            world.pass(1);
+            world.look();
+        }
+        assert_eq!(
+            (world.weight().as_str(), world.selector("stable").as_str()),
+            (weight, "v1"),
+            "{case}"
+        );
+        world.serving.clear();
+        world.refuses.clear();
+        for _ in 0..100 {
+            world.pass(1);
+            world.look();
+        }
+        let at_the_step = if aborted { "0" } else { "20" };
+        assert_eq!(
+            (world.weight().as_str(), world.selector("stable").as_str()),
+            (at_the_step, "v2"),
+            "{case}"
+        );
+    }
+}
+
 /// What a Go client cannot read is taken out of the object; the version stays the same.
 #[test]
 fn malformed_values_of_a_template_are_taken_out() {

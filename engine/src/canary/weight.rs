@@ -146,6 +146,10 @@ impl Canary<'_, '_> {
         // Where the same version answers, or none does, nothing is gained by waiting.
         let answered = to.is_empty() || cx.owned().any(|rs| rs.hash == to && rs.serving() > 0);
         let (stable, pods) = self.stable_side();
+        if answered && to == cx.stable_hash() && to != stable {
+            // The way back to stable would lead away from it, as long as the stable Service selects another version.
+            return None;
+        }
         if to == stable || !answered || self.stable_carries(total - goal) {
             return Some(goal);
         }
