@@ -211,9 +211,7 @@ impl Cache {
             Kind::Rollout => self.rollouts.synced(),
             Kind::ReplicaSet => self.replica_sets.synced(),
             Kind::Service => self.services.synced(),
-            Kind::Route(kind) => {
-                self.unserved.contains_key(kind) || self.routes.get(kind).is_some_and(Store::synced)
-            }
+            Kind::Route(route) => self.is_unserved(kind) || self.routes.get(route).is_some_and(Store::synced),
             Kind::AnalysisRun => self.runs.synced(),
             Kind::AnalysisTemplate => self.templates.synced(),
             Kind::ClusterAnalysisTemplate => self.cluster_templates.synced(),
@@ -225,7 +223,8 @@ impl Cache {
         }
     }
 
-    /// Kinds to watch: the ones that are always, and those of workloads and routes that Rollouts name.
+    /// Kinds to watch: the ones that are always, those of workloads and routes that Rollouts name, and those of routes that we make,
+    /// where they are served.
     pub(crate) fn wanted(&self) -> BTreeSet<Kind> {
         match self.part {
             Part::All => {}
@@ -233,10 +232,18 @@ impl Cache {
             Part::Deliveries => return [Kind::Rollout, Kind::AnalysisRun, Kind::Delivery].into(),
         }
         let named = self.users.iter().map(|((kind, _), _)| *kind);
+        // What a process left behind that ended before it could delete it is named by nobody.
+        let left_behind = self.dialect.kinds().filter(|kind| kind.made).map(Kind::Route);
         Kind::all()
             .filter(|kind| kind.always() || *kind == Kind::Delivery && self.with_deliveries)
+            .chain(left_behind.filter(|kind| !self.is_unserved(*kind)))
             .chain(named)
             .collect()
+    }
+
+    /// Whether the API server does not show a kind.
+    pub(crate) fn is_unserved(&self, kind: Kind) -> bool {
+        matches!(kind, Kind::Route(kind) if self.unserved.contains_key(kind))
     }
 
     /// How many objects of each kind are known.

@@ -332,6 +332,11 @@ impl Controller {
         self.cache.wanted()
     }
 
+    /// Whether a watch may end: the API server does not show its kind, and nobody needs it any more.
+    pub fn is_in_vain(&self, kind: Kind) -> bool {
+        self.cache.is_unserved(kind) && !self.cache.wanted().contains(&kind)
+    }
+
     /// Whether all kinds have been listed once; no job is given out before.
     pub fn synced(&self) -> bool {
         self.cache.synced()

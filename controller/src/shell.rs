@@ -1,5 +1,6 @@
 //! The process: watches, workers, leadership, web pages, and an orderly end. Decides nothing.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use tidegate_analysis::{Reading, Trouble};
 use tidegate_engine::Settings;
 use tidegate_providers::{PROMETHEUS_ADDRESS_VARIABLE, ProviderConfig};
 use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Cli, Controllers};
@@ -325,31 +326,35 @@ fn identity() -> String {
 /// Keeps one watch running for each kind that is wanted. Rollouts come first: they say what else matters.
 async fn watches(shared: Arc<Shared>, api: Api, scope: Scope) {
     let mut running = JoinSet::new();
-    let mut watched = std::collections::BTreeSet::new();
+    let mut watched: BTreeMap<Kind, Option<AbortHandle>> = BTreeMap::new();
     let mut of_metadata = std::collections::BTreeSet::new();
     loop {
         let (wanted, listed) = {
             let controller = shared.controller();
             let wanted = controller.wanted();
             let listed = controller.listed(Kind::Rollout) || !wanted.contains(&Kind::Rollout);
+            watched.retain(|kind, watch| {
+                let ends = controller.is_in_vain(*kind);
+                if let Some(watch) = watch.as_ref().filter(|_| ends) {
+                    watch.abort();
+                }
+                !ends
+            });
             (wanted, listed)
         };
         for kind in wanted {
-            if (kind == Kind::Rollout || listed) && watched.insert(kind) {
+            if (kind == Kind::Rollout || listed) && !watched.contains_key(&kind) {
                 // One namespace has no cluster-scoped templates, and perhaps no right to see them.
                 if kind == Kind::ClusterAnalysisTemplate && !scope.namespace.is_empty() {
                     let mut empty = [Signal::ListStart, Signal::ListEnd { version: "" }].into_iter();
                     shared.deliver(Watched::Kind(kind), &mut empty);
+                    watched.insert(kind, None);
                     continue;
                 }
                 let sink = Arc::clone(&shared) as Arc<dyn Sink>;
-                running.spawn(watch::run(
-                    kind,
-                    api.clone(),
-                    scope.clone(),
-                    sink,
-                    Arc::clone(&shared.troubles),
-                ));
+                let troubles = Arc::clone(&shared.troubles);
+                let watch = running.spawn(watch::run(kind, api.clone(), scope.clone(), sink, troubles));
+                watched.insert(kind, Some(watch));
             }
         }
         let metadata: Vec<&'static Resource> = shared.controller().wanted_metadata().collect();

@@ -61,8 +61,10 @@ pub struct RouteKind {
     pub plural: &'static str,
     /// Kind, as in objects.
     pub kind: &'static str,
-    /// Whether every cluster serves it. Others are only watched while a Rollout needs them.
+    /// Whether every cluster serves it. Others are only watched while a Rollout needs them, or may have left one behind.
     pub everywhere: bool,
+    /// Whether the router makes objects of it: one may be left behind, by a Rollout that does not name it any more.
+    pub made: bool,
 }
 
 impl RouteKind {
@@ -93,6 +95,11 @@ impl Dialect {
     pub fn with(mut self, kind: &'static RouteKind) -> Self {
         self.0.push(kind);
         self
+    }
+
+    /// The kind of each data plane, in the version that is spoken.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static RouteKind> {
+        PLANES.iter().filter_map(|plane| self.of(plane))
     }
 
     fn of(&self, plane: &Plane) -> Option<&'static RouteKind> {

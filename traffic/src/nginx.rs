@@ -34,6 +34,7 @@ pub static INGRESS: RouteKind = RouteKind {
     plural: "ingresses",
     kind: "Ingress",
     everywhere: true,
+    made: true,
 };
 
 /// Longest name of a Kubernetes object.

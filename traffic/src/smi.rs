@@ -32,6 +32,7 @@ const fn traffic_split(version: &'static str) -> RouteKind {
         plural: "trafficsplits",
         kind: "TrafficSplit",
         everywhere: false,
+        made: true,
     }
 }
 

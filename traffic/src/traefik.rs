@@ -32,6 +32,7 @@ pub static TRAEFIK_SERVICE: RouteKind = RouteKind {
     plural: "traefikservices",
     kind: "TraefikService",
     everywhere: false,
+    made: false,
 };
 
 /// What Traefik takes for a weight that is not given.

@@ -611,9 +611,20 @@ fn workloads_are_watched_when_somebody_names_one() {
 #[test]
 fn a_kind_that_is_not_served_concerns_only_who_needs_it() {
     let split = Kind::Route(&tidegate_traffic::smi::V1ALPHA1);
-    let controller = listed(&[]);
-    // Nobody needs it, so it is not watched.
-    assert!(!controller.wanted().contains(&split));
+    let mut controller = listed(&[]);
+    // Nobody needs it: it is watched where one of ours may have been left behind, but not in vain.
+    assert!(
+        !controller
+            .wanted()
+            .contains(&Kind::Route(&tidegate_traffic::traefik::TRAEFIK_SERVICE))
+    );
+    assert!(controller.wanted().contains(&split));
+    let gone = Signal::Unserved {
+        why: "no such kind",
+        gone: true,
+    };
+    controller.deliver(split, gone, at(0));
+    assert!(!controller.wanted().contains(&split) && controller.is_in_vain(split));
     let mut web = rollout("web", 1);
     web["spec"]["strategy"]["canary"] =
         json!({"stableService": "web", "canaryService": "web-canary", "trafficRouting": {"smi": {}}});
@@ -657,6 +668,26 @@ fn a_kind_that_is_not_served_concerns_only_who_needs_it() {
     };
     fresh.deliver(split, hidden, at(3));
     assert!(due(&mut fresh, at(3)).is_empty());
+}
+
+/// A process ended after somebody took the router away and before it could delete what it had made.
+#[test]
+fn what_a_router_left_behind_is_seen_by_the_next_process() {
+    let split = Kind::Route(&tidegate_traffic::smi::V1ALPHA1);
+    let mut fresh = Controller::new(Options::default(), at(0));
+    assert!(fresh.wanted().contains(&split));
+    let object = json!({
+        "metadata": {
+            "name": "web", "namespace": "shop", "uid": "split", "resourceVersion": "9",
+            "ownerReferences": [{"kind": "Rollout", "name": "web", "uid": "uid-web", "controller": true}],
+        },
+        "spec": {"service": "web", "backends": []},
+    });
+    list(&mut fresh, &[(Kind::Rollout, rollout("web", 1)), (split, object)]);
+    assert_eq!(due(&mut fresh, at(1)), ["web"]);
+    let observed = fresh.cache.observe(&key("web")).unwrap();
+    assert_eq!(observed.routes.live.len(), 1);
+    assert!(fresh.wanted().contains(&split));
 }
 
 #[test]

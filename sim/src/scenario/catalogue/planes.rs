@@ -13,6 +13,7 @@ pub(super) fn scenarios(all: &mut Vec<Scenario>) {
         all.push(plane("third-revision", third(), healthy("shop:v3")));
     }
     installed_late(all);
+    taken_away(all);
     beside_nginx(all);
 }
 
@@ -98,6 +99,14 @@ fn installed_late(all: &mut Vec<Scenario>) {
     let mut scenario = smi("installed-late", acts, healthy("shop:v2"));
     scenario.objects.remove(0);
     all.push(scenario.lossy());
+}
+
+/// What was made for a router goes with it, also when the process ends in between.
+fn taken_away(all: &mut Vec<Scenario>) {
+    let no_router = json!({"spec": {"strategy": {"canary": {"trafficRouting": null}}}});
+    let mut acts = vec![act(HEALTHY, Op::Merge(no_router))];
+    acts.extend(release());
+    all.push(smi("taken-away", acts, healthy("shop:v2")));
 }
 
 /// Two routers are driven, one after the other.
