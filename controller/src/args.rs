@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
-use tidegate_traffic::Dialect;
+use tidegate_traffic::{Dialect, RouteKind, smi, traefik};
 
 /// Progressive delivery for Kubernetes, compatible with Argo Rollouts.
 ///
@@ -185,9 +185,15 @@ pub struct RunArgs {
         long,
         value_name = "VERSION",
         default_value = "v1alpha1",
-        value_parser = tidegate_traffic::smi::PLANE.kinds.iter().map(|kind| kind.version).collect::<Vec<_>>()
+        value_parser = smi::PLANE.kinds.iter().map(|kind| kind.version).collect::<Vec<_>>()
     )]
     pub traffic_split_api_version: String,
+    /// Group of TraefikServices, for trafficRouting.traefik. Default: that of --traefik-api-version, or traefik.io.
+    #[arg(long, value_name = "GROUP", value_parser = of_traefik(|kind| kind.group.to_owned()))]
+    pub traefik_api_group: Option<String>,
+    /// Group and version of TraefikServices, for trafficRouting.traefik. Default: of --traefik-api-group, or traefik.io/v1alpha1.
+    #[arg(long, value_name = "GROUP/VERSION", value_parser = of_traefik(RouteKind::api_version))]
+    pub traefik_api_version: Option<String>,
     /// Milliseconds that the data plane may go on sending requests to where it sent them before; pods that lost their
     /// traffic are kept at least this long.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 2000, value_parser = clap::value_parser!(i64).range(0..=600_000))]
@@ -238,19 +244,19 @@ const IGNORED: &[&str] = &[
     "ephemeral-metadata-update-pod-retries",
     "nginx-ingress-classes",
     "alb-ingress-classes",
-    "ingress-api-version",
     "leader-election-lease-duration",
     "leader-election-renew-deadline",
     "leader-election-retry-period",
     "istio-api-version",
     "ambassador-api-version",
-    "traefik-api-group",
-    "traefik-api-version",
     "appmesh-crd-version",
     "alb-tag-key-resource-id",
     "aws-target-group-binding-api-version",
     "request-timeout",
 ];
+
+/// The same, of one that has a value which would mean something.
+const INGRESS_API_VERSION: &str = "ingress-api-version";
 
 /// The same, of those that are on or off.
 const IGNORED_SWITCHES: &[&str] = &[
@@ -277,7 +283,11 @@ impl Args for IgnoredArgs {
                 .require_equals(true)
                 .default_missing_value("true")
         });
-        command.args(with_value.chain(switches).map(|arg| arg.hide(true)))
+        let checked = Arg::new(INGRESS_API_VERSION)
+            .long(INGRESS_API_VERSION)
+            .value_parser(ingress_api_version);
+        let all = with_value.chain(switches).chain([checked]);
+        command.args(all.map(|arg| arg.hide(true)))
     }
 
     fn augment_args_for_update(command: clap::Command) -> clap::Command {
@@ -288,6 +298,7 @@ impl Args for IgnoredArgs {
 impl FromArgMatches for IgnoredArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let names = IGNORED.iter().chain(IGNORED_SWITCHES).copied();
+        let names = names.chain([INGRESS_API_VERSION]);
         Ok(Self {
             given: names.filter(|name| matches.contains_id(name)).collect(),
         })
@@ -299,14 +310,53 @@ impl FromArgMatches for IgnoredArgs {
     }
 }
 
+/// The old version is not served since Kubernetes 1.22; with any other value upstream takes the one that is.
+fn ingress_api_version(version: &str) -> Result<String, String> {
+    if version == "extensions/v1beta1" {
+        return Err("Ingresses are only driven as networking.k8s.io/v1: leave the flag out".to_owned());
+    }
+    Ok(version.to_owned())
+}
+
+/// Takes a name of TraefikServices that is spoken.
+fn of_traefik(
+    name: fn(&RouteKind) -> String,
+) -> impl Fn(&str) -> Result<String, String> + Clone + Send + Sync + 'static {
+    move |given| {
+        let known: Vec<String> = traefik::PLANE.kinds.iter().map(|kind| name(kind)).collect();
+        if known.iter().any(|known| known == given) {
+            Ok(given.to_owned())
+        } else {
+            Err(format!("use {}", known.join(" or ")))
+        }
+    }
+}
+
 impl RunArgs {
-    /// The versions of route objects that are spoken.
-    pub fn dialect(&self) -> Dialect {
-        let version = self.traffic_split_api_version.as_str();
-        let kinds = tidegate_traffic::smi::PLANE.kinds.iter().copied();
-        kinds
-            .filter(|kind| kind.version == version)
-            .fold(Dialect::default(), Dialect::with)
+    /// The versions of route objects that are spoken. An error says which flags contradict each other.
+    pub fn dialect(&self) -> Result<Dialect, String> {
+        let split = smi::PLANE.kinds.iter();
+        let split = split
+            .copied()
+            .find(|kind| kind.version == self.traffic_split_api_version);
+        let (group, version) = (&self.traefik_api_group, &self.traefik_api_version);
+        let traefik = traefik::PLANE.kinds.iter().copied().find(|kind| {
+            group.as_ref().is_none_or(|group| group == kind.group)
+                && version
+                    .as_ref()
+                    .is_none_or(|version| *version == kind.api_version())
+        });
+        if traefik.is_none() {
+            return Err(format!(
+                "--traefik-api-group {} is not the group of --traefik-api-version {}: leave one of them out",
+                group.as_deref().unwrap_or_default(),
+                version.as_deref().unwrap_or_default()
+            ));
+        }
+        Ok(split
+            .into_iter()
+            .chain(traefik)
+            .fold(Dialect::default(), Dialect::with))
     }
 }
 
@@ -367,7 +417,7 @@ mod tests {
 
     #[test]
     fn every_flag_without_effect_is_taken() {
-        for name in IGNORED {
+        for name in IGNORED.iter().chain(&[INGRESS_API_VERSION]) {
             let cli = Cli::parse_from(["tidegate".to_owned(), format!("--{name}"), "1".to_owned()]);
             assert_eq!(cli.ignored.given, [*name]);
         }
@@ -389,11 +439,82 @@ mod tests {
     #[test]
     fn traffic_splits_have_three_versions() {
         let run = |version: &str| Cli::try_parse_from(["tidegate", "--traffic-split-api-version", version]);
-        for kind in tidegate_traffic::smi::PLANE.kinds {
-            let dialect = run(kind.version).unwrap().run.dialect();
-            assert_eq!(dialect, Dialect::default().with(kind));
+        for kind in smi::PLANE.kinds {
+            let dialect = run(kind.version).unwrap().run.dialect().unwrap();
+            let spoken: Vec<&RouteKind> = dialect
+                .kinds()
+                .filter(|kind| smi::PLANE.kinds.contains(kind))
+                .collect();
+            assert_eq!(spoken, [*kind]);
         }
         assert!(run("v1").is_err());
+    }
+
+    #[test]
+    fn traefik_services_have_two_groups() {
+        let run = |flags: &[&str]| Cli::try_parse_from(["tidegate"].iter().chain(flags));
+        let (new, old) = (&traefik::TRAEFIK_SERVICE, &traefik::TRAEFIK_SERVICE_2);
+        let table: [(&[&str], &RouteKind); 5] = [
+            (&[], new),
+            (&["--traefik-api-group=traefik.io"], new),
+            (&["--traefik-api-group=traefik.containo.us"], old),
+            (&["--traefik-api-version=traefik.containo.us/v1alpha1"], old),
+            (
+                &[
+                    "--traefik-api-group=traefik.io",
+                    "--traefik-api-version=traefik.io/v1alpha1",
+                ],
+                new,
+            ),
+        ];
+        for (flags, kind) in table {
+            let dialect = run(flags).unwrap().run.dialect().unwrap();
+            let spoken = dialect.kinds().find(|kind| traefik::PLANE.kinds.contains(kind));
+            assert_eq!(spoken, Some(kind), "{flags:?}");
+        }
+        let contradicts = [
+            "--traefik-api-group=traefik.io",
+            "--traefik-api-version=traefik.containo.us/v1alpha1",
+        ];
+        let error = run(&contradicts).unwrap().run.dialect().unwrap_err();
+        assert_eq!(
+            error,
+            "--traefik-api-group traefik.io is not the group of --traefik-api-version traefik.containo.us/v1alpha1: \
+             leave one of them out"
+        );
+    }
+
+    #[test]
+    fn a_version_that_is_not_spoken_is_refused_with_those_that_are() {
+        for (flag, value, advice) in [
+            (
+                "--traffic-split-api-version",
+                "v1alpha4",
+                "v1alpha1, v1alpha2, v1alpha3",
+            ),
+            (
+                "--traefik-api-group",
+                "traefik.example",
+                "use traefik.io or traefik.containo.us",
+            ),
+            (
+                "--traefik-api-version",
+                "traefik.io/v1",
+                "use traefik.io/v1alpha1 or traefik.containo.us/v1alpha1",
+            ),
+            (
+                "--ingress-api-version",
+                "extensions/v1beta1",
+                "leave the flag out",
+            ),
+        ] {
+            let error = Cli::try_parse_from(["tidegate", flag, value])
+                .unwrap_err()
+                .to_string();
+            for words in [flag, value, advice] {
+                assert!(error.contains(words), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate_crds::DELIVERY_API_VERSION;
+use tidegate_traffic::Dialect;
 
 use crate::args::Cli;
 use crate::client::{Api, JSON};
@@ -61,10 +62,19 @@ pub const RIGHTS: &[(&str, &[&str])] = &[
     ("leases", &["get", "create", "update"]),
 ];
 
-/// The resource of a right.
-pub fn resource(plural: &str) -> Option<&'static Resource> {
-    let plural = plural.split('/').next().unwrap_or_default();
-    resources().find(|resource| resource.plural == plural)
+/// The resources of a right, in all groups that they may have.
+pub fn resources_of(right: &str) -> impl Iterator<Item = &'static Resource> {
+    let plural = right.split('/').next().unwrap_or_default();
+    resources().filter(move |resource| resource.plural == plural)
+}
+
+/// The resource of a right, in the group that is spoken.
+fn resource(right: &str, dialect: &Dialect) -> Option<&'static Resource> {
+    let mut spoken = dialect.kinds().map(Resource::of_route);
+    resources_of(right).find(|resource| {
+        let is_route = tidegate_traffic::kinds().any(|kind| kind.plural == resource.plural);
+        !is_route || spoken.any(|route| route == *resource)
+    })
 }
 
 /// What was found: one line for each thing looked at, and how many are missing.
@@ -90,6 +100,7 @@ impl Findings {
 
 /// Looks at everything. An error means that the API server could not be asked.
 pub async fn check(cli: &Cli) -> anyhow::Result<Findings> {
+    let dialect = cli.run.dialect().map_err(anyhow::Error::msg)?;
     let (client, namespace) = connect::connect(&cli.cluster).await?;
     let api = Api::new(client, std::sync::Arc::default());
     let mut findings = Findings::default();
@@ -103,7 +114,9 @@ pub async fn check(cli: &Cli) -> anyhow::Result<Findings> {
         ""
     };
     for (right, verbs) in RIGHTS {
-        let Some(resource) = resource(right) else { continue };
+        let Some(resource) = resource(right, &dialect) else {
+            continue;
+        };
         let of_deliveries = ["deliveries", "serviceaccounts"].contains(&resource.plural);
         if cli.scope.namespaced && !resource.namespaced || of_deliveries && cli.run.git_cache.is_none() {
             continue;
@@ -266,15 +279,15 @@ mod tests {
     }
 
     fn needed(cluster: bool) -> BTreeSet<(String, String, String)> {
-        let rights = RIGHTS
-            .iter()
-            .filter(|(right, _)| cluster || resource(right).unwrap().namespaced);
+        let rights = RIGHTS.iter().flat_map(|(right, verbs)| {
+            let resources = resources_of(right).filter(|resource| cluster || resource.namespaced);
+            resources.map(move |resource| (resource.group, *right, *verbs))
+        });
         rights
-            .flat_map(|(right, verbs)| {
-                let group = resource(right).unwrap().group;
+            .flat_map(|(group, right, verbs)| {
                 verbs
                     .iter()
-                    .map(move |verb| (group.to_owned(), (*right).to_owned(), (*verb).to_owned()))
+                    .map(move |verb| (group.to_owned(), right.to_owned(), (*verb).to_owned()))
             })
             .collect()
     }

@@ -92,7 +92,8 @@ impl Sink for Shared {
 
 impl Shared {
     /// What the command line asks for, before anything is known of the cluster.
-    fn new(cli: &Cli) -> Self {
+    fn new(cli: &Cli) -> anyhow::Result<Self> {
+        let dialect = cli.run.dialect().map_err(anyhow::Error::msg)?;
         let instance_id = cli.scope.instance();
         let part = match cli.run.controllers {
             None => Part::All,
@@ -118,16 +119,16 @@ impl Shared {
             part,
             job_namespace: job_namespace(),
             deliveries: cli.run.git_cache.is_some(),
-            dialect: cli.run.dialect(),
+            dialect,
             ..Options::default()
         };
-        Self {
+        Ok(Self {
             controller: Mutex::new(Controller::new(options, Timestamp::now())),
             news: Notify::new(),
             metrics: Arc::default(),
             leadership: Arc::new(Leadership::new(election)),
             troubles: Arc::default(),
-        }
+        })
     }
 }
 
@@ -198,7 +199,7 @@ impl Door for Hooks {
 /// Runs the controller until `stop`.
 pub async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<()> {
     let outside = Arc::new(Outsiders::new(&cli.run).context("repositories cannot be set up")?);
-    let shared = Arc::new(Shared::new(&cli));
+    let shared = Arc::new(Shared::new(&cli)?);
     let (metrics, health) = (
         http::bind(cli.run.metrics_port).await?,
         http::bind(cli.run.healthz_port).await?,

@@ -20,7 +20,7 @@ const CONDITIONS: [&str; 3] = [
 ];
 
 /// Groups of data planes that the cluster of the tests has not.
-const OTHER_DATA_PLANES: [&str; 2] = [".split.smi-spec.io", ".traefik.io"];
+const OTHER_DATA_PLANES: [&str; 3] = [".split.smi-spec.io", ".traefik.io", ".traefik.containo.us"];
 
 /// Whether a client may do this, says the API server.
 async fn may(client: &Client, namespace: &str, verb: &str, resource: &str) -> Result<bool> {

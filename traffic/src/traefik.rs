@@ -13,27 +13,33 @@ use crate::{
 pub static PLANE: Plane = Plane {
     id: "Traefik",
     field: "traefik",
-    kinds: &[&TRAEFIK_SERVICE],
+    kinds: &[&TRAEFIK_SERVICE, &TRAEFIK_SERVICE_2],
     can: Can {
         headers: false,
         mirrors: false,
         total: false,
     },
-    router: |routing, subject, _| {
+    router: |routing, subject, kind| {
         let spec = routing.traefik.as_ref()?;
-        Some(Box::new(Traefik { spec, subject }))
+        Some(Box::new(Traefik { spec, subject, kind }))
     },
 };
 
+const fn traefik_service(group: &'static str) -> RouteKind {
+    RouteKind {
+        group,
+        version: "v1alpha1",
+        plural: "traefikservices",
+        kind: "TraefikService",
+        everywhere: false,
+        made: false,
+    }
+}
+
 /// TraefikServices, in the group of Traefik 3 and of later versions of Traefik 2.
-pub static TRAEFIK_SERVICE: RouteKind = RouteKind {
-    group: "traefik.io",
-    version: "v1alpha1",
-    plural: "traefikservices",
-    kind: "TraefikService",
-    everywhere: false,
-    made: false,
-};
+pub static TRAEFIK_SERVICE: RouteKind = traefik_service("traefik.io");
+/// The same, in the group of Traefik 2, which is upstream's default.
+pub static TRAEFIK_SERVICE_2: RouteKind = traefik_service("traefik.containo.us");
 
 /// What Traefik takes for a weight that is not given.
 const DEFAULT_WEIGHT: i32 = 1;
@@ -43,6 +49,7 @@ const DEFAULT_WEIGHT: i32 = 1;
 struct Traefik<'a> {
     spec: &'a TraefikTrafficRouting,
     subject: Subject<'a>,
+    kind: &'static RouteKind,
 }
 
 /// One of the weighted services.
@@ -55,7 +62,7 @@ struct Weighted<'v> {
 impl Traefik<'_> {
     fn object(&self) -> ObjectRef {
         let name = self.spec.weighted_traefik_service_name.as_str();
-        ObjectRef::new(&TRAEFIK_SERVICE, self.subject.namespace, name)
+        ObjectRef::new(self.kind, self.subject.namespace, name)
     }
 
     /// The canary's and the stable version's service; what is wrong where one is not there.
@@ -114,7 +121,7 @@ impl TrafficRouter for Traefik<'_> {
     }
 
     fn kind(&self) -> &'static RouteKind {
-        &TRAEFIK_SERVICE
+        self.kind
     }
 
     fn objects(&self) -> Vec<ObjectRef> {
@@ -134,7 +141,7 @@ impl TrafficRouter for Traefik<'_> {
         let found = match live.get(&object) {
             None => Some(problem(
                 Wrong::Missing(json!(name)),
-                format!("traefikservices.traefik.io \"{name}\" not found"),
+                format!("{}.{} \"{name}\" not found", self.kind.plural, self.kind.group),
                 "create the TraefikService with both Services under spec.weighted.services, or correct the name",
             )),
             Some(service) => self.pair(service).err().map(|error| {
