@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
 use serde_json::{Map, Value, json};
 
+use crate::template::openapi::pod_spec;
 use crate::{
     AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, Delivery, Experiment, GoDuration, IntOrString,
     Kind, Rollout, Time, VERSION,
@@ -119,6 +120,9 @@ fn simplify(schema: &mut Value) {
     };
     schema.remove("title");
     without_null(schema);
+    if let Some(nullable) = schema.remove("x-nullable") {
+        schema.insert("nullable".to_owned(), nullable);
+    }
     // What Rust would read for an absent field is not for the API server to write; what upstream's would write is.
     schema.remove("default");
     if let Some(default) = schema.remove("x-default") {
@@ -260,7 +264,8 @@ impl JsonSchema for Opaque {
     }
 }
 
-/// A pod template: of its metadata only labels and annotations are stored (F3), its spec is Kubernetes' to judge.
+/// A pod template: of its metadata only labels and annotations are stored (F3), its spec is Kubernetes' to judge, but for what no Go
+/// client can read.
 ///
 /// Of the spec, upstream's schema writes one default into the stored object, the protocol of a port. It is part of
 /// the pod template hash (contract 2.4), so the same manifest has to get it here.
@@ -277,26 +282,17 @@ impl JsonSchema for PodTemplate {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         let texts = json!({ "type": "object", "additionalProperties": { "type": "string" } });
-        let open = |properties: Value| json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": properties });
-        let mut port = open(json!({
-            "containerPort": { "type": "integer", "format": "int32" },
-            "protocol": { "type": "string", "x-default": "TCP" },
-        }));
-        if let Some(port) = port.as_object_mut() {
-            port.insert("required".to_owned(), json!(["containerPort"]));
+        let mut spec = pod_spec();
+        if let Some(spec) = spec.as_object_mut() {
+            // That there is one is for validation to ask for, and no `null` was taken here before.
+            spec.remove("x-nullable");
         }
-        let ports = json!({
-            "type": "array",
-            "items": port,
-            "x-kubernetes-list-type": "map",
-            "x-kubernetes-list-map-keys": ["containerPort", "protocol"],
-        });
-        let containers = json!({ "type": "array", "items": open(json!({ "ports": ports })) });
-        let spec = open(json!({
-            "containers": containers,
-            "initContainers": containers,
-            "ephemeralContainers": containers,
-        }));
+        for containers in ["containers", "initContainers", "ephemeralContainers"] {
+            let path = format!("/properties/{containers}/items/properties/ports");
+            if let Some(Value::Object(ports)) = spec.pointer_mut(&path) {
+                key_ports(ports);
+            }
+        }
         json_schema!({
             "type": "object",
             "properties": {
@@ -304,5 +300,33 @@ impl JsonSchema for PodTemplate {
                 "spec": spec,
             },
         })
+    }
+}
+
+/// Ports are known by their number and protocol.
+fn key_ports(ports: &mut Map<String, Value>) {
+    ports.extend([
+        ("x-kubernetes-list-type".to_owned(), json!("map")),
+        (
+            "x-kubernetes-list-map-keys".to_owned(),
+            json!(["containerPort", "protocol"]),
+        ),
+    ]);
+    let Some(Value::Object(port)) = ports.get_mut("items") else {
+        return;
+    };
+    port.remove("x-nullable");
+    port.insert("required".to_owned(), json!(["containerPort"]));
+    if let Some(Value::Object(properties)) = port.get_mut("properties") {
+        properties.extend([
+            (
+                "containerPort".to_owned(),
+                json!({ "type": "integer", "format": "int32" }),
+            ),
+            (
+                "protocol".to_owned(),
+                json!({ "type": "string", "x-default": "TCP" }),
+            ),
+        ]);
     }
 }

@@ -8,6 +8,8 @@ mod digest;
 mod gojson;
 mod hash;
 mod malformed;
+#[cfg(feature = "schema")]
+pub(crate) mod openapi;
 mod quantity;
 mod schema;
 

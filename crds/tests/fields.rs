@@ -48,6 +48,8 @@ fn upstream(kind: &str) -> (Vec<String>, Fields) {
 fn flatten(schema: &Value, path: &str, required: bool, out: &mut Fields) {
     let kind = if schema["x-kubernetes-int-or-string"] == true {
         "int-or-string"
+    } else if schema["type"].is_null() && schema["x-kubernetes-preserve-unknown-fields"] == true {
+        "any"
     } else {
         match schema["type"]
             .as_str()
@@ -224,7 +226,7 @@ fn ports_of_pods_are_tcp_by_default() {
 #[test]
 fn schemas_are_structural_and_small() {
     fn check(schema: &Value, path: &str) {
-        const KEYS: [&str; 16] = [
+        const KEYS: [&str; 18] = [
             "additionalProperties",
             "anyOf",
             "default",
@@ -232,6 +234,8 @@ fn schemas_are_structural_and_small() {
             "enum",
             "format",
             "items",
+            "nullable",
+            "pattern",
             "properties",
             "required",
             "type",

@@ -211,3 +211,56 @@ fn deleting_a_definition_removes_its_objects() {
     let last = cluster.store.commits_since(0).last().unwrap();
     assert_eq!((last.name.as_str(), last.after.is_none()), ("g", true));
 }
+
+/// What no Go client could read is refused by the shipped definitions; what they can read, and what is newer, is kept as it is.
+#[test]
+fn a_pod_template_that_go_cannot_read_is_refused() {
+    let mut cluster = Cluster::new();
+    let shipped: Value = serde_saphyr::from_str(include_str!("../../deploy/crds/rollouts.yaml")).unwrap();
+    let kind = cluster.kind("customresourcedefinitions");
+    cluster.send(Request::create(&kind, "", shipped)).unwrap();
+    let container = |field: &str, value: Value| {
+        let mut rollout = cluster::rollout("web");
+        rollout["spec"]["template"]["spec"]["containers"][0][field] = value;
+        rollout
+    };
+    let requests = |value: Value| container("resources", json!({"requests": {"memory": value}}));
+    let taken = [
+        requests(json!("1.5Gi")),
+        requests(json!(0.5)),
+        requests(json!(128_974_848)),
+        requests(json!(null)),
+        container("resources", json!(null)),
+        container("command", json!(null)),
+        container("newField", json!({"a": [1]})),
+        container("readinessProbe", json!({"httpGet": {"port": "http"}})),
+        container(
+            "readinessProbe",
+            json!({"httpGet": {"port": 80}, "timeoutSeconds": 5}),
+        ),
+        container("env", json!([{"name": "A", "value": "5", "newer": 1}])),
+    ];
+    for (number, mut rollout) in taken.into_iter().enumerate() {
+        rollout["metadata"]["name"] = json!(format!("taken-{number}"));
+        let stored = cluster.create("rollouts", rollout.clone());
+        assert_eq!(stored["spec"]["template"], rollout["spec"]["template"]);
+    }
+    let path = "spec.template.spec.containers[0]";
+    for (rollout, field) in [
+        (requests(json!("invalid")), "resources.requests.memory"),
+        (
+            container("env", json!([{"name": "A", "value": 5}])),
+            "env[0].value",
+        ),
+        (container("command", json!("sh")), "command"),
+        (container("stdin", json!("yes")), "stdin"),
+        (
+            container("readinessProbe", json!({"timeoutSeconds": "5s"})),
+            "readinessProbe.timeoutSeconds",
+        ),
+    ] {
+        let refused = cluster.try_create("rollouts", rollout).unwrap_err();
+        let field = format!("{path}.{field}");
+        assert!(refused.message.contains(&field), "{field}: {}", refused.message);
+    }
+}
