@@ -1,5 +1,7 @@
 //! Traffic of a routed canary: what the route objects say, what they shall say, what the status remembers (contract 3.6).
 
+use std::collections::BTreeMap;
+
 use tidegate_crds::{CanaryStatus, RolloutTrafficRouting, TrafficWeights, WeightDestination};
 use tidegate_traffic::{
     HeaderRoute, HeaderValue, RouteOp, RouterError, Seen, TrafficIntent, TrafficRouter, WeightState, Words,
@@ -110,6 +112,8 @@ pub(crate) fn act(canary: &Canary<'_, '_>, stable_served: bool, draft: &mut Draf
 fn intent(canary: &Canary<'_, '_>, routing: &RolloutTrafficRouting, weight: i32) -> TrafficIntent {
     TrafficIntent {
         weight,
+        // Only experiments have Services of their own, and validation refuses those.
+        additional: BTreeMap::new(),
         total: canary.cx.max_weight(),
         headers: headers(canary, routing),
     }

@@ -48,6 +48,8 @@ pub struct Can {
     pub mirrors: bool,
     /// Have weights add up to something else than 100, by itself (`maxTrafficWeight`). Beside one that can, all do.
     pub total: bool,
+    /// Give shares to Services beside the canary's and stable's, such as those of an experiment.
+    pub additional: bool,
 }
 
 /// A kind of route object, as the API server names it. Its objects live in namespaces.
@@ -151,7 +153,8 @@ pub struct Routes {
     pub dialect: Dialect,
 }
 
-/// Whose traffic it is, and where its versions are reached.
+/// Whose traffic it is, and where it may go: what is read of live objects and what is written to them is about the same Services. Only
+/// here is said which Service is whose, so two that change places with a promotion (`pingPong`, refused today) are no matter of routers.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     /// Name of the Rollout.
@@ -164,13 +167,37 @@ pub struct Subject<'a> {
     pub stable_service: &'a str,
     /// Service that selects the canary version.
     pub canary_service: &'a str,
+    /// Services that get shares beside the two, where the data plane can ([`Can::additional`]): experiments have such, which
+    /// validation refuses, so [`routers`] knows none. One that shall get nothing any more is named until its weight is 0.
+    pub additional_services: &'a [&'a str],
+}
+
+impl<'a> Subject<'a> {
+    /// The Services that get shares, in upstream's order: the canary's, additional ones, stable's.
+    pub fn services(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let additional = self.additional_services.iter().copied();
+        std::iter::once(self.canary_service)
+            .chain(additional)
+            .chain([self.stable_service])
+    }
+}
+
+/// A Service, and what it gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Destination<'a> {
+    /// Its name.
+    pub service: &'a str,
+    /// Its share.
+    pub weight: i32,
 }
 
 /// The traffic that shall flow.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrafficIntent {
-    /// Share of the canary, out of [`TrafficIntent::total`].
+    /// Share of the canary, out of [`TrafficIntent::whole`].
     pub weight: i32,
+    /// Shares of [`Subject::additional_services`]; one that is not here gets nothing.
+    pub additional: BTreeMap<String, i32>,
     /// What weights add up to, if the Rollout says so (`maxTrafficWeight`); 100 otherwise.
     pub total: Option<i32>,
     /// Header routes that are in force, by the order of `managedRoutes`.
@@ -181,6 +208,25 @@ impl TrafficIntent {
     /// What weights add up to.
     pub fn whole(&self) -> i32 {
         self.total.unwrap_or(100)
+    }
+
+    /// What each of [`Subject::services`] gets, in that order. Stable has what the others leave.
+    pub fn destinations<'a>(&self, subject: &Subject<'a>) -> Vec<Destination<'a>> {
+        let others = subject.additional_services.iter().map(|service| Destination {
+            service,
+            weight: self.additional.get(*service).copied().unwrap_or(0),
+        });
+        let mut all = vec![Destination {
+            service: subject.canary_service,
+            weight: self.weight,
+        }];
+        all.extend(others);
+        let given: i32 = all.iter().map(|destination| destination.weight).sum();
+        all.push(Destination {
+            service: subject.stable_service,
+            weight: (self.whole() - given).max(0),
+        });
+        all
     }
 }
 
@@ -353,7 +399,17 @@ pub fn routers<'a>(rollout: &'a Rollout, dialect: &Dialect) -> Vec<Box<dyn Traff
         namespace: &rollout.metadata.namespace,
         stable_service: canary.stable_service.as_deref().unwrap_or_default(),
         canary_service: canary.canary_service.as_deref().unwrap_or_default(),
+        additional_services: &[],
     };
+    routers_of(routing, subject, dialect)
+}
+
+/// The same, for traffic that goes where `subject` says.
+pub fn routers_of<'a>(
+    routing: &'a RolloutTrafficRouting,
+    subject: Subject<'a>,
+    dialect: &Dialect,
+) -> Vec<Box<dyn TrafficRouter + 'a>> {
     let routers = PLANES
         .iter()
         .filter_map(|plane| (plane.router)(routing, subject, dialect.of(plane)?));

@@ -20,6 +20,7 @@ pub static PLANE: Plane = Plane {
         headers: true,
         mirrors: false,
         total: true,
+        additional: false,
     },
     router: |routing, subject, _| {
         let spec = routing.nginx.as_ref()?;

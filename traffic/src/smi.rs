@@ -1,12 +1,12 @@
-//! SMI: a TrafficSplit of our own between the two Services, in one of three versions (contract F85, 3.18).
+//! SMI: a TrafficSplit of our own between the Services, in one of three versions (contract F85, 3.18).
 
 use serde_json::{Value, json};
 use tidegate_crds::SMITrafficRouting;
 
 use crate::object::{controlled_by, guards, list, operation, owned, text};
 use crate::{
-    Can, LiveObjects, ObjectRef, Plane, Problem, RouteKind, RouteOp, RouteWrite, RouterError, Seen, Share,
-    Subject, TrafficIntent, TrafficRouter, Words,
+    Can, Destination, LiveObjects, ObjectRef, Plane, Problem, RouteKind, RouteOp, RouteWrite, RouterError,
+    Seen, Share, Subject, TrafficIntent, TrafficRouter, Words,
 };
 
 /// SMI.
@@ -18,6 +18,7 @@ pub static PLANE: Plane = Plane {
         headers: false,
         mirrors: false,
         total: false,
+        additional: true,
     },
     router: |routing, subject, kind| {
         let spec = routing.smi.as_ref()?;
@@ -51,9 +52,6 @@ struct Smi<'a> {
     kind: &'static RouteKind,
 }
 
-/// Weights of the canary and of stable.
-type Weights = (i32, i32);
-
 impl Smi<'_> {
     fn object(&self) -> ObjectRef {
         let name = self.spec.traffic_split_name.as_deref();
@@ -73,15 +71,15 @@ impl Smi<'_> {
         }
     }
 
-    fn split(&self, (canary, stable): Weights) -> Value {
+    fn split(&self, to: &[Destination<'_>]) -> Value {
         let root = self.spec.root_service.as_deref();
         let root = root.filter(|root| !root.is_empty());
+        let backends = to
+            .iter()
+            .map(|to| json!({ "service": to.service, "weight": self.weight(to.weight) }));
         json!({
             "service": root.unwrap_or(self.subject.stable_service),
-            "backends": [
-                { "service": self.subject.canary_service, "weight": self.weight(canary) },
-                { "service": self.subject.stable_service, "weight": self.weight(stable) },
-            ],
+            "backends": backends.collect::<Vec<_>>(),
         })
     }
 
@@ -93,24 +91,52 @@ impl Smi<'_> {
         Some((found.0, found.1.get("weight").unwrap_or(&Value::Null)))
     }
 
-    /// What a live split gives the two versions, if that can be understood.
-    fn weights(&self, live: &Value) -> Option<Weights> {
-        let of = |service| number(Self::backend(live, service)?.1);
-        Some((of(self.subject.canary_service)?, of(self.subject.stable_service)?))
+    /// What a live split gives the Services, if that can be understood. An additional one that is not there gets nothing.
+    fn weights(&self, live: &Value) -> Option<Vec<i32>> {
+        let of = |service: &str| match Self::backend(live, service) {
+            Some((_, weight)) => number(weight),
+            None => self.is_additional(service).then_some(0),
+        };
+        self.subject.services().map(of).collect()
+    }
+
+    fn is_additional(&self, service: &str) -> bool {
+        self.subject.additional_services.contains(&service)
+    }
+
+    /// The same as shares, or nothing where that says nothing.
+    fn shares(&self, live: &Value) -> Option<Vec<Share>> {
+        let weights = self.weights(live)?;
+        let total = weights
+            .iter()
+            .fold(0_i32, |sum, weight| sum.saturating_add(*weight));
+        (total > 0).then(|| weights.iter().map(|weight| Share::of(*weight, total)).collect())
     }
 
     fn share(&self, live: &Value) -> Share {
-        match self.weights(live) {
-            Some((canary, stable)) if canary.saturating_add(stable) > 0 => {
-                Share::of(canary, canary.saturating_add(stable))
-            }
-            _ => Share::unknown(),
+        let shares = self.shares(live).unwrap_or_default();
+        shares.first().copied().unwrap_or_else(Share::unknown)
+    }
+
+    /// What a split gives already, in the parts of an intent: of what cannot be said exactly, stable gets the rest.
+    fn held(&self, live: &Value, intent: &TrafficIntent) -> TrafficIntent {
+        let shares = self.shares(live).unwrap_or_default();
+        let mut least = shares.iter().map(|share| share.in_parts_of(intent.whole()).least);
+        let weight = least.next().unwrap_or(0);
+        let additional = self.subject.additional_services.iter();
+        TrafficIntent {
+            weight,
+            additional: additional
+                .map(|service| (*service).to_owned())
+                .zip(least)
+                .collect(),
+            ..intent.clone()
         }
     }
 
     /// Whether but for its weights it is as it shall be.
-    fn has_shape(&self, live: &Value) -> bool {
-        let wanted = self.split((0, 0));
+    fn has_shape(&self, live: &Value, wanted: &[Destination<'_>]) -> bool {
+        let wanted = self.split(wanted);
         let services = |split: &Value| -> Vec<String> {
             let backends = list(split, "/backends").map(|backend| text(backend, "/service").to_owned());
             backends.collect()
@@ -119,24 +145,25 @@ impl Smi<'_> {
         spec["service"] == wanted["service"] && services(spec) == services(&wanted)
     }
 
-    /// The weights alone, where both Services are `split` between already.
-    fn set(&self, split: &Value, live: &Value, from: i32, intent: Weights) -> Option<RouteOp> {
+    /// The weights alone, where all Services are `split` between already, or all but additional ones.
+    fn set(&self, split: &Value, live: &Value, from: i32, to: &[Destination<'_>]) -> Option<RouteOp> {
         let (uid, resource_version) = guards(live);
-        let pairs = [
-            (self.subject.canary_service, intent.0),
-            (self.subject.stable_service, intent.1),
-        ];
         let (mut tests, mut sets) = (Vec::new(), Vec::new());
-        for (service, weight) in pairs {
-            let (place, old) = Self::backend(split, service)?;
+        for Destination { service, weight } in to {
+            let Some((place, old)) = Self::backend(split, service) else {
+                if self.is_additional(service) {
+                    continue;
+                }
+                return None;
+            };
             number(old)?;
             let path = format!("/spec/backends/{place}");
-            tests.push(operation("test", &format!("{path}/service"), service));
+            tests.push(operation("test", &format!("{path}/service"), *service));
             tests.push(operation("test", &format!("{path}/weight"), old.clone()));
             sets.push(operation(
                 "replace",
                 &format!("{path}/weight"),
-                self.weight(weight),
+                self.weight(*weight),
             ));
         }
         Some(RouteOp::SetWeight {
@@ -144,42 +171,41 @@ impl Smi<'_> {
             resource_version,
             operations: tests.into_iter().chain(sets).collect(),
             from,
-            to: intent.0,
+            to: to.first()?.weight,
         })
     }
 
     /// What a split has to be told. The weight has a request of its own, so that nothing else can have it refused: it falls before
     /// anything else changes, and rises after.
-    fn changes(&self, live: &Value, intent: Weights) -> Vec<RouteOp> {
-        let whole = intent.0 + intent.1;
-        let share = self.share(live).in_parts_of(whole);
-        let weights = self.weights(live);
-        if self.has_shape(live) && weights == Some(intent) {
-            return Vec::new();
-        }
-        if self.has_shape(live)
-            && let Some(set) = self.set(live, live, share.most, intent)
-        {
-            return vec![set];
+    fn changes(&self, live: &Value, intent: &TrafficIntent) -> Vec<RouteOp> {
+        let wanted = intent.destinations(&self.subject);
+        let share = self.share(live).in_parts_of(intent.whole());
+        let weights = wanted.iter().map(|to| to.weight);
+        let is_set = self.weights(live).is_some_and(|live| weights.eq(live));
+        if self.has_shape(live, &wanted) {
+            if is_set {
+                return Vec::new();
+            }
+            if let Some(set) = self.set(live, live, share.most, &wanted) {
+                return vec![set];
+            }
         }
         let (uid, resource_version) = guards(live);
-        let shaped = |weights| RouteOp::Patch {
+        let shaped = |to: &[Destination<'_>]| RouteOp::Patch {
             uid: uid.clone(),
             resource_version: resource_version.clone(),
-            patch: json!({ "spec": self.split(weights) }),
+            patch: json!({ "spec": self.split(to) }),
         };
-        if share.most > intent.0 {
-            let falls = self
-                .set(live, live, share.most, intent)
-                .filter(|_| weights != Some(intent));
-            return falls.into_iter().chain([shaped(intent)]).collect();
+        if share.most > intent.weight {
+            let falls = self.set(live, live, share.most, &wanted).filter(|_| !is_set);
+            return falls.into_iter().chain([shaped(&wanted)]).collect();
         }
-        let held = (share.least, whole - share.least);
-        let after = json!({ "spec": self.split(held) });
+        let held = self.held(live, intent).destinations(&self.subject);
+        let after = json!({ "spec": self.split(&held) });
         let rises = self
-            .set(&after, live, share.least, intent)
-            .filter(|_| held != intent);
-        std::iter::once(shaped(held)).chain(rises).collect()
+            .set(&after, live, share.least, &wanted)
+            .filter(|_| held != wanted);
+        std::iter::once(shaped(&held)).chain(rises).collect()
     }
 }
 
@@ -203,10 +229,10 @@ impl TrafficRouter for Smi<'_> {
     fn render(&self, intent: &TrafficIntent, live: &LiveObjects) -> Result<Vec<RouteWrite>, RouterError> {
         let object = self.object();
         let name = &object.name;
-        let weights = (intent.weight, intent.whole() - intent.weight);
         let (ops, event) = match live.get(&object) {
             None => {
-                let body = owned(self.kind, &self.subject, name, &self.split(weights));
+                let wanted = intent.destinations(&self.subject);
+                let body = owned(self.kind, &self.subject, name, &self.split(&wanted));
                 let event = Words {
                     reason: "TrafficSplitCreated",
                     message: format!("TrafficSplit `{name}` created"),
@@ -217,7 +243,7 @@ impl TrafficRouter for Smi<'_> {
                 let error = format!("Rollout does not own TrafficSplit `{name}`");
                 return Err(RouterError::Unfit(error));
             }
-            Some(split) => (self.changes(split, weights), None),
+            Some(split) => (self.changes(split, intent), None),
         };
         let writes = ops.into_iter().map(|op| RouteWrite {
             object: object.clone(),

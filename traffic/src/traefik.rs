@@ -1,12 +1,14 @@
-//! Traefik: weights of the two Services in a TraefikService that somebody else made (contract F88, 3.18).
+//! Traefik: weights of the Services in a TraefikService that somebody else made (contract F88, 3.18).
+
+use std::iter;
 
 use serde_json::{Value, json};
 use tidegate_crds::TraefikTrafficRouting;
 
 use crate::object::{guards, operation, text};
 use crate::{
-    Can, LiveObjects, ObjectRef, Plane, Problem, RouteKind, RouteOp, RouteWrite, RouterError, Seen, Share,
-    Subject, TrafficIntent, TrafficRouter, Wrong,
+    Can, Destination, LiveObjects, ObjectRef, Plane, Problem, RouteKind, RouteOp, RouteWrite, RouterError,
+    Seen, Share, Subject, TrafficIntent, TrafficRouter, Wrong,
 };
 
 /// Traefik.
@@ -18,6 +20,7 @@ pub static PLANE: Plane = Plane {
         headers: false,
         mirrors: false,
         total: false,
+        additional: true,
     },
     router: |routing, subject, kind| {
         let spec = routing.traefik.as_ref()?;
@@ -65,8 +68,9 @@ impl Traefik<'_> {
         ObjectRef::new(self.kind, self.subject.namespace, name)
     }
 
-    /// The canary's and the stable version's service; what is wrong where one is not there.
-    fn pair<'v>(&self, live: &'v Value) -> Result<(Weighted<'v>, Weighted<'v>), String> {
+    /// The weighted services of the [`Subject::services`]; what is wrong where one is not there. An additional one that is not
+    /// there gets nothing.
+    fn weighted<'v>(&self, live: &'v Value) -> Result<Vec<Weighted<'v>>, String> {
         let services = live.pointer("/spec/weighted/services").and_then(Value::as_array);
         let services = services.ok_or("spec.weighted.services was not found in traefik service manifest")?;
         let find = |name: &str| {
@@ -80,16 +84,29 @@ impl Traefik<'_> {
             Some(Weighted { place, whole, weight })
         };
         let canary = find(self.subject.canary_service).ok_or("traefik canary service was not found")?;
+        let additional = self.subject.additional_services.iter();
+        let additional = additional.filter_map(|name| find(name));
         let stable = find(self.subject.stable_service).ok_or("traefik stable service was not found")?;
-        Ok((canary, stable))
+        Ok(iter::once(canary).chain(additional).chain([stable]).collect())
     }
 }
 
-/// The two weights, as one request.
-fn set(live: &Value, canary: &Weighted<'_>, stable: &Weighted<'_>, intent: (i32, i32)) -> RouteOp {
+/// What the canary, the first of them, gets of what all get.
+fn share(services: &[Weighted<'_>]) -> Share {
+    let total = services
+        .iter()
+        .fold(0_i32, |sum, service| sum.saturating_add(service.weight));
+    match services.first() {
+        Some(canary) if total > 0 => Share::of(canary.weight, total),
+        _ => Share::unknown(),
+    }
+}
+
+/// The weights of all, as one request.
+fn set(live: &Value, wanted: &[(&Weighted<'_>, i32)], from: i32, to: i32) -> RouteOp {
     let (uid, resource_version) = guards(live);
     let (mut tests, mut sets) = (Vec::new(), Vec::new());
-    for (service, weight) in [(canary, intent.0), (stable, intent.1)] {
+    for (service, weight) in wanted {
         let path = format!("/spec/weighted/services/{}", service.place);
         let at = format!("{path}/weight");
         let op = if let Some(old) = service.whole.get("weight") {
@@ -102,16 +119,14 @@ fn set(live: &Value, canary: &Weighted<'_>, stable: &Weighted<'_>, intent: (i32,
             tests.push(operation("test", &path, service.whole.clone()));
             "add"
         };
-        sets.push(operation(op, &at, weight));
+        sets.push(operation(op, &at, *weight));
     }
-    let total = intent.0 + intent.1;
-    let share = Share::of(canary.weight, canary.weight.saturating_add(stable.weight));
     RouteOp::SetWeight {
         uid,
         resource_version,
         operations: tests.into_iter().chain(sets).collect(),
-        from: share.in_parts_of(total).most,
-        to: intent.0,
+        from,
+        to,
     }
 }
 
@@ -144,7 +159,7 @@ impl TrafficRouter for Traefik<'_> {
                 format!("{}.{} \"{name}\" not found", self.kind.plural, self.kind.group),
                 "create the TraefikService with both Services under spec.weighted.services, or correct the name",
             )),
-            Some(service) => self.pair(service).err().map(|error| {
+            Some(service) => self.weighted(service).err().map(|error| {
                 problem(
                     Wrong::Invalid(json!(name)),
                     error,
@@ -161,16 +176,28 @@ impl TrafficRouter for Traefik<'_> {
             kind: "TraefikService",
             name: object.name.clone(),
         })?;
-        let (canary, stable) = self.pair(service).map_err(RouterError::Unfit)?;
-        let wanted = (intent.weight, intent.whole() - intent.weight);
-        // A weight that is not given is what Traefik takes for it only until Traefik changes its mind.
-        let given = [&canary, &stable]
-            .iter()
-            .all(|service| service.whole.get("weight").is_some());
-        if given && (canary.weight, stable.weight) == wanted {
+        let services = self.weighted(service).map_err(RouterError::Unfit)?;
+        let mut wanted = Vec::new();
+        for Destination { service, weight } in intent.destinations(&self.subject) {
+            match services
+                .iter()
+                .find(|there| text(there.whole, "/name") == service)
+            {
+                Some(there) => wanted.push((there, weight)),
+                None if weight == 0 => {}
+                None => {
+                    return Err(RouterError::Unfit(format!(
+                        "traefik service {service} was not found"
+                    )));
+                }
+            }
+        }
+        let is = |there: &Weighted<'_>, weight| there.whole.get("weight").is_some() && there.weight == weight;
+        if wanted.iter().all(|(there, weight)| is(there, *weight)) {
             return Ok(Vec::new());
         }
-        let op = set(service, &canary, &stable, wanted);
+        let from = share(&services).in_parts_of(intent.whole()).most;
+        let op = set(service, &wanted, from, intent.weight);
         Ok(vec![RouteWrite {
             object,
             op,
@@ -179,18 +206,13 @@ impl TrafficRouter for Traefik<'_> {
     }
 
     fn observe(&self, live: &LiveObjects) -> Seen {
-        let share = live.get(&self.object()).map(|service| match self.pair(service) {
-            Ok((canary, stable)) => {
-                let total = canary.weight.saturating_add(stable.weight);
-                if total > 0 {
-                    Share::of(canary.weight, total)
-                } else {
-                    Share::unknown()
-                }
-            }
-            // It may still send requests anywhere.
-            Err(_) => Share::unknown(),
-        });
+        let share = live
+            .get(&self.object())
+            // What cannot be understood may send requests anywhere.
+            .map(|service| {
+                self.weighted(service)
+                    .map_or_else(|_| Share::unknown(), |services| share(&services))
+            });
         Seen {
             share,
             ..Seen::default()

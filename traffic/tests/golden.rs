@@ -11,10 +11,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tidegate_crds::Rollout;
+use tidegate_crds::{CanaryStrategy, Rollout, RolloutTrafficRouting};
 use tidegate_traffic::{
     Dialect, HeaderRoute, HeaderValue, LiveObjects, ObjectRef, PLANES, Plane, RouteOp, RouteWrite, Seen,
-    TrafficIntent, kinds, routers,
+    Subject, TrafficIntent, kinds, routers_of,
 };
 
 fn live(case: &Value) -> LiveObjects {
@@ -52,7 +52,16 @@ fn shown(write: &RouteWrite) -> Value {
     let (verb, body) = match &write.op {
         RouteOp::Create(body) => ("create", body.clone()),
         RouteOp::Patch { patch, .. } => ("patch", patch.clone()),
-        RouteOp::SetWeight { from, to, .. } => ("weight", json!({ "from": from, "to": to })),
+        RouteOp::SetWeight {
+            from, to, operations, ..
+        } => {
+            let sets: BTreeMap<&str, &Value> = operations
+                .iter()
+                .filter(|operation| operation["op"] != "test")
+                .map(|operation| (operation["path"].as_str().unwrap(), &operation["value"]))
+                .collect();
+            ("weight", json!({ "from": from, "to": to, "sets": sets }))
+        }
         RouteOp::Delete { .. } => ("delete", Value::Null),
     };
     json!({ "name": write.object.name, verb: body })
@@ -88,6 +97,26 @@ fn rollout(plane: &Plane, spec: &Value) -> Rollout {
     .unwrap()
 }
 
+fn canary(rollout: &Rollout) -> &CanaryStrategy {
+    let strategy = rollout.spec.strategy.as_ref().unwrap();
+    strategy.canary.as_ref().unwrap()
+}
+
+fn routing(rollout: &Rollout) -> &RolloutTrafficRouting {
+    canary(rollout).traffic_routing.as_ref().unwrap()
+}
+
+fn subject<'a>(rollout: &'a Rollout, additional_services: &'a [&'a str]) -> Subject<'a> {
+    Subject {
+        rollout: &rollout.metadata.name,
+        uid: &rollout.metadata.uid,
+        namespace: &rollout.metadata.namespace,
+        stable_service: "stable",
+        canary_service: "canary",
+        additional_services,
+    }
+}
+
 /// The version that the objects of a case are in: the one that it names, or the default.
 fn dialect(plane: &Plane, case: &Value) -> Dialect {
     let version = case["version"].as_str();
@@ -102,7 +131,19 @@ fn check(plane: &Plane, file: &Path) {
     let mut case: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
     let rollout = rollout(plane, &case["spec"]);
     let dialect = dialect(plane, &case);
-    let routers = routers(&rollout, &dialect);
+    let names = case["additional"].as_array();
+    let names: Vec<String> = names
+        .into_iter()
+        .flatten()
+        .map(|name| name.as_str().unwrap().to_owned())
+        .collect();
+    let additional: Vec<&str> = names.iter().map(String::as_str).collect();
+    assert!(
+        plane.can.additional || additional.is_empty(),
+        "{}",
+        file.display()
+    );
+    let routers = routers_of(routing(&rollout), subject(&rollout, &additional), &dialect);
     let [router] = routers.as_slice() else {
         panic!("{}: not one router", file.display());
     };
@@ -110,6 +151,8 @@ fn check(plane: &Plane, file: &Path) {
     let number = |value: &Value| value.as_i64().map(|number| i32::try_from(number).unwrap());
     let intent = TrafficIntent {
         weight: number(&intent["weight"]).unwrap_or(0),
+        additional: serde_json::from_value(intent.get("additional").cloned().unwrap_or_else(|| json!({})))
+            .unwrap(),
         total: number(&intent["total"]),
         headers: headers(intent),
     };

@@ -486,11 +486,12 @@ impl Step<'_> {
             .and_then(|experiment| experiment.templates.as_ref());
         for (position, template) in templates.into_iter().flatten().enumerate() {
             let Some(weight) = template.weight else { continue };
+            let able = routers::planes(&routers::of(self.rollout)).any(|plane| plane.can.additional);
             let problem = match &self.canary.traffic_routing {
                 None => "Experiment template weight cannot be set unless TrafficRouting is enabled",
                 Some(routing)
-                    if routing.alb.is_none()
-                        && routing.smi.is_none()
+                    if !able
+                        && routing.alb.is_none()
                         && routing.istio.is_none()
                         && routing.plugins.is_empty() =>
                 {
