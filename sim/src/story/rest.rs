@@ -380,7 +380,7 @@ impl Rest<'_> {
             canary,
             if dynamic {
                 // a canary without pods gets no requests either
-                share(total - if canary == 0 { 0 } else { weight }).max(size.min(1))
+                share(total - if canary == 0 { 0 } else { weight }).max(least(size.min(1)))
             } else {
                 size
             },
