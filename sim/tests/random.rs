@@ -20,7 +20,7 @@ fn number(name: &str) -> Option<u64> {
 const OPEN: &[(u64, &str)] = &[];
 
 /// So many stories are in the gate.
-const GATE: u64 = 1500;
+const GATE: u64 = 3000;
 
 /// So many are made short: one costs as much as a hundred others.
 const SHRUNK: usize = 5;

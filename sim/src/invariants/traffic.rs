@@ -128,7 +128,7 @@ impl Judge {
         if !scene.ours || !(routes(scene.commit) || is_kind(scene.commit, "ReplicaSet")) {
             return;
         }
-        if gives_back(scene) {
+        if gives_back(scene) && !others_answer(scene) {
             return;
         }
         self.active("S1");
@@ -471,20 +471,22 @@ impl Judge {
     }
 }
 
-/// A Service that has lost its selector is given back the version that it had, whatever pods that has by now; unless another one that
-/// users had before could answer meanwhile.
+/// A Service that has lost its selector is given back the version that it had, whatever pods that has by now.
 fn gives_back(scene: &Scene<'_>) -> bool {
     let Scene { before, after, .. } = scene;
     let active = &before.status()["blueGreen"]["activeSelector"];
-    let others = before
-        .versions
-        .iter()
-        .filter(|(hash, version)| *active != ***hash && *hash != before.current() && version.available > 0);
     after.strategy == Strategy::BlueGreen
         && is_kind(scene.commit, "Service")
         && before.selected.is_empty()
         && after.selected.values().all(|hash| *active == **hash)
-        && others.count() == 0
+}
+
+/// Another version than the active one and the one in the spec, which users had before, could answer meanwhile.
+fn others_answer(scene: &Scene<'_>) -> bool {
+    let before = scene.before;
+    let active = &before.status()["blueGreen"]["activeSelector"];
+    let mut versions = before.versions.iter();
+    versions.any(|(hash, version)| *active != **hash && *hash != before.current() && version.available > 0)
 }
 
 /// A route that somebody took out of use is put back as it was: that raises nothing.
