@@ -188,6 +188,8 @@ pub struct Job {
     plans: u32,
     /// Writes that were refused in this look.
     refused: u32,
+    /// How far its update had come at the last look.
+    progress: Option<Progress>,
 }
 
 impl Job {
@@ -477,7 +479,12 @@ impl Controller {
 
     fn start(&mut self, key: Key, now: Timestamp) -> Job {
         let stage = guarded(|| self.first_stage(&key, now)).unwrap_or_else(Stage::panicked);
+        let progress = match &key {
+            Key::Rollout(rollout) => self.progress.get(rollout).cloned(),
+            _ => None,
+        };
         Job {
+            progress,
             key,
             stage,
             waiting: None,
@@ -653,6 +660,11 @@ impl Controller {
         }
         tracing::warn!(rollout = %key, write, %failure, "refused by the API server");
         job.refused += 1;
+        // What the plan would have moved on by what was refused did not come about.
+        match &job.progress {
+            Some(progress) => self.progress.insert(key.clone(), progress.clone()),
+            None => self.progress.remove(key),
+        };
         let observed = self.cache.observe(key).filter(|_| job.refused <= MOST_REFUSED);
         let Some(observed) = observed else {
             job.stage = Stage::Over(Outcome::Failed(failure));

@@ -18,6 +18,8 @@ use crate::why::Reason;
 const MAX_WORDS: usize = 400;
 /// Longest value that is repeated of what the server quotes: a whole object says nothing.
 const MAX_QUOTED: usize = 80;
+/// So many refused writes are named at once.
+const MAX_NAMED: usize = 3;
 /// First delay before a refused write is tried again; it doubles with each refusal.
 const FIRST: SignedDuration = SignedDuration::from_secs(1);
 /// Longest delay: nobody tells when a quota has room again, or a webhook has changed its mind.
@@ -227,6 +229,16 @@ pub(crate) fn in_short(draft: &Draft) -> Option<String> {
     Some(draft.left_out.first()?.message())
 }
 
+/// What the condition and its event say: a few of them, and how many more there are.
+fn told(left_out: &[LeftOut]) -> String {
+    let named: Vec<String> = left_out.iter().take(MAX_NAMED).map(LeftOut::message).collect();
+    let message = named.join("; ");
+    match left_out.len().saturating_sub(MAX_NAMED) {
+        0 => message,
+        more => format!("{message} (and {more} more)"),
+    }
+}
+
 /// The type of our own condition: something that was to be written is refused.
 fn condition_type() -> RolloutConditionType {
     RolloutConditionType::Other("WriteRefused".to_owned())
@@ -253,11 +265,7 @@ pub(crate) fn record(cx: &Context<'_>, draft: &mut Draft) {
         }
         return;
     };
-    let mut message = first.message();
-    let more = draft.left_out.len() - 1;
-    if more > 0 {
-        message = format!("{message} (and {more} more)");
-    }
+    let message = told(&draft.left_out);
     if old.as_ref().is_some_and(|old| old.message == message) {
         return;
     }
@@ -293,6 +301,28 @@ mod tests {
             words("admission webhook \"w\" denied the request: no \"why"),
             "admission webhook \"w\" denied the request: no \"why"
         );
+    }
+
+    #[test]
+    fn several_refused_writes_are_named() {
+        let left = |what: &str| LeftOut {
+            what: what.to_owned(),
+            reason: "WriteRefused",
+            words: "no".to_owned(),
+            creates: None,
+        };
+        let all = ["a", "b", "c", "d"].map(left);
+        for (count, wanted) in [
+            (1, "Failed to a: no"),
+            (2, "Failed to a: no; Failed to b: no"),
+            (3, "Failed to a: no; Failed to b: no; Failed to c: no"),
+            (
+                4,
+                "Failed to a: no; Failed to b: no; Failed to c: no (and 1 more)",
+            ),
+        ] {
+            assert_eq!(told(&all[..count]), wanted);
+        }
     }
 
     #[test]

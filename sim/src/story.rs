@@ -16,6 +16,9 @@ use crate::metrics::SourceFault;
 mod coverage;
 mod draw;
 mod history;
+mod late;
+#[cfg(test)]
+mod planted;
 mod play;
 mod rest;
 mod shrink;
@@ -58,6 +61,9 @@ pub struct Shape {
     /// Whether another instance of the controller acts on it, which has an id.
     #[serde(default, skip_serializing_if = "is_default")]
     pub other_instance: bool,
+    /// Its template is that of a Deployment, and this is what becomes of the pods of that: `scaleDown` of its `workloadRef`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_over: Option<String>,
 }
 
 /// Id of the other instance.
@@ -100,6 +106,10 @@ pub enum Deed {
     Scale(i64),
     /// The same through `/scale`, as an autoscaler does it.
     ScaleThrough(i64),
+    /// A HorizontalPodAutoscaler that wants so many pods, or none any more.
+    Autoscale(Option<i64>),
+    /// `spec.replicas` of the Deployment that it takes the template of.
+    ScaleWorkload(i64),
     /// `restart`.
     Restart,
     /// A merge patch of `spec`: steps, options.
@@ -150,6 +160,8 @@ pub enum Part {
     CanaryIngress,
     /// The analysis template that both kinds of analysis use.
     Template,
+    /// The Deployment that it takes the template of.
+    Workload,
 }
 
 /// What the metrics answer.
@@ -220,14 +232,19 @@ impl Shape {
             "revisionHistoryLimit": 3,
             "progressDeadlineSeconds": 20,
             "selector": {"matchLabels": {"app": name}},
-            "template": {
-                "metadata": {"labels": {"app": name}},
-                "spec": {"containers": [{"name": "main", "image": "shop:v1", "ports": [{"containerPort": 80}]}]},
-            },
+            "template": template(name),
             "strategy": self.strategy,
         });
         for (field, value) in self.more.as_object().into_iter().flatten() {
             spec[field] = value.clone();
+        }
+        if let Some(scale_down) = &self.taken_over {
+            let named =
+                json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "scaleDown": scale_down});
+            spec["workloadRef"] = named;
+            if let Some(fields) = spec.as_object_mut() {
+                fields.remove("template");
+            }
         }
         let mut rollout = json!({
             "apiVersion": "argoproj.io/v1alpha1",
@@ -243,7 +260,13 @@ impl Shape {
 
     /// An object beside it as it is in the beginning; nothing for what the controller makes. Templates belong to an instance, too.
     pub(crate) fn object(&self, part: Part, name: &str) -> Option<Value> {
+        if part == Part::Workload && self.taken_over.is_none() {
+            return None;
+        }
         let mut object = part.object(name)?;
+        if part == Part::Workload {
+            object["spec"]["replicas"] = self.replicas.into();
+        }
         if self.other_instance && part == Part::Template {
             object["metadata"]["labels"] = json!({INSTANCE_ID_LABEL: OTHER_INSTANCE});
         }
@@ -259,9 +282,18 @@ impl Shape {
     }
 }
 
+/// The pods of the first version.
+fn template(name: &str) -> Value {
+    json!({
+        "metadata": {"labels": {"app": name}},
+        "spec": {"containers": [{"name": "main", "image": "shop:v1", "ports": [{"containerPort": 80}]}]},
+    })
+}
+
 impl Part {
     /// All that exist before the controller comes.
-    pub(crate) const GIVEN: [Self; 6] = [
+    pub(crate) const GIVEN: [Self; 7] = [
+        Self::Workload,
         Self::Stable,
         Self::Canary,
         Self::Active,
@@ -277,7 +309,7 @@ impl Part {
             Self::Canary => format!("{rollout}-canary"),
             Self::Active => format!("{rollout}-active"),
             Self::Preview => format!("{rollout}-preview"),
-            Self::Ingress => rollout.to_owned(),
+            Self::Ingress | Self::Workload => rollout.to_owned(),
             Self::CanaryIngress => format!("{rollout}-{rollout}-canary"),
             Self::Template => format!("{rollout}-check"),
         }
@@ -290,6 +322,7 @@ impl Part {
             Self::Stable | Self::Canary | Self::Active | Self::Preview => &kinds::SERVICES,
             Self::Ingress | Self::CanaryIngress => &kinds::INGRESSES,
             Self::Template => &kinds::ANALYSIS_TEMPLATES,
+            Self::Workload => &kinds::DEPLOYMENTS,
         }
     }
 
@@ -320,6 +353,10 @@ impl Part {
                     "provider": {"prometheus": {"address": "http://prometheus:9090", "query": "answer"}},
                 }]},
             }),
+            Self::Workload => json!({
+                "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata,
+                "spec": {"selector": {"matchLabels": {"app": rollout}}, "template": template(rollout)},
+            }),
             Self::CanaryIngress => return None,
         })
     }
@@ -340,6 +377,8 @@ impl Deed {
             Self::Resume => "resume",
             Self::Scale(0) | Self::ScaleThrough(0) => "scale to 0",
             Self::Scale(_) | Self::ScaleThrough(_) => "scale",
+            Self::Autoscale(_) => "autoscale",
+            Self::ScaleWorkload(_) => "scale workload",
             Self::Restart => "restart",
             Self::Set(_) => "options",
             Self::Strategy(_) => "strategy",
@@ -359,7 +398,7 @@ impl Deed {
     }
 
     /// All words, in the order of the table.
-    pub(crate) const WORDS: [&'static str; 22] = [
+    pub(crate) const WORDS: [&'static str; 26] = [
         "image",
         "broken image",
         "promote",
@@ -371,6 +410,8 @@ impl Deed {
         "resume",
         "scale",
         "scale to 0",
+        "autoscale",
+        "scale workload",
         "restart",
         "options",
         "strategy",
@@ -380,6 +421,8 @@ impl Deed {
         "weight by hand",
         "lose pod",
         "lose version",
+        "touch version",
+        "lose run",
         "metrics",
         "delete",
     ];

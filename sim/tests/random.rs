@@ -17,10 +17,18 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Stories of the gate in which something is still wrong, and what: found, not mended yet. One that is not wrong any more has to go.
-const OPEN: &[(u64, &str)] = &[];
+const OPEN: &[(u64, &str)] = &[
+    // Blue-green had switched when somebody asked for an analysis before the switch: the judge asks for its run all the same.
+    (260, "S6"),
+    // A client skips steps of 99 and 75 % while news of the Rollout takes half a minute: its size follows them one by one.
+    (608, "S12"),
+];
 
 /// So many stories are in the gate.
 const GATE: u64 = 3000;
+
+/// With so many stories every cell of the table has some, but for those that none can be in.
+const LONG: u64 = 20_000;
 
 /// So many are made short: one costs as much as a hundred others.
 const SHRUNK: usize = 5;
@@ -54,7 +62,10 @@ fn stories() {
     let played = next.into_inner().min(first + count) - first;
     let mut failed = failed.into_inner().unwrap();
     failed.sort_by_key(|(seed, _)| *seed);
-    println!("{}", coverage.into_inner().unwrap());
+    let coverage = coverage.into_inner().unwrap();
+    println!("{coverage}");
+    let empty = coverage.empty();
+    println!("in no story: {}", empty.join("; "));
     println!("{played} stories, {} with something wrong", failed.len());
     // a seed by itself is played to see what is wrong
     let is_open = |seed: u64, kind: &str| count > 1 && OPEN.contains(&(seed, kind));
@@ -67,10 +78,6 @@ fn stories() {
             !failed.iter().any(still)
         })
         .collect();
-    assert!(
-        mended.is_empty(),
-        "take these out of the table, they are right now: {mended:?}"
-    );
     failed.retain(|(seed, played)| !is_open(*seed, &played.kind().unwrap_or_default()));
     for (seed, played) in &failed {
         println!("seed {seed}: {}", played.failures.first().unwrap());
@@ -78,6 +85,10 @@ fn stories() {
             println!("as drawn: {}", Story::of(*seed).replay());
         }
     }
+    assert!(
+        mended.is_empty(),
+        "take these out of the table, they are right now: {mended:?}"
+    );
     let shrunk = number("TIDEGATE_SIM_SHRINK").map_or(SHRUNK, |n| n as usize);
     let reports: Vec<String> = failed
         .iter()
@@ -89,6 +100,10 @@ fn stories() {
         "{} of {played} stories:\n{}",
         failed.len(),
         reports.join("\n")
+    );
+    assert!(
+        played < LONG || empty.is_empty(),
+        "no story of {played} was there, draw them more often, or say why none can be (UNREACHABLE): {empty:?}"
     );
 }
 

@@ -39,6 +39,7 @@ pub(super) fn story(seed: u64) -> Story {
         rng: root.fork("people"),
         next_image: vec![2; count],
         strategies: rollouts.iter().map(|shape| kind(&shape.strategy)).collect(),
+        taken_over: rollouts.iter().map(|shape| shape.taken_over.is_some()).collect(),
     };
     let acts = people.acts();
     let mut faults = if rng.chance(400) {
@@ -59,7 +60,7 @@ pub(super) fn story(seed: u64) -> Story {
     }
 }
 
-/// A quota, or admission that does not like what it sees, for some time.
+/// A quota, or admission that does not like what it sees, for some time or for good.
 fn refusal(rng: &mut Rng) -> Refusal {
     let quota = |kind: &str| format!("{kind} is forbidden: exceeded quota: small");
     let webhook = "admission webhook \"policy.example.com\" denied the request: not now".to_owned();
@@ -71,6 +72,8 @@ fn refusal(rng: &mut Rng) -> Refusal {
         &[
             ("ReplicaSet", "create", 403, quota("replicasets.apps")),
             ("ReplicaSet", "patch", 403, webhook.clone()),
+            ("ReplicaSet", "delete", 403, webhook.clone()),
+            ("Deployment", "patch", 403, webhook.clone()),
             ("AnalysisRun", "create", 403, quota("analysisruns.argoproj.io")),
             ("Service", "patch", 403, webhook),
             (
@@ -83,13 +86,14 @@ fn refusal(rng: &mut Rng) -> Refusal {
         ],
     );
     let from_ms = rng.below(90_000);
+    let until_ms = from_ms + 2_000 + rng.below(90_000);
     Refusal {
         kind: kind.to_owned(),
         verb: verb.to_owned(),
         name: None,
         only: None,
         from_ms,
-        until_ms: Some(from_ms + 2_000 + rng.below(90_000)),
+        until_ms: rng.chance(700).then_some(until_ms),
         code,
         message,
     }
@@ -135,13 +139,17 @@ fn shape(rng: &mut Rng, name: &str) -> Shape {
     if rng.chance(100) {
         more.insert("revisionHistoryLimit".to_owned(), json!(1 + rng.below(4)));
     }
-    if rng.chance(100) {
+    let taken_over = rng
+        .chance(120)
+        .then(|| one(rng, &["never", "onsuccess", "progressively"]).to_owned());
+    if taken_over.is_none() && rng.chance(100) {
         more.insert("template".to_owned(), template_with_a_role(name));
     }
     Shape {
         replicas,
         strategy: strategy(rng, name),
         other_instance: false,
+        taken_over,
         more: if more.is_empty() {
             Value::Null
         } else {
@@ -235,7 +243,18 @@ fn canary(rng: &mut Rng, name: &str, routed: bool) -> Value {
         canary.insert("canaryMetadata".to_owned(), json!({"labels": {"role": "canary"}}));
         canary.insert("stableMetadata".to_owned(), json!({"labels": {"role": "stable"}}));
     }
+    if rng.chance(120) {
+        canary.insert("antiAffinity".to_owned(), anti_affinity(rng));
+    }
     Value::Object(canary)
+}
+
+fn anti_affinity(rng: &mut Rng) -> Value {
+    if rng.chance(500) {
+        json!({"requiredDuringSchedulingIgnoredDuringExecution": {}})
+    } else {
+        json!({"preferredDuringSchedulingIgnoredDuringExecution": {"weight": 1 + rng.below(100)}})
+    }
 }
 
 fn routed_options(rng: &mut Rng, canary: &mut Map<String, Value>) {
@@ -345,6 +364,8 @@ struct People {
     next_image: Vec<u32>,
     /// How the Rollouts update by now.
     strategies: Vec<Strategy>,
+    /// Which of them take the template of a Deployment.
+    taken_over: Vec<bool>,
 }
 
 impl People {
@@ -353,7 +374,8 @@ impl People {
         let mut acts = Vec::new();
         for number in 0..count {
             let on = self.rng.below(self.next_image.len() as u64) as usize;
-            let what = if number == 0 {
+            // mostly an update: before the first version is there, little can happen
+            let what = if number == 0 && self.rng.chance(700) {
                 self.new_image(on)
             } else {
                 self.deed(on)
@@ -364,6 +386,7 @@ impl People {
                 Deed::Delete if self.rng.chance(850) => Some(Deed::Create),
                 Deed::Pause if self.rng.chance(700) => Some(Deed::Resume),
                 Deed::Scale(0) if self.rng.chance(500) => Some(Deed::Scale(1 + self.rng.below(8) as i64)),
+                Deed::Autoscale(Some(_)) if self.rng.chance(500) => Some(Deed::Autoscale(None)),
                 Deed::Metrics(answer) if *answer != Answer::Good && self.rng.chance(600) => {
                     Some(Deed::Metrics(Answer::Good))
                 }
@@ -404,7 +427,7 @@ impl People {
             500..550 => Deed::Retry,
             550..575 => Deed::Pause,
             575..585 => Deed::Resume,
-            585..650 => Deed::Scale(one(rng, &[0, 1, 2, 3, 4, 6, 9, 12])),
+            585..650 => Deed::Scale(one(rng, &[0, 0, 1, 2, 3, 4, 6, 9, 12])),
             650..670 => Deed::ScaleThrough(one(rng, &[1, 2, 5, 8])),
             670..695 => Deed::Restart,
             695..735 => self.options(on),
@@ -413,7 +436,7 @@ impl People {
                 self.strategies[on] = kind(&strategy);
                 Deed::Strategy(strategy)
             }
-            750..775 => Deed::Lose(self.part()),
+            750..775 => Deed::Lose(self.part(on)),
             775..800 => Deed::Reset(one(
                 rng,
                 &[
@@ -429,8 +452,8 @@ impl People {
             }
             810..835 => Deed::LosePod,
             835..845 => Deed::LoseVersion,
-            845..855 => Deed::TouchVersion,
-            855..862 => Deed::LoseRun,
+            845..852 => Deed::TouchVersion,
+            852..862 => Deed::LoseRun,
             862..905 => Deed::Metrics(one(
                 rng,
                 &[
@@ -446,11 +469,17 @@ impl People {
                 ],
             )),
             905..912 => Deed::Delete,
+            912..932 => Deed::Autoscale(Some(one(rng, &[1, 2, 4, 7, 11]))),
+            932..937 => Deed::Autoscale(None),
+            937..975 if self.taken_over[on] => Deed::ScaleWorkload(one(rng, &[0, 1, 3, 6])),
             _ => Deed::Rest,
         }
     }
 
-    fn part(&mut self) -> Part {
+    fn part(&mut self, on: usize) -> Part {
+        if self.taken_over[on] && self.rng.chance(250) {
+            return Part::Workload;
+        }
         one(
             &mut self.rng,
             &[

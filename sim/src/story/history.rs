@@ -1,15 +1,10 @@
-//! What people ordered, and what must have become of it once nothing changes any more: no command is lost. And what time
-//! alone had to bring about, when.
+//! What people ordered, and what must have become of it once nothing changes any more: no command is lost.
 
-use std::collections::BTreeSet;
-
-use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::{Deed, Story};
+use super::{Deed, Part};
 use crate::actors::text;
-use crate::invariants::facts::{Facts, Strategy};
-use crate::store::Commit;
+use crate::invariants::facts::{Facts, Picture, Strategy};
 
 /// The last order to a Rollout, with what was so when it was given.
 #[derive(Clone, Debug)]
@@ -24,6 +19,34 @@ enum Order {
     Promote(Value, Value, Value),
 }
 
+/// A Rollout just before, or just after, somebody did something.
+pub(super) struct Moment {
+    pub(super) facts: Facts,
+    /// Of its pods, wherever it comes from.
+    template: Value,
+    /// Whether what the spec says now is what the status tells of.
+    seen: bool,
+}
+
+impl Moment {
+    pub(super) fn of(picture: &Picture, namespace: &str, name: &str) -> Option<Self> {
+        let facts = Facts::of(picture, namespace, name)?;
+        let reference = &facts.rollout["spec"]["workloadRef"];
+        let workload = picture.get("Deployment", namespace, text(&reference["name"]));
+        let source = workload.map_or(&facts.rollout, |workload| workload);
+        let is_recorded = |object: &Value, field: &str| {
+            *object["metadata"]["generation"].to_string() == *text(&facts.status()[field])
+        };
+        let seen = is_recorded(&facts.rollout, "observedGeneration")
+            && workload.is_none_or(|workload| is_recorded(workload, "workloadObservedGeneration"));
+        Some(Self {
+            template: source["spec"]["template"].clone(),
+            seen,
+            facts,
+        })
+    }
+}
+
 /// What was ordered of one Rollout.
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
@@ -33,32 +56,46 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Takes note of what was done; `before` is the Rollout just before.
-    pub(super) fn note(&mut self, deed: &Deed, before: &Facts, after: &Facts) {
-        if before.rollout["spec"]["template"] != after.rollout["spec"]["template"]
-            || before.rollout["spec"]["strategy"] != after.rollout["spec"]["strategy"]
-        {
+    /// Takes note of what was done between two moments.
+    pub(super) fn note(&mut self, deed: &Deed, before: &Moment, after: &Moment) {
+        if before.template != after.template || matches!(deed, Deed::Lose(Part::Workload)) {
             // another update: orders were for the one before
             *self = Self::default();
         }
-        let status = before.status();
+        let facts = &before.facts;
+        let status = facts.status();
+        if facts.rollout["spec"]["strategy"] != after.facts.rollout["spec"]["strategy"] {
+            // no pause or step of another way to update is the one that somebody meant; but what is taken back stays so,
+            // unless other steps ask for another try
+            let retries = !before.seen
+                || is_canary(facts) && is_canary(&after.facts) && facts.steps() != after.facts.steps();
+            let order = self
+                .order
+                .take()
+                .filter(|order| !retries && matches!(order, Order::Abort));
+            *self = Self {
+                order,
+                ..Self::default()
+            };
+        }
         // an order is for the update that is on record, so it means nothing while that is not the one in the spec, or not for its strategy
-        let seen =
-            *before.rollout["metadata"]["generation"].to_string() == *text(&status["observedGeneration"]);
-        let of_canary = before.strategy != Strategy::BlueGreen;
-        let recorded = of_canary != status["currentStepHash"].is_null();
-        let moving = seen && recorded && !before.stable().is_empty() && before.stable() != before.current();
+        let recorded = is_canary(facts) != status["currentStepHash"].is_null();
+        let moving =
+            before.seen && recorded && !facts.stable().is_empty() && facts.stable() != facts.current();
         let pause = status["pauseConditions"][0]["startTime"].clone();
         match deed {
             Deed::Abort => self.order = moving.then_some(Order::Abort),
             // beside an abort that was never looked at, nobody can tell which came first
-            Deed::Full if before.aborted() && status["abortedAt"].is_null() => {}
+            Deed::Full if facts.aborted() && status["abortedAt"].is_null() => {}
             Deed::Full => self.order = moving.then_some(Order::Full),
-            Deed::Retry => self.order = (moving && before.aborted()).then_some(Order::Retry),
+            Deed::Retry => self.order = (moving && facts.aborted()).then_some(Order::Retry),
+            // none of these takes an abort back
+            Deed::Promote | Deed::Skip | Deed::Set(_) | Deed::Strategy(_)
+                if matches!(self.order, Some(Order::Abort)) => {}
             Deed::Promote => {
                 // an analysis that cannot decide may hold it again within the second
                 let held = status["pauseConditions"][0]["reason"] != "InconclusiveAnalysisRun";
-                self.order = (moving && held && !pause.is_null() && !before.aborted()).then(|| {
+                self.order = (moving && held && !pause.is_null() && !facts.aborted()).then(|| {
                     Order::Promote(
                         status["currentPodHash"].clone(),
                         status["currentStepIndex"].clone(),
@@ -68,7 +105,9 @@ impl History {
             }
             Deed::Skip | Deed::Set(_) => self.order = None,
             Deed::Restart => {
-                self.restart = after.rollout["spec"]["restartAt"].as_str().map(str::to_owned);
+                self.restart = after.facts.rollout["spec"]["restartAt"]
+                    .as_str()
+                    .map(str::to_owned);
             }
             Deed::Delete | Deed::Create => *self = Self::default(),
             _ => {}
@@ -117,98 +156,8 @@ impl History {
     }
 }
 
-/// How late a deadline may be acted upon: times in the status are whole seconds, and a write takes its time.
-const SLACK: SignedDuration = SignedDuration::from_millis(1500);
-
-/// Pauses that ended later than they should have, in a story without faults.
-pub(super) fn late<'c>(story: &Story, name: &str, commits: impl Iterator<Item = &'c Commit>) -> Vec<String> {
-    let mut late = Vec::new();
-    if !story.is_calm() {
-        return late;
-    }
-    let mut due: Option<Timestamp> = None;
-    let mut free_since = crate::clock::EPOCH;
-    let mut unwhole = BTreeSet::new();
-    for commit in commits {
-        // blue-green does not leave its pause while pods are missing, so the time starts anew with each that is lost
-        if crate::actors::is_kind(commit, "ReplicaSet") && commit.name.starts_with(name) {
-            if commit.after.as_deref().is_none_or(is_whole) {
-                unwhole.remove(&commit.name);
-            } else {
-                unwhole.insert(commit.name.clone());
-            }
-            free_since = commit.at;
-            due = due
-                .filter(|_| unwhole.is_empty())
-                .map(|due: Timestamp| due.max(free_since));
-        }
-        if commit.name != name || !crate::actors::is_kind(commit, "Rollout") {
-            continue;
-        }
-        if let Some(due) = due
-            && commit.at > due + SLACK
-        {
-            late.push(format!(
-                "a pause that was over at {due} was still there at {}",
-                commit.at
-            ));
-        }
-        let Some(after) = &commit.after else {
-            due = None;
-            continue;
-        };
-        if is_held(after) || !unwhole.is_empty() {
-            free_since = commit.at;
-            due = None;
-        } else {
-            due = pause_ends(after).map(|at| at.max(free_since));
-        }
-    }
-    late
-}
-
-fn is_whole(set: &Value) -> bool {
-    set["status"]["availableReplicas"].as_i64().unwrap_or(0) >= set["spec"]["replicas"].as_i64().unwrap_or(0)
-}
-
-/// Time does not end a pause while somebody, or a spec that is wrong, holds the Rollout.
-fn is_held(rollout: &Value) -> bool {
-    let status = &rollout["status"];
-    let seen = *rollout["metadata"]["generation"].to_string() == *text(&status["observedGeneration"]);
-    !seen
-        || rollout["spec"]["paused"] == true
-        || status["abort"] == true
-        || rollout["metadata"]["deletionTimestamp"].is_string()
-        || text(&status["message"]).starts_with("InvalidSpec")
-        || status["pauseConditions"]
-            .as_array()
-            .is_none_or(|all| all.len() != 1)
-}
-
-fn pause_ends(rollout: &Value) -> Option<Timestamp> {
-    let status = &rollout["status"];
-    let pause = &status["pauseConditions"][0];
-    let start: Timestamp = text(&pause["startTime"]).parse().ok()?;
-    let seconds = match text(&pause["reason"]) {
-        "BlueGreenPause" => {
-            let spec = &rollout["spec"]["strategy"]["blueGreen"];
-            if spec["autoPromotionEnabled"] == false {
-                return None;
-            }
-            spec["autoPromotionSeconds"].as_i64()?
-        }
-        "CanaryPauseStep" => {
-            let step = usize::try_from(status["currentStepIndex"].as_i64()?).ok()?;
-            match &rollout["spec"]["strategy"]["canary"]["steps"][step]["pause"]["duration"] {
-                Value::Number(seconds) => seconds.as_i64()?,
-                // stories write them in seconds
-                Value::String(text) => text.strip_suffix('s')?.parse().ok()?,
-                _ => return None,
-            }
-        }
-        _ => return None,
-    };
-    Some(start + SignedDuration::from_secs(seconds))
+fn is_canary(facts: &Facts) -> bool {
+    matches!(facts.strategy, Strategy::Canary | Strategy::RoutedCanary)
 }
 
 /// Whether nothing is decided until somebody mends the spec or what it names.

@@ -8,13 +8,15 @@ use tidegate_controller::controller::Options;
 use tidegate_controller::look;
 use tidegate_controller::object::{Kind, ObjectKey};
 
-use super::history::{self, History};
-use super::rest::Rest;
+use super::history::{History, Moment};
+use super::late;
+use super::rest::{Refused, Rest};
 use super::{Act, Coverage, Deed, NAMES, Part, Story};
 use crate::actors::user::Op;
-use crate::actors::{controller_of, kind_of, text};
+use crate::actors::{controller_of, is_kind, kind_of, text};
 use crate::api::kinds;
 use crate::clock::EPOCH;
+use crate::faults::RequestFault;
 use crate::invariants::facts::{Facts, Strategy};
 use crate::metrics::labels;
 use crate::scenario::{NAMESPACE, create};
@@ -26,6 +28,8 @@ const QUIET: SignedDuration = SignedDuration::from_secs(75);
 const PATIENCE: SignedDuration = SignedDuration::from_mins(5);
 /// Once people and faults are done, it has to come to rest within this.
 const LIMIT: SignedDuration = SignedDuration::from_mins(25);
+/// What is refused for good is tried again within this.
+const TRIED_AGAIN: SignedDuration = SignedDuration::from_secs(65);
 
 /// What became of a story.
 #[derive(Clone, Debug, Default)]
@@ -60,17 +64,15 @@ impl Story {
     pub fn play(&self, log: bool) -> Played {
         let mut player = Player::new(self, log);
         player.begin();
-        for act in &self.acts {
-            player.act(act);
-        }
         player.end();
         player.played
     }
 }
 
-struct Player<'s> {
+/// Who plays a story.
+pub(super) struct Player<'s> {
     story: &'s Story,
-    world: World,
+    pub(super) world: World,
     played: Played,
     histories: Vec<History>,
     /// When something last changed that is not a measurement, and how far the commits were looked at.
@@ -79,7 +81,7 @@ struct Player<'s> {
 }
 
 impl<'s> Player<'s> {
-    fn new(story: &'s Story, log: bool) -> Self {
+    pub(super) fn new(story: &'s Story, log: bool) -> Self {
         let mut world = World::new(Setup {
             seed: story.seed,
             faults: story.faults.clone(),
@@ -114,7 +116,23 @@ impl<'s> Player<'s> {
         }
     }
 
+    /// Everything that people do.
     fn begin(&mut self) {
+        self.create();
+        let story = self.story;
+        for act in &story.acts {
+            self.act(act);
+        }
+    }
+
+    /// As far as it is judged at rest, without judging it.
+    #[cfg(test)]
+    pub(super) fn play_to_rest(&mut self) {
+        self.begin();
+        assert!(self.run_to_rest(LIMIT), "it comes to rest");
+    }
+
+    fn create(&mut self) {
         self.answer(super::Answer::Good);
         for (shape, name) in self.story.rollouts.iter().zip(NAMES) {
             let parts = Part::GIVEN
@@ -140,8 +158,12 @@ impl<'s> Player<'s> {
         self.world.metrics.fault = fault;
     }
 
-    fn facts(&self, on: usize) -> Option<Facts> {
+    pub(super) fn facts(&self, on: usize) -> Option<Facts> {
         Facts::of(self.world.judge.picture(), NAMESPACE, NAMES[on])
+    }
+
+    fn moment(&self, on: usize) -> Option<Moment> {
+        Moment::of(self.world.judge.picture(), NAMESPACE, NAMES[on])
     }
 
     fn act(&mut self, act: &Act) {
@@ -153,13 +175,13 @@ impl<'s> Player<'s> {
             }
             return;
         }
-        let before = self.facts(act.on);
-        if let Some(facts) = &before {
-            self.played.coverage.count(&act.what, facts);
+        let before = self.moment(act.on);
+        if let Some(before) = &before {
+            self.played.coverage.count(&act.what, &before.facts);
         }
         let done = self.perform(act.on, &act.what);
         // a deed that is refused, or that finds nothing, changes nothing
-        if let (true, Some(before), Some(after)) = (done, before, self.facts(act.on)) {
+        if let (true, Some(before), Some(after)) = (done, before, self.moment(act.on)) {
             self.histories[act.on].note(&act.what, &before, &after);
         } else if matches!(act.what, Deed::Delete | Deed::Create) {
             self.histories[act.on] = History::default();
@@ -169,6 +191,11 @@ impl<'s> Player<'s> {
     fn perform(&mut self, on: usize, deed: &Deed) -> bool {
         let name = NAMES[on];
         let op = match deed {
+            Deed::Image(tag) if self.story.rollouts[on].taken_over.is_some() => {
+                let image = "/spec/template/spec/containers/0/image";
+                let set = json!([{"op": "replace", "path": image, "value": format!("shop:{tag}")}]);
+                Op::JsonPatchOther(&kinds::DEPLOYMENTS, Part::Workload.name(name), set)
+            }
             Deed::Image(tag) => Op::SetImage(format!("shop:{tag}")),
             Deed::Promote => Op::Promote,
             Deed::Full => Op::PromoteFull,
@@ -181,6 +208,11 @@ impl<'s> Player<'s> {
             Deed::Resume => Op::Unpause,
             Deed::Scale(to) => Op::Scale(*to),
             Deed::ScaleThrough(to) => Op::ScaleThrough(*to),
+            Deed::Autoscale(pods) => self.autoscale(name, *pods),
+            Deed::ScaleWorkload(to) => {
+                let patch = json!({"spec": {"replicas": to}});
+                Op::MergeOther(&kinds::DEPLOYMENTS, Part::Workload.name(name), patch)
+            }
             Deed::Restart => Op::Restart,
             // the strategy may be another one by now: options of both are no Rollout
             Deed::Set(patch) if self.is_of_another_strategy(on, patch) => return false,
@@ -215,6 +247,29 @@ impl<'s> Player<'s> {
             Deed::Rest => return true,
         };
         self.world.perform(NAMESPACE, name, &op).is_ok()
+    }
+
+    /// Makes an autoscaler, tells the one that is there what to want, or takes it away.
+    fn autoscale(&mut self, name: &str, pods: Option<i64>) -> Op {
+        let is_there = self
+            .world
+            .api("user")
+            .get(&kinds::AUTOSCALERS, NAMESPACE, name)
+            .is_some();
+        let Some(pods) = pods else {
+            return Op::DeleteOther(&kinds::AUTOSCALERS, name.to_owned());
+        };
+        let wanted = json!({"sim.tidegate.io/replicas": pods.to_string()});
+        if is_there {
+            let patch = json!({"metadata": {"annotations": wanted}});
+            return Op::MergeOther(&kinds::AUTOSCALERS, name.to_owned(), patch);
+        }
+        let target = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": name});
+        Op::Create(vec![json!({
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": name, "namespace": NAMESPACE, "annotations": wanted},
+            "spec": {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 20},
+        })])
     }
 
     fn is_of_another_strategy(&self, on: usize, patch: &Value) -> bool {
@@ -328,7 +383,7 @@ impl<'s> Player<'s> {
         }
         for (on, name) in NAMES.iter().enumerate().take(self.story.rollouts.len()) {
             let commits = self.world.store().commits_since(0).map(|commit| &**commit);
-            let late = history::late(self.story, name, commits);
+            let late = late::wrong(self.story, name, self.world.now(), commits);
             self.played.failures.extend(
                 late.into_iter()
                     .take(1)
@@ -349,21 +404,7 @@ impl<'s> Player<'s> {
         let leftovers = self.world.judge.leftovers(NAMESPACE);
         for (on, name) in NAMES.iter().enumerate().take(self.story.rollouts.len()) {
             let Some(facts) = self.facts(on) else { continue };
-            let why = self.why(on);
-            let rest = Rest {
-                facts: &facts,
-                picture: self.world.judge.picture(),
-                why: &why,
-            };
-            let mut wrong = rest.wrong();
-            if wrong.is_empty() {
-                wrong.extend(
-                    self.histories[on]
-                        .lost(&facts)
-                        .into_iter()
-                        .map(|what| format!("R11: {what}")),
-                );
-            }
+            let wrong = self.wrong(on, None);
             let at = self.world.elapsed();
             let about = crate::scenario::state_of(&facts);
             for what in wrong {
@@ -373,6 +414,25 @@ impl<'s> Player<'s> {
         for what in leftovers.iter().filter(|what| what.contains("outlived")) {
             self.fail(format!("S11: {what}"));
         }
+    }
+
+    /// What is wrong with one Rollout at rest; `said` is what is said of what it waits for, if not the controller is asked.
+    pub(super) fn wrong(&self, on: usize, said: Option<Vec<String>>) -> Vec<String> {
+        let Some(facts) = self.facts(on) else {
+            return Vec::new();
+        };
+        let rest = Rest {
+            facts: &facts,
+            picture: self.world.judge.picture(),
+            why: &said.unwrap_or_else(|| self.why(on)),
+            refused: &self.refused(on),
+        };
+        let mut wrong = rest.wrong();
+        if wrong.is_empty() {
+            let lost = self.histories[on].lost(&facts);
+            wrong.extend(lost.into_iter().map(|what| format!("R11: {what}")));
+        }
+        wrong
     }
 
     /// At rest nothing is written, unless an analysis measures.
@@ -400,12 +460,62 @@ impl<'s> Player<'s> {
             .writes
             .iter()
             .skip(written)
+            // what is refused for good is tried again now and then
+            .filter(|write| !write.denied)
             .take(2)
             .map(|w| w.what.clone())
             .collect();
         if !late.is_empty() && !restless {
             self.fail(format!("S13: written at rest: {}", late.join(", ")));
         }
+    }
+
+    /// What is refused for good of one Rollout: it was tried not long ago.
+    fn refused(&self, on: usize) -> Vec<Refused> {
+        let since = self.world.now() - TRIED_AGAIN;
+        let writes = self.world.stats.writes.iter().enumerate();
+        let mut all = Vec::new();
+        for (number, write) in writes.rev().take_while(|(_, write)| write.at >= since) {
+            let named = write.what.rsplit('/').next().unwrap_or_default();
+            let fault = u32::try_from(number)
+                .ok()
+                .and_then(|n| self.world.stats.injected.get(&n));
+            let what: Vec<&str> = write.what.split(' ').take(2).collect();
+            // a Service that no Rollout names any more is nobody's
+            let mine = what != ["patch", "services"] || self.names_service(on, named);
+            if let Some(RequestFault::Denied { message, .. }) = fault.filter(|_| write.denied && mine)
+                && named.starts_with(NAMES[on])
+            {
+                all.push(Refused {
+                    what: what.join(" "),
+                    words: message.clone(),
+                    is_told: self.is_told(on, message),
+                });
+            }
+        }
+        all
+    }
+
+    fn names_service(&self, on: usize, name: &str) -> bool {
+        self.facts(on).is_some_and(|facts| {
+            let strategy = facts.rollout["spec"]["strategy"].as_object();
+            let fields = strategy.into_iter().flatten();
+            fields
+                .filter_map(|(_, spec)| spec.as_object())
+                .flatten()
+                .any(|(field, value)| field.ends_with("Service") && *value == *name)
+        })
+    }
+
+    /// Whether an event of the Rollout has these words.
+    fn is_told(&self, on: usize, words: &str) -> bool {
+        let mut commits = self.world.store().commits_since(0);
+        commits.any(|commit| {
+            is_kind(commit, "Event")
+                && commit.after.as_deref().is_some_and(|event| {
+                    event["involvedObject"]["name"] == *NAMES[on] && text(&event["message"]).contains(words)
+                })
+        })
     }
 
     /// What the controller would say now of what it waits for.
@@ -418,6 +528,7 @@ impl<'s> Player<'s> {
             (Kind::INGRESS, "Ingress"),
             (Kind::AnalysisRun, "AnalysisRun"),
             (Kind::AnalysisTemplate, "AnalysisTemplate"),
+            (Kind::Deployment, "Deployment"),
         ];
         let picture = self.world.judge.picture();
         let mut objects: Vec<(Kind, Value)> = Vec::new();

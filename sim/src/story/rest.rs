@@ -14,6 +14,36 @@ pub(super) struct Rest<'a> {
     pub(super) picture: &'a Picture,
     /// What the controller says it waits for.
     pub(super) why: &'a [String],
+    /// What the API server refuses it.
+    pub(super) refused: &'a [Refused],
+}
+
+/// A write that is refused for good.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// Verb and kind: `create replicasets`.
+    pub(super) what: String,
+    /// The server's words.
+    pub(super) words: String,
+    /// Whether an event has them.
+    pub(super) is_told: bool,
+}
+
+impl Refused {
+    /// Rules that ask for what cannot be while this is refused.
+    fn hinders(&self, rule: &str) -> bool {
+        let rules: &[&str] = match self.what.as_str() {
+            // the versions before wait for the next one as they are
+            "create replicasets" => &["R4", "R6"],
+            "patch replicasets" | "patch services" | "create ingresses" | "patch ingresses" => {
+                &["R4", "R6", "R7", "R9", "R10"]
+            }
+            "create analysisruns" => &["R10"],
+            "patch deployments" => &["R12"],
+            _ => &[],
+        };
+        rules.contains(&rule)
+    }
 }
 
 /// Sizes of canary and stable.
@@ -23,7 +53,12 @@ impl Rest<'_> {
     /// Everything that is wrong, by rule.
     pub(super) fn wrong(&self) -> Vec<String> {
         let mut wrong = Vec::new();
-        let mut say = |rule: &str, what: String| wrong.push(format!("{rule}: {what}"));
+        // what is refused, and told, may be unfinished
+        let mut say = |rule: &str, what: String| {
+            if !self.refused.iter().any(|refused| refused.hinders(rule)) {
+                wrong.push(format!("{rule}: {what}"));
+            }
+        };
         let status = self.facts.status();
         let generation = self.facts.rollout["metadata"]["generation"].to_string();
         if text(&status["observedGeneration"]) != generation {
@@ -56,6 +91,8 @@ impl Rest<'_> {
         self.counters(&mut say);
         self.pause_and_phase(&mut say);
         self.reasons(&mut say);
+        self.refusals(&mut say);
+        self.workload(&mut say);
         // a halted Rollout keeps what it had
         if self.facts.rollout["spec"]["paused"] != true && !self.is_inconclusive() {
             self.old_versions(&mut say);
@@ -97,7 +134,7 @@ impl Rest<'_> {
         }
     }
 
-    /// Every object that the spec names and that is not there.
+    /// Everything that the spec names or needs and that is not there.
     fn missing(&self) -> Vec<String> {
         let spec = self.spec();
         let mut names: Vec<(&str, &str)> = [
@@ -115,6 +152,10 @@ impl Rest<'_> {
                 .iter()
                 .map(|_| ("Ingress", self.facts.name.as_str())),
         );
+        names.push((
+            "Deployment",
+            text(&self.facts.rollout["spec"]["workloadRef"]["name"]),
+        ));
         let steps = self.facts.steps().iter().map(|step| &step["analysis"]);
         let others = ["analysis", "prePromotionAnalysis", "postPromotionAnalysis"].map(|field| &spec[field]);
         for analysis in steps.chain(others) {
@@ -132,7 +173,18 @@ impl Rest<'_> {
                 !name.is_empty() && self.picture.get(kind, &self.facts.namespace, name).is_none()
             })
             .map(|(kind, name)| format!("{kind} {name}"))
+            .chain(self.lacks_router())
             .collect()
+    }
+
+    /// A size of the canary's own needs a router.
+    fn lacks_router(&self) -> Option<String> {
+        let sized = self
+            .facts
+            .steps()
+            .iter()
+            .any(|step| step["setCanaryScale"].is_object());
+        (sized && self.facts.strategy == Strategy::Canary).then(|| "router of setCanaryScale".to_owned())
     }
 
     /// R3: the counters are those of the pods.
@@ -199,10 +251,14 @@ impl Rest<'_> {
         let stable = self.version(self.facts.stable());
         let reason = condition(&self.facts.rollout, "Progressing").map_or("", |c| text(&c["reason"]));
         let whole = stable.available >= self.facts.replicas;
+        // old versions cannot go, so the end of the update may not be told
+        let crowded = self.refused.iter().any(|refused| refused.hinders("R4"));
         let wanted = if self.is_aborted() || reason == "ProgressDeadlineExceeded" {
             &["Degraded"][..]
         } else if self.facts.rollout["spec"]["paused"] == true || self.pauses().next().is_some() {
             &["Paused"]
+        } else if self.is_settled() && whole && crowded {
+            &["Healthy", "Progressing"][..]
         } else if self.is_settled() && whole {
             &["Healthy"]
         } else {
@@ -215,7 +271,7 @@ impl Rest<'_> {
             );
         }
         let healthy = condition(&self.facts.rollout, "Healthy").is_some_and(|c| c["status"] == "True");
-        if phase == "Healthy" && !healthy {
+        if phase == "Healthy" && !healthy && !crowded {
             say("R5", "phase Healthy without the condition".to_owned());
         }
         if self.is_settled() {
@@ -546,6 +602,68 @@ impl Rest<'_> {
                     ),
                 );
             }
+        }
+    }
+
+    /// R13: nothing that was refused is silent, and nothing is told that is not refused any more.
+    fn refusals(&self, say: &mut impl FnMut(&str, String)) {
+        let told = condition(&self.facts.rollout, "WriteRefused").filter(|c| c["status"] == "True");
+        let message = told.map_or("", |c| text(&c["message"]));
+        if self.refused.is_empty() && !message.is_empty() {
+            say("R13", format!("it says {message:?}, and nothing is refused"));
+        }
+        if let Some(first) = self.refused.first()
+            && message.is_empty()
+        {
+            say(
+                "R13",
+                format!("{} is refused, and no condition says so", first.what),
+            );
+        }
+        for refused in self.refused {
+            // where there are many, the condition says how many more
+            let counted = message.ends_with(" more)");
+            let explained = counted || self.why.iter().any(|why| why.contains(&refused.words));
+            if !message.contains(&refused.words) && !refused.is_told && !explained {
+                say("R13", format!("{} is refused, and nobody is told", refused.what));
+            }
+        }
+    }
+
+    /// R12: what became of the Deployment whose template it takes.
+    fn workload(&self, say: &mut impl FnMut(&str, String)) {
+        let reference = &self.facts.rollout["spec"]["workloadRef"];
+        let name = text(&reference["name"]);
+        let Some(workload) = self.picture.get("Deployment", &self.facts.namespace, name) else {
+            return;
+        };
+        let status = self.facts.status();
+        let generation = workload["metadata"]["generation"].to_string();
+        if text(&status["workloadObservedGeneration"]) != generation {
+            let seen = &status["workloadObservedGeneration"];
+            say(
+                "R12",
+                format!("generation {generation} of {name} was never looked at: {seen}"),
+            );
+        }
+        let left = workload["spec"]["replicas"].as_i64().unwrap_or(1);
+        if left == 0 || text(&reference["scaleDown"]) == "never" {
+            return;
+        }
+        let first = self.version(self.facts.current()).revision == 1;
+        if first && status["phase"] == "Healthy" {
+            say("R12", format!("{name} still wants {left} pods"));
+        }
+        if !first
+            && !self
+                .why
+                .iter()
+                .any(|why| why.contains(&format!("Deployment {name} has")))
+        {
+            say(
+                "R12",
+                format!("{name} wants {left} pods again, and nobody is told"),
+            );
         }
     }
 }

@@ -148,6 +148,12 @@ fn fields(story: &Story) -> Vec<Story> {
                 ..shape.clone()
             });
         }
+        if shape.taken_over.is_some() {
+            put(Shape {
+                taken_over: None,
+                ..shape.clone()
+            });
+        }
         if !shape.more.is_null() {
             for more in without_each(&shape.more) {
                 put(Shape {
