@@ -448,10 +448,6 @@ impl Judge {
             // It is released again, from its first step on.
             return;
         }
-        // Whoever has not heard of the abort makes it as small as its weight.
-        if aborted && self.was_so(scene, |facts| !facts.aborted()) {
-            return;
-        }
         if canary["dynamicStableScale"] == true
             || !(aborted || memory.was_stable.contains(&hash))
             || self.was_so(scene, |facts| facts.replicas == 0)
