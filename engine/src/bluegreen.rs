@@ -226,18 +226,18 @@ impl<'a> BlueGreen<'_, 'a> {
         let cx = self.cx;
         for rs in cx.owned() {
             let stable = cx.stable.is_some_and(|s| s.name == rs.name);
-            let wanted = if stable || self.is_active(rs) {
+            let wanted = if cx.is_new(rs) && self.aborting && !stable {
+                // An abort is one way, also while its Service still selects it; but what it keeps follows the size too.
+                rs.spec_replicas.min(cx.size)
+            } else if stable || self.is_active(rs) {
                 cx.size
-            } else if cx.is_new(rs) && !self.aborting {
+            } else if cx.is_new(rs) {
                 // An autoscaler releases nothing that is held (contract F6).
                 if cx.halted() {
                     self.new_size().min(cx.held_size(rs))
                 } else {
                     self.new_size()
                 }
-            } else if cx.is_new(rs) {
-                // An abort is one way, but what it keeps follows the size too.
-                rs.spec_replicas.min(cx.size)
             } else if cx.size > 0 && rs.spec_replicas > 0 && revision::kept(cx, rs) {
                 // No larger than the Rollout while it waits to go.
                 draft.scale(cx, rs, cx.held_size(rs));

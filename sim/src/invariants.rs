@@ -326,7 +326,7 @@ impl Judge {
     }
 
     /// Whether something is so, and was in what the controller had heard of.
-    fn was_so_all(&self, scene: &Scene<'_>, so: impl Fn(&Facts) -> bool) -> bool {
+    fn is_known_to_be_so(&self, scene: &Scene<'_>, so: impl Fn(&Facts) -> bool) -> bool {
         so(scene.after) && !self.was_so(scene, |facts| !so(facts))
     }
 

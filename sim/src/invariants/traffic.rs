@@ -443,7 +443,7 @@ impl Judge {
             return;
         }
         // Before it is known it promises nothing.
-        let aborted = hash == after.current() && self.was_so_all(scene, Facts::aborted);
+        let aborted = hash == after.current() && self.is_known_to_be_so(scene, Facts::aborted);
         if hash == after.current() && !aborted {
             // It is released again, from its first step on.
             return;
