@@ -305,18 +305,10 @@ async fn pushes_are_told_of(people: &Repository, gitea: &mut Gitea) -> Result<()
     gitea.start_again().await?;
     assert_eq!(people.head("main").await?, merged);
     let fifth = people.push("Fifth", &[("a.yaml", "a: 3\n")]).await?;
-    // What was pushed just before it stopped may still be told of when it is back.
-    let push = loop {
-        let (headers, body) = timeout(LIMIT, told.recv()).await?.context("nobody listens")?;
-        assert_eq!(headers.get("x-gitea-event").context("no event")?, "push");
-        let signature = headers.get("x-gitea-signature").context("no signature")?;
-        assert_eq!(signature.len(), 64, "{signature:?}");
-        let push: Value = serde_json::from_str(&body)?;
-        if text(&push, "/after") == fifth {
-            break push;
-        }
-        assert_eq!(text(&push, "/after"), merged);
-    };
+    let (headers, push) = told_of(&mut told, &fifth).await?;
+    assert_eq!(headers.get("x-gitea-event").context("no event")?, "push");
+    let signature = headers.get("x-gitea-signature").context("no signature")?;
+    assert_eq!(signature.len(), 64, "{signature:?}");
     assert_eq!(text(&push, "/ref"), "refs/heads/main");
     Ok(())
 }
@@ -374,13 +366,22 @@ fn the_forge_does_what_people_and_robots_do() -> Result<()> {
     })
 }
 
-/// Waits until the forge tells of a commit, and perhaps of others before it.
-async fn told_of(told: &mut UnboundedReceiver<(HeaderMap, String)>, commit: &str) -> Result<()> {
+/// Waits until the forge tells of a commit: its headers and the push.
+///
+/// A forge tells of a push when it comes to it. So what was pushed before, to whichever branch, may come first, also to a webhook that
+/// was added after that push.
+async fn told_of(
+    told: &mut UnboundedReceiver<(HeaderMap, String)>,
+    commit: &str,
+) -> Result<(HeaderMap, Value)> {
     loop {
-        let (_, body) = timeout(LIMIT, told.recv()).await?.context("nobody listens")?;
+        let (headers, body) = timeout(LIMIT, told.recv())
+            .await
+            .with_context(|| format!("nothing was told of {commit}"))?
+            .context("nobody listens")?;
         let push: Value = serde_json::from_str(&body)?;
         if text(&push, "/after") == commit {
-            return Ok(());
+            return Ok((headers, push));
         }
     }
 }
