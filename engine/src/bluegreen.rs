@@ -86,6 +86,11 @@ impl<'a> BlueGreen<'_, 'a> {
         !rs.hash.is_empty() && self.active_hash() == rs.hash
     }
 
+    /// The active Service lost its selector: nobody knows whom users get until it is repaired.
+    fn awaits_repair(&self) -> bool {
+        self.active_hash().is_empty() && !self.recorded_active().is_empty()
+    }
+
     /// The active Service selects no version, so it sends requests to all of them and none may go.
     fn everybody_serves(&self) -> bool {
         self.cx.size > 0 && self.active.is_some_and(|service| selected(service).is_empty())
@@ -239,8 +244,11 @@ impl<'a> BlueGreen<'_, 'a> {
                     self.new_size()
                 }
             } else if cx.size > 0 && rs.spec_replicas > 0 && revision::kept(cx, rs) {
-                // No larger than the Rollout while it waits to go.
-                draft.scale(cx, rs, cx.held_size(rs));
+                // No larger than the Rollout while it waits to go, once nobody is sent there any more.
+                let most = cx.held_size(rs);
+                if most < rs.spec_replicas && !self.everybody_serves() && draft.settled(cx) {
+                    draft.scale(cx, rs, most);
+                }
                 continue;
             } else {
                 continue;
@@ -298,8 +306,8 @@ impl<'a> BlueGreen<'_, 'a> {
             return wanted;
         }
         let active = cx.new.is_some_and(|rs| self.is_active(rs));
-        if self.active_hash().is_empty() && !self.recorded_active().is_empty() {
-            // Nobody knows who is active until the Service is repaired: what measures goes on.
+        if self.awaits_repair() {
+            // What measures goes on.
             wanted.keep = true;
             return wanted;
         }
@@ -442,6 +450,10 @@ impl<'a> BlueGreen<'_, 'a> {
             });
         }
         if !self.new_ready() || !analysed {
+            return;
+        }
+        if paused.is_none() && self.awaits_repair() {
+            // Users may have the new version already: no pause begins before a switch that has happened.
             return;
         }
         if paused.is_some() {

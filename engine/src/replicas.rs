@@ -117,9 +117,9 @@ pub(crate) fn nearest_counts(size: i32, weight: i32, total: i32, surge: i32) -> 
             _ => Some(option),
         };
     }
-    best.map_or((0, saturate(size)), |(canary, pods)| {
-        (saturate(canary), saturate(pods - canary))
-    })
+    // Without an option upstream gives the canary no pod at all, so that 90 % of 5 would be released unseen. Half a pod less is near.
+    let (canary, pods) = best.unwrap_or((floor, size));
+    (saturate(canary), saturate(pods - canary))
 }
 
 /// One version's pods as the rolling arithmetic sees them.
@@ -244,6 +244,9 @@ mod tests {
             ((2, 50, 100, 1), (1, 1)),
             ((5, 30, 100, 1), (2, 4)),
             ((5, 50, 100, 0), (3, 2)),
+            // where upstream's arithmetic leaves nothing to choose from
+            ((5, 90, 100, 0), (4, 1)),
+            ((2, 75, 100, 0), (1, 1)),
             ((5, 50, 100, 1), (3, 3)),
             ((4, 20, 100, 1), (1, 4)),
             ((0, 50, 100, 1), (0, 0)),
@@ -252,6 +255,22 @@ mod tests {
         ] {
             let (size, weight, total, surge) = input;
             assert_eq!(nearest_counts(size, weight, total, surge), want, "{input:?}");
+        }
+    }
+
+    /// Neither side is without pods while both have a share.
+    #[test]
+    fn a_share_has_pods_contract_3_3() {
+        for size in 2..=60 {
+            for weight in 1..100 {
+                for surge in [0, 1, size] {
+                    let (canary, stable) = nearest_counts(size, weight, 100, surge);
+                    assert!(
+                        canary > 0 && stable > 0,
+                        "{weight} % of {size} with {surge}: {canary}/{stable}"
+                    );
+                }
+            }
         }
     }
 

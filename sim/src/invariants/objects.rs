@@ -17,9 +17,12 @@ pub(super) struct Memory {
     inputs: u64,
     /// Counts the Services that the controller pointed elsewhere.
     switches: u64,
-    /// Values that the controller wrote, by field, with the count at that time and whether it had old news, newest last.
-    values: BTreeMap<String, Vec<(u64, String, bool)>>,
+    /// Values that the controller wrote, by field, with what they depended on and whether it had old news, newest last.
+    values: BTreeMap<String, Vec<(Seen, String, bool)>>,
 }
+
+/// What a value depended on: inputs, switches, whether a deadline had passed.
+type Seen = (u64, u64, bool);
 
 impl Judge {
     /// S11, S19: what the controller makes has an owner, and it touches only what is a Rollout's.
@@ -122,18 +125,6 @@ impl Judge {
             ..
         } = scene;
         let counters = |facts: &Facts| -> Vec<i64> { facts.versions.values().map(|v| v.available).collect() };
-        let decided = |facts: &Facts| {
-            let status = facts.status();
-            let own = [
-                "abort",
-                "promoteFull",
-                "stableRS",
-                "currentPodHash",
-                "currentStepIndex",
-                "pauseConditions",
-            ];
-            own.map(|field| status[field].clone())
-        };
         let theirs = !scene.ours && !is_kind(commit, "Pod") && commit.user != crate::store::GARBAGE_COLLECTOR;
         let input = (theirs
             && (is_kind(commit, "Rollout") || is_kind(commit, "AnalysisRun") || is_kind(commit, "Service")))
@@ -157,7 +148,7 @@ impl Judge {
             commit,
             ..
         } = scene;
-        let mut written: Vec<(u64, String, String)> = Vec::new();
+        let mut written: Vec<(Seen, String, String)> = Vec::new();
         let mut named = named_services(&after.rollout);
         if is_kind(commit, "Service") && named.any(|name| name == commit.name) {
             let hash = |o: &Value| text(&o["spec"]["selector"][HASH]).to_owned();
@@ -166,7 +157,7 @@ impl Judge {
             {
                 memory.switches += 1;
                 written.push((
-                    memory.inputs,
+                    (memory.inputs, 0, false),
                     format!("selector of Service {}", commit.name),
                     hash(new),
                 ));
@@ -174,7 +165,7 @@ impl Judge {
         }
         if before.weight != after.weight {
             // A weight goes to whatever version the canary Service selects: another one is another weight.
-            let seen = memory.inputs + memory.switches;
+            let seen = (memory.inputs, memory.switches, false);
             written.push((
                 seen,
                 format!("weight of {} {}", kind_of(commit), commit.name),
@@ -189,8 +180,8 @@ impl Judge {
             {
                 let size = version.wanted.to_string();
                 // that a deadline has passed changes something, too
-                let late = u64::from(after.is_late(commit.at));
-                written.push((memory.inputs + late, format!("size of {}", version.name), size));
+                let seen = (memory.inputs, 0, after.is_late(commit.at));
+                written.push((seen, format!("size of {}", version.name), size));
             }
         }
         if written.is_empty() {
@@ -200,7 +191,8 @@ impl Judge {
         let available =
             |facts: &Facts| -> Vec<i64> { facts.versions.values().map(|v| v.available).collect() };
         let known = Facts::of(&self.known_to(scene), &after.namespace, &after.name);
-        let old_news = known.is_none_or(|known| available(&known) != available(before));
+        let old_news = known
+            .is_none_or(|known| available(&known) != available(before) || decided(&known) != decided(before));
         for (seen, field, value) in written {
             self.active("S12");
             let values = memory.values.entry(field.clone()).or_default();
@@ -238,13 +230,12 @@ impl Judge {
             return;
         }
         self.active("S15");
-        let others = scene
-            .after
-            .versions
-            .values()
-            .filter(|v| v.name != scene.commit.name);
+        // One that it had not heard of gets another number by the next look.
+        let known = Facts::of(&self.known_to(scene), &scene.after.namespace, &scene.after.name);
+        let others = known.iter().flat_map(|known| known.versions.values());
+        let others = others.filter(|v| v.name != scene.commit.name);
         let highest = others.map(|v| v.revision).max().unwrap_or(0);
-        // What a former leader asked for when it still led may arrive late; the next look gives it another number.
+        // So does what a former leader asked for when it still led.
         if new <= highest && self.one_leader {
             let what = format!("{} has revision {new}, another has {highest}", scene.commit.name);
             self.violated("S15", scene.commit, what);
@@ -314,6 +305,20 @@ impl Judge {
         }
         left
     }
+}
+
+/// What a status says that sizes, weights and selectors depend on.
+fn decided(facts: &Facts) -> [Value; 6] {
+    let status = facts.status();
+    let own = [
+        "abort",
+        "promoteFull",
+        "stableRS",
+        "currentPodHash",
+        "currentStepIndex",
+        "pauseConditions",
+    ];
+    own.map(|field| status[field].clone())
 }
 
 /// Names of the Services in a Rollout's spec.

@@ -30,6 +30,12 @@ impl Memory {
     }
 }
 
+/// Whether users may get a blue-green version without an analysis before that.
+fn needs_no_run(facts: &Facts) -> bool {
+    let blue_green = &facts.rollout["spec"]["strategy"]["blueGreen"];
+    blue_green["prePromotionAnalysis"].is_null() || facts.status()["promoteFull"] == true
+}
+
 /// Whether a commit begins an attempt: another template or other steps, once they are on record, or a retry. What was taken back before
 /// anybody looked at it is none.
 fn begins(scene: &Scene<'_>) -> bool {
@@ -43,10 +49,10 @@ fn begins(scene: &Scene<'_>) -> bool {
 
 impl Judge {
     pub(super) fn judge_runs(&mut self, scene: &Scene<'_>, memory: &mut Memory) {
-        let blue_green = &scene.after.rollout["spec"]["strategy"]["blueGreen"];
-        let full = scene.after.status()["promoteFull"] == true;
-        if blue_green["prePromotionAnalysis"].is_null() || full {
-            let active = text(&blue_green["activeService"]);
+        // One that was asked for while the request to switch was under way comes too late.
+        let switches = scene.ours && is_kind(scene.commit, "Service");
+        if needs_no_run(scene.after) || switches && self.was_so(scene, needs_no_run) {
+            let active = text(&scene.after.rollout["spec"]["strategy"]["blueGreen"]["activeService"]);
             memory.passed.extend(scene.after.selected.get(active).cloned());
         }
         if begins(scene) {

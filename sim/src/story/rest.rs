@@ -213,12 +213,27 @@ impl Rest<'_> {
         }
     }
 
-    /// R4: nobody but the two versions of an update has pods, and no deadline has passed unnoticed.
+    /// R4: nobody but the two versions of an update has pods, and the new one has the highest revision.
     fn old_versions(&self, say: &mut impl FnMut(&str, String)) {
         let (current, stable) = (
             self.version(self.facts.current()),
             self.version(self.facts.stable()),
         );
+        if let Some(higher) = self
+            .facts
+            .versions
+            .values()
+            .find(|v| v.name != current.name && v.revision >= current.revision)
+            && !current.name.is_empty()
+        {
+            say(
+                "R4",
+                format!(
+                    "{} of an old version has revision {}, the new one {}",
+                    higher.name, higher.revision, current.revision
+                ),
+            );
+        }
         let lacks = current.available < self.facts.replicas && !self.is_aborted();
         if stable.available == 0 || self.facts.strategy == Strategy::Canary && lacks {
             // whoever serves stays until somebody else can; without a router also to make up for pods that do not come
