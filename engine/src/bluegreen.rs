@@ -49,6 +49,29 @@ pub(crate) fn plan(cx: &Context<'_>, spec: &valid::BlueGreenSpec, draft: &mut Dr
     blue_green.advance(&verdict, draft);
 }
 
+/// Gives users the stable version back while the Rollout is invalid.
+pub(crate) fn take_back(cx: &Context<'_>, spec: &valid::BlueGreenSpec, draft: &mut Draft) {
+    let verdict = runs::judge(cx);
+    if !promotion::aborting(cx, &verdict, draft) {
+        return;
+    }
+    // What makes it invalid may be that the Service is another Rollout's.
+    let mine = |service: &&ServiceView| service.managed_by.as_deref() == Some(cx.name());
+    let blue_green = BlueGreen {
+        cx,
+        spec,
+        active: cx.service(spec.active_service.as_deref()).filter(mine),
+        aborting: true,
+        fast: false,
+    };
+    blue_green.switch(&verdict, draft);
+    // One that came with another template is for a version that is not on record yet.
+    if !promotion::changed(cx) {
+        runs::record(cx, &verdict, draft);
+        promotion::abort(cx, draft, None);
+    }
+}
+
 fn begin(cx: &Context<'_>, spec: &valid::BlueGreenSpec, draft: &mut Draft) {
     promotion::reset(cx, draft, None);
     if let Some(new) = cx.new.filter(|rs| revision::waits_for_its_delay(cx, rs)) {
@@ -56,7 +79,7 @@ fn begin(cx: &Context<'_>, spec: &valid::BlueGreenSpec, draft: &mut Draft) {
     }
     let size = match cx.new {
         Some(_) => 0,
-        None if cx.spec_paused() => 0,
+        None if cx.spec_paused() || draft.status.abort == Some(true) => 0,
         None if cx.stable.is_some() => spec.preview_size.unwrap_or(cx.size),
         None => cx.size,
     };

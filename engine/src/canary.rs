@@ -54,6 +54,30 @@ pub(crate) fn plan(cx: &Context<'_>, spec: &valid::CanarySpec, draft: &mut Draft
     canary.advance(&verdict, measured, draft);
 }
 
+/// Takes requests back to stable while the Rollout is invalid: from a version that is aborted, and from a canary Service that is gone.
+pub(crate) fn take_back(cx: &Context<'_>, spec: &valid::CanarySpec, draft: &mut Draft) {
+    let verdict = runs::judge(cx);
+    let canary = Canary {
+        cx,
+        spec,
+        index: position(spec, cx.status().current_step_index),
+        aborting: promotion::aborting(cx, &verdict, draft),
+        full: false,
+    };
+    // Where the stable Service is gone nobody answers there.
+    let answers = cx.service(spec.stable_service.as_deref()).is_some();
+    if answers && (canary.aborting || canary.leads_nowhere()) {
+        routing::take_back(&canary, draft);
+        routing::record(&canary, draft);
+    }
+    // One that came with another template is for a version that is not on record yet.
+    if canary.aborting && !promotion::changed(cx) {
+        let first = (spec.end() > 0).then_some(0);
+        runs::record(cx, &verdict, draft);
+        promotion::abort(cx, draft, first);
+    }
+}
+
 /// Where in the steps a recorded index is. A status without one is at the beginning, never at the end: somebody took it away.
 fn position(spec: &valid::CanarySpec, recorded: Option<i32>) -> Option<usize> {
     let recorded = recorded.and_then(|i| usize::try_from(i).ok()).unwrap_or(0);
@@ -83,7 +107,7 @@ fn begin(cx: &Context<'_>, spec: &valid::CanarySpec, draft: &mut Draft) {
             aborting: false,
             full: false,
         };
-        let size = if cx.spec_paused() {
+        let size = if cx.spec_paused() || draft.status.abort == Some(true) {
             0
         } else {
             fresh.size_at_birth()
@@ -252,7 +276,9 @@ impl<'a> Canary<'_, 'a> {
             .status
             .pause_conditions
             .retain(|p| p.reason != PauseReason::InconclusiveAnalysisRun);
-        if verdict.measures_again() && self.step().and_then(Step::pause).is_none() {
+        // Where a client went on to, no pause has been ended yet.
+        let over = draft.status.pause_conditions.is_empty() || verdict.measures_again();
+        if over && self.step().and_then(Step::pause).is_none() {
             draft.status.controller_pause = None;
         }
         // What cannot be measured goes no further: no verdict is not a good one.

@@ -52,6 +52,12 @@ impl Checked {
             None => validate::read(&seen.rollout, resolved_template(seen)),
         }
     }
+
+    /// The spec of a Rollout that is invalid, as far as it can be read. Without a pod template there is no version that it is for.
+    pub(crate) fn legible(seen: &Observed) -> Option<(Valid, &Value)> {
+        let valid = validate::legible(&seen.rollout).ok()?;
+        Some((valid, resolved_template(seen).unwrap_or(&Value::Null)))
+    }
 }
 
 /// resourceVersions of all that validation reads, by name, in one text. Analysis templates are known by their place in memory.

@@ -68,7 +68,12 @@ pub fn plan(seen: &Observed, now: Timestamp, settings: &Settings) -> Plan {
     let checked = Checked::latest(seen.checked.as_ref(), seen);
     let (valid, template) = match checked.valid(seen) {
         Ok(read) => read,
-        Err(violation) => return invalid(rollout, &violation, now, draft),
+        Err(violation) => {
+            if let Some((valid, template)) = Checked::legible(seen) {
+                take_back(&Context::new(seen, template, &valid, now, settings), &mut draft);
+            }
+            return invalid(rollout, &violation, now, draft);
+        }
     };
     let cx = Context::new(seen, template, &valid, now, settings);
     if valid.size_missing {
@@ -95,6 +100,15 @@ pub fn resolved_template(seen: &Observed) -> Option<&Value> {
         Some(_) => seen.workload.as_ref().map(|w| w.template.as_ref()),
         None => seen.rollout.spec.template.as_ref(),
     }
+}
+
+/// While a Rollout is invalid nothing goes on, but requests go back to stable all the same: that needs none of what is missing or wrong.
+fn take_back(cx: &Context<'_>, draft: &mut Draft) {
+    match cx.strategy {
+        Strategy::Canary(spec) => canary::take_back(cx, spec, draft),
+        Strategy::BlueGreen(spec) => bluegreen::take_back(cx, spec, draft),
+    }
+    draft.leave_out();
 }
 
 fn invalid(rollout: &Rollout, violation: &Violation, now: Timestamp, mut draft: Draft) -> Plan {

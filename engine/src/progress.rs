@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use tidegate_crds::{RolloutConditionType, RolloutStatus, Time};
 
-use crate::context::{Annotated, Context, Strategy, after};
+use crate::context::{Context, Strategy, after};
 use crate::draft::Draft;
 use crate::status::{counters, find};
 use crate::valid::StepKind;
@@ -173,13 +173,10 @@ fn deadline(cx: &Context<'_>, status: &RolloutStatus, at: Time) -> Option<Timest
         }
         Strategy::BlueGreen(_) => false,
     };
-    let draining = cx
-        .owned()
-        .any(|rs| !cx.is_new(rs) && rs.scale_down_deadline().is_some() && rs.spec_replicas > 0);
     let updated = cx
         .new
         .is_some_and(|rs| rs.available >= cx.size && rs.replicas == cx.size);
-    if stopped || waiting || draining || updated || !status.pause_conditions.is_empty() || cx.spec_paused() {
+    if stopped || waiting || updated || !status.pause_conditions.is_empty() || cx.spec_paused() {
         return None;
     }
     Some(after(at.timestamp(), cx.valid.deadline))

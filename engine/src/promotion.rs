@@ -37,10 +37,10 @@ pub(crate) fn begins(cx: &Context<'_>) -> bool {
 /// Starts the record anew for the version in the spec.
 pub(crate) fn reset(cx: &Context<'_>, draft: &mut Draft, index: Option<i32>) {
     revision::mark(cx, draft);
-    // Another strategy for the same version is no retry: what was rejected stays so. Other steps are one, as upstream has it.
-    let had_steps = cx.status().current_step_hash.is_some();
-    let only_strategy = cx.status().current_pod_hash.as_deref() == Some(cx.hash.as_str())
-        && (matches!(cx.strategy, Strategy::BlueGreen(_)) || !had_steps);
+    // Another strategy or other steps for the same version are no retry: what was rejected stays so. Nor is another template one for an
+    // abort that is not on record yet: nobody can tell which came first, and stable is the safe side.
+    let same = cx.status().current_pod_hash.as_deref() == Some(cx.hash.as_str());
+    let stays = same || cx.status().aborted_at.is_none();
     let status = &mut draft.status;
     status.current_pod_hash = Some(cx.hash.clone());
     status.current_step_hash = match cx.strategy {
@@ -50,7 +50,7 @@ pub(crate) fn reset(cx: &Context<'_>, draft: &mut Draft, index: Option<i32>) {
     status.current_step_index = index;
     status.pause_conditions.clear();
     status.controller_pause = None;
-    if !only_strategy {
+    if !stays {
         status.abort = None;
         status.aborted_at = None;
     }

@@ -270,7 +270,11 @@ pub(crate) fn forget(cx: &Context<'_>, draft: &mut Draft) {
     let limit = cx.valid.history;
     let mut old: Vec<&ReplicaSetView> = cx.older.clone();
     // A window counts the versions that are there: none may go on the way back, or what was outside comes to lie within it.
-    let goes_back = cx.valid.rollback_window > 0 && !cx.fully_promoted();
+    let back = cx
+        .new
+        .zip(cx.stable)
+        .is_some_and(|(new, stable)| older(new, stable));
+    let goes_back = cx.valid.rollback_window > 0 && back;
     if old.len() <= limit || goes_back {
         return;
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use tidegate_crds::{CanaryStatus, RolloutTrafficRouting, TrafficWeights, WeightDestination};
 use tidegate_traffic::{
-    HeaderRoute, HeaderValue, RouteOp, RouterError, Seen, TrafficIntent, TrafficRouter, WeightState, Words,
-    leftovers, routers,
+    HeaderRoute, HeaderValue, RouteOp, RouteWrite, RouterError, Seen, TrafficIntent, TrafficRouter,
+    WeightState, Words, leftovers, routers,
 };
 
 use crate::canary::{Canary, recorded_weight};
@@ -81,24 +81,12 @@ pub(crate) fn act(canary: &Canary<'_, '_>, stable_served: bool, draft: &mut Draf
         match router.render(&intent, &cx.seen.routes.live) {
             Ok(writes) => {
                 let mut held = false;
-                for mut write in writes {
+                for write in writes {
                     // More only on a route that is as it shall be; less at once, whatever else is refused.
                     if held && write.op.raises() {
                         continue;
                     }
-                    let occurrence = match &write.op {
-                        RouteOp::Patch { resource_version, .. }
-                        | RouteOp::SetWeight { resource_version, .. } => resource_version.clone(),
-                        _ => cx.uid().to_owned(),
-                    };
-                    let event = write.event.take();
-                    let change = Change::Route(write);
-                    held |= !match event {
-                        Some(Words { reason, message }) => {
-                            draft.act_and_tell(change, reason, message, occurrence)
-                        }
-                        None => draft.act(change),
-                    };
+                    held |= !put(cx, write, draft);
                 }
             }
             Err(error) => {
@@ -106,6 +94,45 @@ pub(crate) fn act(canary: &Canary<'_, '_>, stable_served: bool, draft: &mut Draf
                 return;
             }
         }
+    }
+}
+
+/// Takes requests from the canary while the Rollout is invalid: less weight and no matches on route objects that are there, and nothing
+/// else. What a router cannot do is told by what makes the Rollout invalid.
+pub(crate) fn take_back(canary: &Canary<'_, '_>, draft: &mut Draft) {
+    let cx = canary.cx;
+    let (Some(routing), Some(weight)) = (
+        cx.routing(),
+        canary.intended_weight(canary.stable_service_right()),
+    ) else {
+        return;
+    };
+    let intent = TrafficIntent {
+        headers: Vec::new(),
+        ..intent(canary, routing, weight)
+    };
+    let takes = |op: &RouteOp| !op.raises() && !matches!(op, RouteOp::Create(_));
+    for router in configured(cx) {
+        let writes = router.render(&intent, &cx.seen.routes.live).unwrap_or_default();
+        for write in writes.into_iter().filter(|write| takes(&write.op)) {
+            put(cx, write, draft);
+        }
+    }
+}
+
+/// Writes a route object, and tells of it. Answers whether it is tried.
+fn put(cx: &Context<'_>, mut write: RouteWrite, draft: &mut Draft) -> bool {
+    let occurrence = match &write.op {
+        RouteOp::Patch { resource_version, .. } | RouteOp::SetWeight { resource_version, .. } => {
+            resource_version.clone()
+        }
+        _ => cx.uid().to_owned(),
+    };
+    let event = write.event.take();
+    let change = Change::Route(write);
+    match event {
+        Some(Words { reason, message }) => draft.act_and_tell(change, reason, message, occurrence),
+        None => draft.act(change),
     }
 }
 

@@ -168,6 +168,11 @@ pub(crate) fn read<'a>(
     Ok((read::valid(rollout)?, template))
 }
 
+/// Reads a spec in which something is wrong, but nothing that keeps it from being read.
+pub(crate) fn legible(rollout: &Rollout) -> Result<Valid, Box<Violation>> {
+    read::valid(rollout)
+}
+
 /// All that is wrong with the spec by itself, in upstream's order (contract 4.1), and after it what this controller
 /// does not support. `resolved_template` is that of the workload that the spec refers to, if there is one and it is
 /// known; without a reference the spec's own template counts.

@@ -83,7 +83,16 @@ impl Canary<'_, '_> {
 
     /// All requests are to go to stable.
     pub(super) fn takes_back(&self) -> bool {
-        self.cx.fully_promoted() || self.cx.stable.is_none() || self.aborting || self.hands_over()
+        self.cx.fully_promoted()
+            || self.cx.stable.is_none()
+            || self.aborting
+            || self.hands_over()
+            || self.leads_nowhere()
+    }
+
+    /// Somebody deleted the canary Service, so that its share of the requests is answered by nobody.
+    pub(super) fn leads_nowhere(&self) -> bool {
+        self.routed() && self.cx.service(self.spec.canary_service.as_deref()).is_none()
     }
 
     /// The weight that the canary shall have now; `None` leaves it as it is.
@@ -100,20 +109,17 @@ impl Canary<'_, '_> {
         let held = (!mixed).then_some(live);
         if goal < live {
             self.lowest(goal).or(held)
-        } else if goal == live && !mixed || self.may_rise(goal) {
+        } else if goal == live && !mixed || self.may_rise() {
             Some(goal)
         } else {
             held
         }
     }
 
-    /// More requests only to a version that has the pods for them, and only if those that are left to stable are carried.
-    fn may_rise(&self, goal: i32) -> bool {
+    /// More requests only to a version that has the pods for them. What stable lacks does not count: it gets fewer.
+    fn may_rise(&self) -> bool {
         // Or others would get them (S1).
-        self.share_goes_to() == self.cx.hash
-            && !self.cx.spec_paused()
-            && (self.full || self.at_wanted())
-            && self.stable_carries(self.cx.total_weight() - goal)
+        self.share_goes_to() == self.cx.hash && !self.cx.spec_paused() && (self.full || self.at_wanted())
     }
 
     /// The version that requests come to which do not go to the canary, and its pods. What the stable Service selects decides, not what
@@ -144,7 +150,8 @@ impl Canary<'_, '_> {
         let total = cx.total_weight();
         let to = self.share_goes_to();
         // Where the same version answers, or none does, nothing is gained by waiting.
-        let answered = to.is_empty() || cx.owned().any(|rs| rs.hash == to && rs.serving() > 0);
+        let answers = to.is_empty() || cx.owned().any(|rs| rs.hash == to && rs.serving() > 0);
+        let answered = answers && !self.leads_nowhere();
         let (stable, pods) = self.stable_side();
         if answered && to == cx.stable_hash() && to != stable {
             // The way back to stable would lead away from it, as long as the stable Service selects another version.

@@ -3,7 +3,7 @@
 use tidegate_crds::{ConditionStatus, RolloutCondition, RolloutConditionType, RolloutStatus, Time};
 
 use super::{active, positive, progressing};
-use crate::context::{Context, Strategy, saturated};
+use crate::context::{Context, Strategy};
 use crate::draft::Draft;
 
 /// What the conditions are made from.
@@ -79,7 +79,8 @@ fn minimum(cx: &Context<'_>, status: &RolloutStatus) -> bool {
         Strategy::BlueGreen(_) => {
             let active = active(status);
             cx.owned()
-                .any(|rs| !active.is_empty() && rs.hash == active && saturated(rs, cx.size))
+                // Counters say the same of pods whose labels have just been changed.
+                .any(|rs| !active.is_empty() && rs.hash == active && rs.serving() >= cx.size)
         }
     }
 }
@@ -88,9 +89,7 @@ fn minimum(cx: &Context<'_>, status: &RolloutStatus) -> bool {
 fn healthy(cx: &Context<'_>, status: &RolloutStatus) -> bool {
     let current = cx.hash.as_str();
     let size = positive(cx.size);
-    let complete = status.updated_replicas == size
-        && status.available_replicas == size
-        && cx.new.is_some_and(|rs| rs.observed_generation >= rs.generation);
+    let complete = status.updated_replicas == size && status.available_replicas == size && cx.new.is_some();
     complete
         && match cx.strategy {
             Strategy::Canary(canary) => {

@@ -58,21 +58,22 @@ pub(super) struct History {
 impl History {
     /// Takes note of what was done between two moments.
     pub(super) fn note(&mut self, deed: &Deed, before: &Moment, after: &Moment) {
-        if before.template != after.template || matches!(deed, Deed::Lose(Part::Workload)) {
-            // another update: orders were for the one before
-            *self = Self::default();
-        }
         let facts = &before.facts;
         let status = facts.status();
+        // one that is not on record holds for what the spec says then
+        let unrecorded = facts.aborted() && status["abortedAt"].is_null();
+        if before.template != after.template || matches!(deed, Deed::Lose(Part::Workload)) {
+            // another update: orders were for the one before
+            let abort = |order: &Order| unrecorded && matches!(order, Order::Abort);
+            let order = self.order.take().filter(abort);
+            *self = Self {
+                order,
+                ..Self::default()
+            };
+        }
         if facts.rollout["spec"]["strategy"] != after.facts.rollout["spec"]["strategy"] {
-            // no pause or step of another way to update is the one that somebody meant; but what is taken back stays so,
-            // unless other steps ask for another try
-            let retries = !before.seen
-                || is_canary(facts) && is_canary(&after.facts) && facts.steps() != after.facts.steps();
-            let order = self
-                .order
-                .take()
-                .filter(|order| !retries && matches!(order, Order::Abort));
+            // no pause or step of another way to update is the one that somebody meant; but what is taken back stays so
+            let order = self.order.take().filter(|order| matches!(order, Order::Abort));
             *self = Self {
                 order,
                 ..Self::default()
@@ -84,9 +85,12 @@ impl History {
             before.seen && recorded && !facts.stable().is_empty() && facts.stable() != facts.current();
         let pause = status["pauseConditions"][0]["startTime"].clone();
         match deed {
-            Deed::Abort => self.order = moving.then_some(Order::Abort),
+            Deed::Abort => {
+                let of_the_next = !before.seen && !facts.stable().is_empty();
+                self.order = (moving || of_the_next).then_some(Order::Abort);
+            }
             // beside an abort that was never looked at, nobody can tell which came first
-            Deed::Full if facts.aborted() && status["abortedAt"].is_null() => {}
+            Deed::Full if unrecorded => {}
             Deed::Full => self.order = moving.then_some(Order::Full),
             Deed::Retry => self.order = (moving && facts.aborted()).then_some(Order::Retry),
             // none of these takes an abort back

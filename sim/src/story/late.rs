@@ -321,9 +321,6 @@ fn runs(scene: &Scene, rollout: &Value) -> Option<Timestamp> {
     let new = scene.version("currentPodHash")?;
     let waits =
         current_step(rollout).is_some_and(|step| step["pause"].is_object() || step["analysis"].is_object());
-    let delayed = scene
-        .versions()
-        .any(|set| delayed_until(set).is_some() && count(&set["spec"], "replicas") > 0);
     // whoever is whole has come to the end of this way
     let missing =
         !is_whole(new) && count(&new["status"], "availableReplicas") < count(&rollout["spec"], "replicas");
@@ -333,8 +330,7 @@ fn runs(scene: &Scene, rollout: &Value) -> Option<Timestamp> {
         && progressing["status"] == "True"
         && reason(rollout) == "ReplicaSetUpdated"
         && missing
-        && !waits
-        && !delayed;
+        && !waits;
     runs.then(|| text(&progressing["lastUpdateTime"]).parse().ok())
         .flatten()
 }

@@ -86,6 +86,7 @@ impl Rest<'_> {
             if self.why.is_empty() {
                 say("R8", "it is invalid, and nothing says why".to_owned());
             }
+            self.taken_back(&mut say);
             return wrong;
         }
         self.counters(&mut say);
@@ -514,6 +515,32 @@ impl Rest<'_> {
         }
     }
 
+    /// R9 of a Rollout that is invalid: no requests go to what is aborted, nor to a Service that is gone.
+    fn taken_back(&self, say: &mut impl FnMut(&str, String)) {
+        let stable = self.version(self.facts.stable());
+        let answers = stable.available > 0 && self.selector("stableService").is_some();
+        let gone = self.selector("canaryService").is_none();
+        let weight = self.facts.weight;
+        if self.facts.strategy == Strategy::RoutedCanary
+            && answers
+            && weight > 0
+            && (self.is_aborted() || gone)
+        {
+            say(
+                "R9",
+                format!("weight {weight} on what answers nobody, or is aborted"),
+            );
+        }
+        let active = self.facts.selected.get(text(&self.spec()["activeService"]));
+        if self.facts.strategy == Strategy::BlueGreen
+            && self.is_aborted()
+            && stable.available > 0
+            && active.is_some_and(|hash| hash == self.facts.current())
+        {
+            say("R9", "users get what is aborted".to_owned());
+        }
+    }
+
     /// R9: the route carries the weight of the step, and the status says so.
     fn weight(&self, say: &mut impl FnMut(&str, String)) {
         if self.facts.strategy != Strategy::RoutedCanary {
@@ -534,21 +561,19 @@ impl Rest<'_> {
             self.version(self.facts.stable()),
         );
         let wanted = self.weight_of_steps();
-        let arrived = current.available >= current.wanted && stable.available >= stable.wanted;
         let live = self.facts.weight;
         let full = self.facts.status()["promoteFull"] == true;
         if self.is_settled() || self.is_aborted() {
             if live != 0 && stable.available > 0 {
                 say("R9", format!("weight {live} after the end"));
             }
-        } else if stable.available == 0 {
-            // nobody else could answer
-        } else if live > wanted {
+        } else if live > wanted && stable.available > 0 {
             say(
                 "R9",
                 format!("weight {live} is more than the {wanted} of the steps"),
             );
-        } else if arrived && current.available > 0 && live != wanted && !full {
+        } else if current.available >= current.wanted && current.available > 0 && live < wanted && !full {
+            // what stable lacks holds nothing up
             say("R9", format!("weight {live}, not {wanted}"));
         }
     }
