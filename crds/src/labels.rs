@@ -48,6 +48,9 @@ pub const WORKLOAD_GENERATION_ANNOTATION: &str = "rollout.argoproj.io/workload-g
 pub const EPHEMERAL_METADATA_ANNOTATION: &str = "rollout.argoproj.io/ephemeral-metadata";
 /// Annotation of a ReplicaSet, ours: JSON of the labels and annotations that live pods may still have of earlier roles.
 pub const METADATA_OF_PODS_ANNOTATION: &str = "tidegate.io/metadata-of-pods";
+/// Annotation of a ReplicaSet, ours: hash of the stable version from which a blue-green Rollout goes back to this one, whose delay had not
+/// passed when that began. However long its pods take, it comes back without pause and analysis.
+pub const RETURNS_ANNOTATION: &str = "tidegate.io/returns-from";
 /// Annotation of a ReplicaSet, ours: it was aborted, and never promoted since. Going back to it is no return to what was good.
 pub const ABORTED_ANNOTATION: &str = "tidegate.io/aborted";
 /// Annotation of a ReplicaSet: RFC 3339 time at which it is scaled down. The key has no prefix.

@@ -10,7 +10,7 @@ use crate::promotion::Because;
 use crate::runs::{self, Verdict};
 use crate::valid::{self, Rejected, Switch};
 use crate::why::Reason;
-use crate::{metadata, promotion, revision, services, status};
+use crate::{metadata, progress, promotion, revision, services, status};
 
 /// A blue-green update at one look.
 struct BlueGreen<'c, 'a> {
@@ -74,8 +74,14 @@ pub(crate) fn take_back(cx: &Context<'_>, spec: &valid::BlueGreenSpec, draft: &m
 
 fn begin(cx: &Context<'_>, spec: &valid::BlueGreenSpec, draft: &mut Draft) {
     promotion::reset(cx, draft, None);
-    if let Some(new) = cx.new.filter(|rs| revision::waits_for_its_delay(cx, rs)) {
-        draft.deadline(cx, new, cx.valid.scale_down_delay);
+    if let Some(new) = cx.new {
+        let waits = revision::waits_for_its_delay(cx, new);
+        if waits {
+            draft.deadline(cx, new, cx.valid.scale_down_delay);
+        }
+        if waits || revision::kept(cx, new) {
+            revision::returns(cx, new, draft);
+        }
     }
     let size = match cx.new {
         Some(_) => 0,
@@ -137,6 +143,14 @@ impl<'a> BlueGreen<'_, 'a> {
     /// The new version has what it shall have now, all of it available.
     fn new_ready(&self) -> bool {
         self.cx.new.is_some_and(|rs| saturated(rs, self.new_size()))
+    }
+
+    /// Whoever asks the preview Service gets the new version: what measures or shows it begins no sooner. To point it there may have been
+    /// refused.
+    fn previewed(&self) -> bool {
+        let service = self.cx.service(self.spec.preview_service.as_deref());
+        let shows = |service: &ServiceView| self.cx.new.is_some_and(|rs| selected(service) == rs.hash);
+        service.is_none_or(shows)
     }
 
     /// Pause and pre-promotion analysis are over.
@@ -299,7 +313,7 @@ impl<'a> BlueGreen<'_, 'a> {
             return;
         }
         let Some(new) = cx.new else { return };
-        if self.is_active(new) {
+        if self.is_active(new) || progress::unproven(cx) && !promotion::full(cx) {
             return;
         }
         // One that is to shrink to the preview's size first, as after a retry, is not whole any more.
@@ -317,6 +331,11 @@ impl<'a> BlueGreen<'_, 'a> {
         }
         if self.gates_open(verdict) {
             services::target(cx, service, new, false, draft);
+        } else if let Some(preview) = self.spec.preview_service.as_ref().filter(|_| !self.previewed()) {
+            draft.because(Reason::WaitingForService {
+                service: preview.clone(),
+                replica_set: new.name.clone(),
+            });
         }
     }
 
@@ -339,7 +358,7 @@ impl<'a> BlueGreen<'_, 'a> {
             if verdict.post_begun() || cx.new.is_some_and(|rs| saturated(rs, cx.size)) {
                 wanted.post = self.spec.post_analysis.as_ref();
             }
-        } else if verdict.pre_begun() || self.new_ready() {
+        } else if verdict.pre_begun() || self.new_ready() && self.previewed() && !progress::unproven(cx) {
             wanted.pre = self.spec.pre_analysis.as_ref();
         }
         wanted
@@ -475,8 +494,9 @@ impl<'a> BlueGreen<'_, 'a> {
         if !self.new_ready() || !analysed {
             return;
         }
-        if paused.is_none() && self.awaits_repair() {
-            // Users may have the new version already: no pause begins before a switch that has happened.
+        if paused.is_none() && (self.awaits_repair() || !self.previewed()) {
+            // Users may have the new version already: no pause begins before a switch that has happened. And one is there to look at the
+            // preview.
             return;
         }
         if paused.is_some() {

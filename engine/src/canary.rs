@@ -12,7 +12,7 @@ use crate::promotion::Because;
 use crate::runs::{self, Verdict};
 use crate::valid::{self, Pause, Step, StepKind};
 use crate::why::Reason;
-use crate::{metadata, promotion, revision, routing, services, status};
+use crate::{metadata, progress, promotion, revision, routing, services, status};
 
 /// A canary at one look: the spec, and where in its steps the Rollout is.
 pub(crate) struct Canary<'c, 'a> {
@@ -174,7 +174,7 @@ impl<'a> Canary<'_, 'a> {
             self.scale(draft);
             if !back && !draft.sizes_refused() {
                 // This look does not see to the analysis: without it the update goes no further.
-                return verdict.measures(&self.wanted_runs());
+                return verdict.measures(&self.wanted_runs(verdict));
             }
         }
         if cx.halted() && !self.aborting {
@@ -187,7 +187,7 @@ impl<'a> Canary<'_, 'a> {
         }
         metadata::act(cx, self.promotable().is_some(), draft);
         restart.evict(draft);
-        let measured = runs::act(self.cx, verdict, &self.wanted_runs(), draft);
+        let measured = runs::act(self.cx, verdict, &self.wanted_runs(verdict), draft);
         // A pause holds the update, not the size of the Rollout.
         if restart.counted && (!cx.halted() || self.aborting || self.oversized()) {
             self.scale_down(draft);
@@ -210,7 +210,7 @@ impl<'a> Canary<'_, 'a> {
     }
 
     /// Which runs shall exist now.
-    fn wanted_runs(&self) -> runs::Wanted<'a> {
+    fn wanted_runs(&self, verdict: &Verdict<'_>) -> runs::Wanted<'a> {
         let cx = self.cx;
         let mut wanted = runs::Wanted::default();
         let over = self.aborting
@@ -224,9 +224,32 @@ impl<'a> Canary<'_, 'a> {
         }
         let background = self.spec.background.as_ref();
         let begun = background.filter(|background| self.index.is_none_or(|i| i >= background.start));
-        wanted.background = begun.map(|background| &background.analysis);
-        wanted.step = self.index.zip(self.step().and_then(Step::analysis));
+        let introduced = self.introduced();
+        wanted.background = begun
+            .filter(|_| introduced || verdict.background_begun())
+            .map(|background| &background.analysis);
+        let step = self.step().and_then(Step::analysis);
+        wanted.step = self
+            .index
+            .zip(step)
+            .filter(|_| introduced || verdict.step_begun());
         wanted
+    }
+
+    /// Whoever asks the canary Service gets the new version, if anybody of it is there: what measures or shows it begins no sooner. To point
+    /// it there may have been refused, or waits for the requests of another version to go.
+    pub(crate) fn introduced(&self) -> bool {
+        let service = self.cx.service(self.spec.canary_service.as_deref());
+        let there = self.cx.new.is_some_and(|new| new.serving() > 0);
+        !there || service.is_none_or(|service| selected(service) == self.cx.hash)
+    }
+
+    fn not_introduced(&self) -> Option<Reason> {
+        let new = self.cx.new.filter(|_| !self.introduced())?;
+        Some(Reason::WaitingForService {
+            service: self.spec.canary_service.clone()?,
+            replica_set: new.name.clone(),
+        })
     }
 
     /// Moves the record on by what was observed: promotion, abort, or at most one step (contract 3.2).
@@ -268,7 +291,7 @@ impl<'a> Canary<'_, 'a> {
             promotion::retry(cx, draft, end_index.map(|_| 0));
             return;
         }
-        if verdict.inconclusive(&self.wanted_runs()) {
+        if verdict.inconclusive(&self.wanted_runs(verdict)) {
             self.hold(draft);
             return;
         }
@@ -282,7 +305,7 @@ impl<'a> Canary<'_, 'a> {
             draft.status.controller_pause = None;
         }
         // What cannot be measured goes no further: no verdict is not a good one.
-        if cx.spec_paused() || cx.fully_promoted() || !measured {
+        if cx.spec_paused() || cx.fully_promoted() || !measured || progress::unproven(cx) {
             return;
         }
         if cx.stable_hash().is_empty() {
@@ -351,11 +374,15 @@ impl<'a> Canary<'_, 'a> {
         };
         let placed = match &step.kind {
             StepKind::Pause(pause) => return self.pause_done(*pause, draft),
-            StepKind::Analysis(_) => return verdict.step_successful(),
+            StepKind::Analysis(_) => {
+                let lacks = self.not_introduced().filter(|_| !verdict.step_begun());
+                lacks.into_iter().for_each(|lacks| draft.because(lacks));
+                return verdict.step_successful();
+            }
             StepKind::SetWeight(_) => self.placed(),
             StepKind::Set => true,
         };
-        let done = self.at_wanted() && placed && routing::headers_placed(self);
+        let done = self.at_wanted() && placed && self.introduced() && routing::headers_placed(self);
         if !done && let Some(new) = self.cx.new {
             let (wanted, _) = self.wanted();
             draft.because(self.what_a_step_lacks(new, wanted));
@@ -389,10 +416,10 @@ impl<'a> Canary<'_, 'a> {
                 };
             }
         }
-        Reason::WaitingForWeight {
+        self.not_introduced().unwrap_or_else(|| Reason::WaitingForWeight {
             live: cx.live.at_most(),
             wanted: self.step_weight(),
-        }
+        })
     }
 
     fn pause_done(&self, pause: Pause, draft: &mut Draft) -> bool {
@@ -424,6 +451,9 @@ impl<'a> Canary<'_, 'a> {
         }
         if self.full {
             return Some(Because::Full);
+        }
+        if progress::unproven(cx) {
+            return None;
         }
         if cx.spec_paused() {
             // A person holds it (contract F6).

@@ -51,7 +51,8 @@ impl Pods {
     fn now(cx: &Context<'_>, status: &RolloutStatus) -> Self {
         let old = cx
             .owned()
-            .filter(|rs| !cx.is_new(rs))
+            // At size 0 all of them go, and nobody takes their place.
+            .filter(|rs| !cx.is_new(rs) && cx.size > 0)
             // A pod that was lost, and not taken away, is no progress.
             .map(|rs| rs.replicas.max(rs.spec_replicas))
             .fold(0, i32::saturating_add);
@@ -158,6 +159,14 @@ pub(crate) fn late(cx: &Context<'_>, draft: &Draft) -> bool {
         known.best.best(pods) == known.best
             && deadline(cx, cx.status(), known.at).is_some_and(|deadline| cx.now >= deadline)
     })
+}
+
+/// Pods of the new version did not come in time, and then the Rollout was scaled to 0: that nothing is waited for any more shows
+/// nothing. Whatever there is goes on once there may be pods again.
+pub(crate) fn unproven(cx: &Context<'_>) -> bool {
+    let condition = find(cx.status(), &RolloutConditionType::Progressing);
+    let late = condition.is_some_and(|condition| condition.reason == "ProgressDeadlineExceeded");
+    late && cx.size == 0 && !cx.fully_promoted()
 }
 
 /// When the update counts as stuck, if it got no better since `at`; `None` while the clock does not run.

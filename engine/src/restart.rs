@@ -83,7 +83,11 @@ pub(crate) fn look<'a>(cx: &Context<'a>, draft: &mut Draft) -> Restart<'a> {
     if !going.is_empty() || old.is_empty() {
         draft.wake_at(after(cx.now, AGAIN));
     }
-    going.truncate(budget(cx, ready));
+    let (mut serving, mut down): (Vec<_>, Vec<_>) = going.into_iter().partition(|pod| pod.ready);
+    serving.truncate(budget(cx, ready));
+    // Nobody misses a pod that is not ready, and it may be what the restart is for.
+    down.truncate(usize::try_from(cx.valid.restart_limit).unwrap_or(0));
+    going = down.into_iter().chain(serving).collect();
     // What a disruption budget forbids does not go, so the counters are right about it.
     let tried = going.iter().any(|pod| !draft.stands_refused(&eviction(pod)));
     Restart {

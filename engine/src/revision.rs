@@ -331,6 +331,9 @@ pub(crate) fn within_window(cx: &Context<'_>, target: &ReplicaSetView) -> bool {
 pub(crate) fn mark(cx: &Context<'_>, draft: &mut Draft) {
     let status = cx.status();
     let old = status.current_pod_hash.as_deref().unwrap_or_default();
+    if let Some(before) = cx.owned().find(|rs| rs.hash == old && old != cx.hash) {
+        draft.annotate(before, labels::RETURNS_ANNOTATION, None);
+    }
     if status.aborted_at.is_none() && status.abort != Some(true) || old == cx.hash || old == cx.stable_hash()
     {
         return;
@@ -344,6 +347,15 @@ pub(crate) fn mark(cx: &Context<'_>, draft: &mut Draft) {
 pub(crate) fn unmark(cx: &Context<'_>, draft: &mut Draft) {
     if let Some(new) = cx.new.filter(|_| cx.fully_promoted()) {
         draft.annotate(new, labels::ABORTED_ANNOTATION, None);
+        draft.annotate(new, labels::RETURNS_ANNOTATION, None);
+    }
+}
+
+/// Remembers that a version comes back whose delay has not passed.
+pub(crate) fn returns(cx: &Context<'_>, rs: &ReplicaSetView, draft: &mut Draft) {
+    let from = cx.stable_hash().to_owned();
+    if !from.is_empty() && from != rs.hash {
+        draft.annotate(rs, labels::RETURNS_ANNOTATION, Some(from));
     }
 }
 
@@ -366,12 +378,13 @@ pub(crate) fn fast_rollback(cx: &Context<'_>) -> bool {
     older(new, stable) && (kept(cx, new) || within_window(cx, new))
 }
 
-/// A blue-green version that waits to be scaled down may come back as it is. Its deadline stays on it until it is promoted again, so
-/// that this is known at every look on the way.
+/// A blue-green version that waits to be scaled down may come back as it is. That it does is remembered until it is promoted again: its
+/// delay may pass on the way.
 pub(crate) fn kept(cx: &Context<'_>, rs: &ReplicaSetView) -> bool {
-    matches!(cx.strategy, Strategy::BlueGreen(_))
-        && !was_aborted(rs)
-        && rs.scale_down_deadline().is_some_and(|deadline| deadline > cx.now)
+    let waits = rs.scale_down_deadline().is_some_and(|deadline| deadline > cx.now);
+    let from = rs.annotations.get(labels::RETURNS_ANNOTATION);
+    let returns = cx.is_new(rs) && from.is_some_and(|from| from == cx.stable_hash());
+    matches!(cx.strategy, Strategy::BlueGreen(_)) && !was_aborted(rs) && (waits || returns)
 }
 
 /// Whether a version has just lost its requests, to one that is promoted, and its delay has not been written on it yet: whoever goes

@@ -73,9 +73,16 @@ pub(crate) fn always_matched(cx: &Context<'_>) -> bool {
 pub(crate) fn act(canary: &Canary<'_, '_>, stable_served: bool, draft: &mut Draft) {
     let cx = canary.cx;
     let Some(routing) = cx.routing() else { return };
-    let Some(weight) = canary.intended_weight(stable_served) else {
+    let served = stable_served && !may_reach_old_pods(canary, draft);
+    let Some(mut weight) = canary.intended_weight(served) else {
         return;
     };
+    // A canary Service that has just left an intermediate version may still lead to the pods of that one: no more requests until it is
+    // known everywhere (S2).
+    let replaces = cx.older.iter().any(|rs| rs.spec_replicas > 0);
+    if weight > cx.live.at_most() && replaces && !draft.settled(cx) {
+        weight = cx.live.at_most();
+    }
     let intent = intent(canary, routing, weight);
     for router in configured(cx) {
         match router.render(&intent, &cx.seen.routes.live) {
@@ -95,6 +102,14 @@ pub(crate) fn act(canary: &Canary<'_, '_>, stable_served: bool, draft: &mut Draf
             }
         }
     }
+}
+
+/// After a promotion all requests go to the stable Service. A dynamic stable version has hardly a pod left then, and its Service, which has
+/// just moved to the promoted one, may still lead there (S2).
+fn may_reach_old_pods(canary: &Canary<'_, '_>, draft: &mut Draft) -> bool {
+    let cx = canary.cx;
+    let falls = canary.spec.dynamic && cx.fully_promoted() && cx.live.at_most() > 0;
+    falls && !draft.settled(cx)
 }
 
 /// Takes requests from the canary while the Rollout is invalid: less weight and no matches on route objects that are there, and nothing
@@ -168,7 +183,7 @@ fn headers(canary: &Canary<'_, '_>, routing: &RolloutTrafficRouting) -> Vec<Head
         return Vec::new();
     };
     // Before its last pod goes, not after it.
-    if cx.new.is_none_or(|rs| rs.serving() == 0) || canary.wanted().0 == 0 {
+    if cx.new.is_none_or(|rs| rs.serving() == 0) || canary.wanted().0 == 0 || !canary.introduced() {
         return Vec::new();
     }
     let mut routes = Vec::new();

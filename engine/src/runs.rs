@@ -97,6 +97,16 @@ impl<'a> Verdict<'a> {
         self.step.is_some_and(passed)
     }
 
+    /// There is a run of the current step.
+    pub(crate) fn step_begun(&self) -> bool {
+        self.step.is_some()
+    }
+
+    /// There is a run in the background.
+    pub(crate) fn background_begun(&self) -> bool {
+        self.background.is_some()
+    }
+
     /// This attempt has an analysis before its promotion.
     pub(crate) fn pre_begun(&self) -> bool {
         self.pre.is_some()

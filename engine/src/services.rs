@@ -86,7 +86,11 @@ pub(crate) fn target(
     if selected(service) == rs.hash && service.managed_by.as_deref() == Some(cx.name()) {
         return true;
     }
-    let nobody = cx.size == 0 && rs.spec_replicas == 0;
+    // The pods of a Deployment that still runs answer where the Rollout has none.
+    let workload = cx.seen.workload.as_ref().filter(|_| cx.valid.workload.is_some());
+    let others = workload.is_some_and(|workload| workload.kind == "Deployment" && workload.replicas > 0);
+    let answers = others && selected(service).is_empty();
+    let nobody = cx.size == 0 && rs.spec_replicas == 0 && !answers;
     let promoted = rs.hash == cx.stable_hash();
     let ready = match (&service.managed_by, cx.strategy) {
         // All that a switch waits for is so when there is nothing to wait for.

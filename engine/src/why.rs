@@ -39,6 +39,13 @@ pub enum Reason {
         /// As it is meant to be.
         wanted: i32,
     },
+    /// A Service that shows the new version does not select it yet.
+    WaitingForService {
+        /// The Service.
+        service: String,
+        /// ReplicaSet of the new version.
+        replica_set: String,
+    },
     /// A pause step, or a blue-green pause; ends by itself at `until`, or by `promote`.
     Paused {
         /// Reason of the pause condition.
@@ -140,6 +147,9 @@ impl fmt::Display for Reason {
             }
             Self::WaitingForWeight { live, wanted } => {
                 write!(f, "waiting for the routes: weight {live}, {wanted} wanted")
+            }
+            Self::WaitingForService { service, replica_set } => {
+                write!(f, "waiting for Service {service} to select {replica_set}")
             }
             Self::Paused {
                 reason,

@@ -36,6 +36,11 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
     if workload.kind != "Deployment" || workload.replicas == 0 {
         return;
     }
+    if cx.size == 0 {
+        // Nobody takes over from it where the Rollout has no pods.
+        runs_beside(scale_down, workload, draft);
+        return;
+    }
     let Some(new) = cx.new.filter(|rs| rs.revision() == 1) else {
         // Before there is a first version, the Deployment is what runs.
         if cx.new.is_some() {
@@ -43,13 +48,17 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
         }
         return;
     };
-    let healthy = status::find(cx.status(), &RolloutConditionType::Healthy)
-        .is_some_and(|c| c.status == ConditionStatus::True);
+    // What the condition says is of a size that may have changed since.
+    let healthy = new.serving() >= cx.size
+        && status::find(cx.status(), &RolloutConditionType::Healthy)
+            .is_some_and(|c| c.status == ConditionStatus::True);
     let to = match scale_down {
         ScaleDown::OnSuccess | ScaleDown::Progressively if healthy => 0,
-        // One pod goes for each that is ready here, never up again.
-        ScaleDown::Progressively => cx.size.saturating_sub(new.ready).clamp(0, workload.replicas),
-        ScaleDown::OnSuccess | ScaleDown::Never => return,
+        // One pod goes for each that is ready here, never up again. The first has to be ready: there may be more of them than here.
+        ScaleDown::Progressively if new.ready > 0 => {
+            cx.size.saturating_sub(new.ready).clamp(0, workload.replicas)
+        }
+        ScaleDown::OnSuccess | ScaleDown::Progressively | ScaleDown::Never => return,
     };
     if to < workload.replicas {
         draft.act(Change::ScaleWorkload {
@@ -63,6 +72,15 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
     }
 }
 
+fn runs_beside(scale_down: ScaleDown, workload: &Workload, draft: &mut Draft) {
+    if scale_down != ScaleDown::Never {
+        draft.because(Reason::WorkloadRuns {
+            name: workload.name.clone(),
+            replicas: workload.replicas,
+        });
+    }
+}
+
 /// After the first revision the Deployment is left as it is, as upstream does: whoever scales it up again may be on the way
 /// back to it. That it runs beside the Rollout is told, once for each change of it.
 fn tell_that_it_runs(scale_down: ScaleDown, workload: &Workload, cx: &Context<'_>, draft: &mut Draft) {
@@ -70,10 +88,7 @@ fn tell_that_it_runs(scale_down: ScaleDown, workload: &Workload, cx: &Context<'_
         return;
     }
     let Workload { name, replicas, .. } = workload;
-    draft.because(Reason::WorkloadRuns {
-        name: name.clone(),
-        replicas: *replicas,
-    });
+    runs_beside(scale_down, workload, draft);
     let seen = cx.status().workload_observed_generation.as_deref();
     if seen != Some(&*workload.generation.to_string()) {
         let text = format!(

@@ -305,6 +305,32 @@ fn nothing_becomes_smaller_by_counters_that_do_not_know_of_an_eviction() {
     }
 }
 
+/// They may be what the restart is for, and nobody misses them.
+#[test]
+fn a_restart_takes_pods_that_are_not_ready_whatever_is_missing() {
+    let mut world = pausing();
+    world.settle();
+    world.serving.insert(0, 5);
+    world.let_pods_come();
+    restart(&mut world);
+    let hash = world.seen.replica_sets[0].hash.clone();
+    // with the next look the pods are known
+    world.plan();
+    for pod in world.pods.get_mut(&hash).unwrap().iter_mut().take(5) {
+        pod.ready = false;
+    }
+    let plan = world.look();
+    let taken = plan.actions.iter().filter_map(|action| match &action.change {
+        Change::EvictPod { name, .. } => Some(name),
+        _ => None,
+    });
+    let pods = &world.pods[&hash];
+    let ready: Vec<bool> = taken
+        .map(|name| pods.iter().find(|pod| pod.name == *name).unwrap().ready)
+        .collect();
+    assert!(!ready.is_empty() && ready.iter().all(|ready| !ready), "{ready:?}");
+}
+
 #[test]
 fn a_restart_that_is_to_come_is_told_and_waits() {
     let mut world = pausing();
@@ -496,6 +522,92 @@ fn back_within_the_delay_asks_no_analysis() {
         );
         assert_eq!(world.seen.analysis_runs.len(), runs, "{analysis}");
     }
+}
+
+/// However long the pods take that a larger size asks for: that it began within the delay is what counts.
+#[test]
+fn back_within_the_delay_outlasts_it() {
+    let mut world = blue_green(&json!({ "autoPromotionEnabled": false, "scaleDownDelaySeconds": 10 }));
+    world.settle();
+    world.release("v2");
+    world.pass(1);
+    world.settle();
+    world.promote();
+    world.settle();
+    assert_eq!(
+        (world.phase().as_str(), world.selector("active").as_str()),
+        ("Healthy", "v2")
+    );
+    world.scale(20);
+    world.serving.insert(0, 10);
+    world.pass(3);
+    world.release("v1");
+    world.settle();
+    world.pass(60);
+    world.settle();
+    assert_eq!(world.selector("active"), "v2");
+    world.serving.clear();
+    world.settle();
+    assert_eq!(
+        (world.phase().as_str(), world.selector("active").as_str()),
+        ("Healthy", "v1")
+    );
+    assert_eq!(world.annotation(0, labels::RETURNS_ANNOTATION), None);
+    // Another version in between ends it.
+    world.release("v2");
+    world.look();
+    assert!(world.annotation(1, labels::RETURNS_ANNOTATION).is_some());
+    world.release("v3");
+    world.settle();
+    assert_eq!(world.annotation(1, labels::RETURNS_ANNOTATION), None);
+}
+
+#[test]
+fn what_was_late_is_not_promoted_because_of_size_0() {
+    let canary = json!({ "canary": { "steps": [{ "setWeight": 50 }] } });
+    for strategy in [canary, json!({ "blueGreen": { "activeService": "active" } })] {
+        let mut world = Mini::new(&strategy);
+        world.settle();
+        world.serving.insert(1, 0);
+        world.release("v2");
+        world.settle();
+        world.pass(601);
+        world.settle();
+        let late = "Degraded ProgressDeadlineExceeded";
+        assert!(world.phase().starts_with(late), "{}", world.phase());
+        world.scale(0);
+        world.pass(60);
+        world.settle();
+        assert!(world.phase().starts_with(late), "{}", world.phase());
+        assert_eq!(world.seen.rollout.status.stable_rs.as_ref(), world.hash(0));
+        world.serving.clear();
+        world.scale(4);
+        world.settle();
+        world.pass(60);
+        world.settle();
+        assert_eq!(world.phase(), "Healthy");
+    }
+}
+
+#[test]
+fn a_pause_begins_where_a_client_went_past_a_step() {
+    let steps = [
+        json!({ "pause": {} }),
+        json!({ "setWeight": 20 }),
+        json!({ "pause": {} }),
+    ];
+    let mut world = updated(Mini::new(&nginx(&json!(steps))));
+    assert_eq!(world.phase(), "Paused CanaryPauseStep");
+    for step in [1, 2] {
+        world.seen.rollout.status.pause_conditions.clear();
+        world.seen.rollout.status.current_step_index = Some(step);
+        world.serving.insert(1, 0);
+        world.look();
+    }
+    world.serving.clear();
+    world.settle();
+    assert_eq!(world.phase(), "Paused CanaryPauseStep");
+    assert_eq!(world.seen.rollout.status.current_step_index, Some(2));
 }
 
 #[test]

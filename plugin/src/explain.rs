@@ -203,6 +203,11 @@ impl Around<'_> {
                 "the routes are changed by itself; when they are not, their events say why".to_owned(),
                 vec![self.events()],
             ),
+            Reason::WaitingForService { .. } => (
+                "the Service is pointed there by itself: as soon as no requests go to another version by it, and unless that is refused"
+                    .to_owned(),
+                vec![self.events()],
+            ),
             Reason::Paused { until: None, .. } => ("a promotion".to_owned(), self.end_pause()),
             Reason::Paused { until: Some(until), .. } => (
                 format!("it goes on by itself in {}, or when it is promoted", self.left(until)),
@@ -505,6 +510,10 @@ mod tests {
                     replica_set: "web-5c".to_owned(),
                     available: 1,
                     wanted: 2,
+                },
+                Reason::WaitingForService {
+                    service: "web-canary".to_owned(),
+                    replica_set: "web-5c".to_owned(),
                 },
                 Reason::Paused {
                     reason: "CanaryPauseStep".to_owned(),

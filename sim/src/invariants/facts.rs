@@ -116,6 +116,8 @@ pub struct Version {
     pub wanted: i64,
     /// `status.availableReplicas`.
     pub available: i64,
+    /// `status.readyReplicas`.
+    pub ready: i64,
     /// When it was created.
     pub created: String,
     /// `rollout.argoproj.io/revision`.
@@ -446,6 +448,7 @@ fn version(set: &Value) -> Version {
         name: text(&set["metadata"]["name"]).to_owned(),
         wanted: set["spec"]["replicas"].as_i64().unwrap_or(0),
         available: set["status"]["availableReplicas"].as_i64().unwrap_or(0),
+        ready: set["status"]["readyReplicas"].as_i64().unwrap_or(0),
         created: text(&set["metadata"]["creationTimestamp"]).to_owned(),
         revision: text(&set["metadata"]["annotations"]["rollout.argoproj.io/revision"])
             .parse()

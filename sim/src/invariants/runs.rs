@@ -73,6 +73,7 @@ impl Judge {
         }
         if is_kind(scene.commit, "AnalysisRun") && scene.commit.before.is_none() {
             self.one_active_run(scene);
+            self.measures_what_it_shows(scene);
         }
         if is_kind(scene.commit, "Rollout") && scene.commit.name == scene.after.name {
             self.steps_pass_with_success(scene, memory);
@@ -125,6 +126,32 @@ impl Judge {
                 scene.commit,
                 format!("{} do the same at once", active.join(" and ")),
             );
+        }
+    }
+
+    /// S6: what measures begins once the Service that it asks selects the version, if that has pods. Without a router a version that
+    /// is to have none loses its Service first.
+    fn measures_what_it_shows(&mut self, scene: &Scene<'_>) {
+        let Some(run) = &scene.commit.after else { return };
+        let labels = &run["metadata"]["labels"];
+        let strategy = &scene.after.rollout["spec"]["strategy"];
+        let service = match text(&labels["rollout-type"]) {
+            "Step" | "Background" if scene.after.strategy == Strategy::RoutedCanary => {
+                text(&strategy["canary"]["canaryService"])
+            }
+            "PrePromotion" => text(&strategy["blueGreen"]["previewService"]),
+            _ => return,
+        };
+        let hash = text(&labels[HASH]);
+        let shows = |facts: &Facts| {
+            let selected = facts.selected.get(service);
+            let pods = facts.versions.get(hash).map_or(0, |v| v.available.min(v.wanted));
+            pods == 0 || selected.is_none_or(|selected| selected == hash)
+        };
+        self.active("S6");
+        if !self.was_so(scene, shows) {
+            let what = format!("a run measures {hash}, and Service {service} selects another version");
+            self.violated("S6", scene.commit, what);
         }
     }
 

@@ -96,6 +96,7 @@ impl Judge {
         self.schedule(scene);
         self.abort_is_one_way(scene);
         self.a_pause_releases_nothing(scene);
+        self.nobody_takes_over(scene);
         self.drain_delay(scene, memory);
         let Scene {
             commit,
@@ -226,6 +227,11 @@ impl Judge {
         if !before.shares.keys().all(serves) {
             return;
         }
+        // Nor has the weight all to say where the stable Service was never switched, because nobody of that version could answer.
+        let stable_service = after.selected.get(text(&canary["stableService"]));
+        if !is_kind(scene.commit, "Service") && stable_service.is_some_and(String::is_empty) {
+            return;
+        }
         // A Service that sent requests to every version keeps those from the new one that the stable version gets.
         let every = text(&scene.commit.before.as_deref().unwrap_or(&Value::Null)["spec"]["selector"][HASH]);
         let taken_over = is_kind(scene.commit, "Service") && every.is_empty();
@@ -351,6 +357,25 @@ impl Judge {
             }
             failing
         });
+    }
+
+    /// S1: the Deployment that a Rollout takes over loses no pods before that has any.
+    fn nobody_takes_over(&mut self, scene: &Scene<'_>) {
+        let Scene { after, commit, .. } = scene;
+        let name = &after.rollout["spec"]["workloadRef"]["name"];
+        if !scene.ours || !is_kind(commit, "Deployment") || *name != *commit.name {
+            return;
+        }
+        let replicas = |object: &Option<Arc<Value>>| {
+            let object = object.as_deref()?;
+            object["spec"]["replicas"].as_i64()
+        };
+        self.active("S1");
+        let serves = |facts: &Facts| facts.versions.values().any(|version| version.ready > 0);
+        if replicas(&commit.after) < replicas(&commit.before) && !self.was_so(scene, serves) {
+            let what = format!("Deployment {} is scaled down, and nobody takes over", commit.name);
+            self.violated("S1", commit, what);
+        }
     }
 
     /// S21: what a person holds gets no first pod, and no more requests by a route.

@@ -86,7 +86,9 @@ impl History {
         let pause = status["pauseConditions"][0]["startTime"].clone();
         match deed {
             Deed::Abort => {
-                let of_the_next = !before.seen && !facts.stable().is_empty();
+                // one that is on record already, for another version, cannot be told from this
+                let recorded = facts.aborted() && !unrecorded;
+                let of_the_next = !before.seen && !facts.stable().is_empty() && !recorded;
                 self.order = (moving || of_the_next).then_some(Order::Abort);
             }
             // beside an abort that was never looked at, nobody can tell which came first

@@ -518,7 +518,9 @@ impl Rest<'_> {
     /// R9 of a Rollout that is invalid: no requests go to what is aborted, nor to a Service that is gone.
     fn taken_back(&self, say: &mut impl FnMut(&str, String)) {
         let stable = self.version(self.facts.stable());
-        let answers = stable.available > 0 && self.selector("stableService").is_some();
+        let dynamic = self.spec()["dynamicStableScale"] == true;
+        let whole = stable.available >= if dynamic { self.facts.replicas } else { 1 };
+        let answers = whole && self.selector("stableService").is_some();
         let gone = self.selector("canaryService").is_none();
         let weight = self.facts.weight;
         if self.facts.strategy == Strategy::RoutedCanary
@@ -597,7 +599,13 @@ impl Rest<'_> {
             .runs()
             .any(|run| matches!(text(&run["status"]["phase"]), "Running" | "Pending" | ""));
         let pods = lacks(&current) || lacks(&stable) || current.name.is_empty();
-        if self.pauses().next().is_none() && !pods && !running {
+        // what was late goes no further without pods
+        let late = self
+            .why
+            .iter()
+            .any(|why| why.contains("did not become available"));
+        let unproven = late && self.facts.replicas == 0;
+        if self.pauses().next().is_none() && !pods && !running && !unproven {
             let place = coverage::place(self.facts);
             say(
                 "R10",
@@ -691,10 +699,11 @@ impl Rest<'_> {
             return;
         }
         let first = self.version(self.facts.current()).revision == 1;
-        if first && status["phase"] == "Healthy" {
+        let takes_over = self.facts.replicas > 0;
+        if first && takes_over && status["phase"] == "Healthy" {
             say("R12", format!("{name} still wants {left} pods"));
         }
-        if !first
+        if !(first && takes_over)
             && !self
                 .why
                 .iter()
