@@ -225,7 +225,7 @@ const MUTANTS: &[Mutant] = &[
         guard: "what is held gets no more requests",
         fault: "",
         file: "engine/src/canary/weight.rs",
-        code: "            && !self.cx.spec_paused()\n",
+        code: " && !self.cx.spec_paused()",
         instead: "",
     },
     Mutant {
@@ -351,8 +351,8 @@ const MUTANTS: &[Mutant] = &[
         guard: "an abort outlives a change of strategy",
         fault: "",
         file: "engine/src/promotion.rs",
-        code: "    if !only_strategy {\n        status.abort = None;",
-        instead: "    if !only_strategy || cx.size >= 0 {\n        status.abort = None;",
+        code: "    if !stays {\n        status.abort = None;",
+        instead: "    if !stays || cx.size >= 0 {\n        status.abort = None;",
     },
     Mutant {
         guard: "a refused run does not wind the deadline up",
@@ -367,7 +367,7 @@ const MUTANTS: &[Mutant] = &[
 const ELSEWHERE: &[(&str, &str)] = &[
     (
         "T6",
-        "a threshold that is set and not met, which no scenario and no story misses: engine/tests/traffic/tables.rs",
+        "a threshold that is set and not met, whose loss no scenario and no story notices: engine/tests/traffic/tables.rs",
     ),
     (
         "T10",
@@ -425,7 +425,7 @@ pub(crate) struct Mutants {
     filter: Option<String>,
 }
 
-/// Prints a line of Markdown for each guard; one that nothing misses is an error.
+/// Prints a line of Markdown for each guard; one whose loss nothing notices is an error.
 pub(crate) fn run(arguments: &Mutants) -> Result<()> {
     let copy = copy()?;
     let filter = arguments.filter.as_deref().unwrap_or_default();
@@ -453,7 +453,7 @@ pub(crate) fn run(arguments: &Mutants) -> Result<()> {
     }
     ensure!(
         missed == 0,
-        "{missed} guards that no scenario needs: remove them, or add scenarios"
+        "nothing noticed the loss of {missed} guards: remove them, or add scenarios"
     );
     Ok(())
 }
@@ -558,7 +558,7 @@ mod tests {
         }
     }
 
-    /// Its last column says which invariant misses which guard.
+    /// It says which invariant notices the loss of which guard.
     #[test]
     fn every_guard_is_on_the_page_of_invariants() {
         let page = fs::read_to_string(process::workspace().join("docs/invariants.md")).unwrap();
