@@ -446,7 +446,10 @@ fn text(explanation: &Explanation) -> String {
         lines.push(String::new());
         lines.push("The controller has still to:".to_owned());
         lines.extend(pending.iter().map(|write| format!("  {write}")));
-        lines.push("If that stays so, no controller looks after this rollout:".to_owned());
+        lines.push(
+            "If that stays so, no controller looks after this rollout, or what it writes has no effect:"
+                .to_owned(),
+        );
         lines.push("  kubectl get leases -A".to_owned());
     }
     if reasons.is_empty() && pending.is_empty() {
