@@ -215,21 +215,40 @@ impl Draft {
     /// Points a Service at a version and tells of it (contract 2.8 SwitchService).
     pub(crate) fn switch(&mut self, cx: &Context<'_>, service: &ServiceView, hash: &str) -> bool {
         let old = selected(service);
-        self.act_and_tell(
-            Change::SetServiceSelector {
-                name: service.name.clone(),
-                uid: service.uid.clone(),
-                resource_version: service.resource_version.clone(),
-                hash: Some(hash.to_owned()),
-                managed_by: Some(cx.name().to_owned()),
-            },
+        let change = Change::SetServiceSelector {
+            name: service.name.clone(),
+            uid: service.uid.clone(),
+            resource_version: service.resource_version.clone(),
+            hash: Some(hash.to_owned()),
+            managed_by: Some(cx.name().to_owned()),
+        };
+        // First, or after a crash in between a version may go too early. But where it was refused before it may be in vain again, and
+        // deadlines that every attempt takes away never come.
+        let refused_before = self.refused.contains_key(&refusal::key(&change));
+        let sent_to_all = old.is_empty();
+        if sent_to_all && !refused_before {
+            self.forget_deadlines(cx, hash);
+        }
+        let tried = self.act_and_tell(
+            change,
             "SwitchService",
             format!(
                 "Switched selector for service '{}' from '{old}' to '{hash}'",
                 service.name
             ),
             service.resource_version.clone(),
-        )
+        );
+        if sent_to_all && refused_before && tried {
+            self.forget_deadlines(cx, hash);
+        }
+        tried
+    }
+
+    /// A Service sent requests to every version until now: what a deadline tells of when one lost them is not true any more.
+    fn forget_deadlines(&mut self, cx: &Context<'_>, hash: &str) {
+        for other in cx.owned().filter(|other| other.hash != hash) {
+            self.annotate(other, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
+        }
     }
 
     /// Asks to look again when a deadline passes; true when it has passed already.

@@ -1,7 +1,5 @@
 //! Which version a Service selects (contract 3.5).
 
-use tidegate_crds::labels;
-
 use crate::canary::Canary;
 use crate::context::{Context, Strategy, after};
 use crate::draft::{Draft, selected};
@@ -101,12 +99,6 @@ pub(crate) fn target(
         (Some(_), _) => rs.serving() > 0,
     };
     if ready || unconditional {
-        if selected(service).is_empty() {
-            // It sent requests to every version: what a deadline tells of when one lost them is not true any more.
-            for other in cx.owned().filter(|other| other.hash != rs.hash) {
-                draft.annotate(other, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
-            }
-        }
         return draft.switch(cx, service, &rs.hash);
     }
     false
