@@ -290,7 +290,13 @@ impl<'a> BlueGreen<'_, 'a> {
             } else {
                 continue;
             };
-            if !(cx.is_new(rs) && (self.aborting || !stable && revision::kept(cx, rs))) {
+            let waits = if self.aborting {
+                // What is kept for ever goes at no time.
+                cx.valid.rejected != Rejected::KeptForEver
+            } else {
+                !stable && revision::kept(cx, rs)
+            };
+            if !(cx.is_new(rs) && waits) {
                 draft.annotate(rs, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
             }
             // A preview that was larger, before an abort or a promotion of it, shrinks once nobody is sent there any more.

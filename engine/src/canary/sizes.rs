@@ -219,7 +219,8 @@ impl Canary<'_, '_> {
             }
         }
         if let Some(rs) = cx.new {
-            if !self.aborting {
+            // What is kept for ever goes at no time.
+            if !self.aborting || cx.valid.rejected == Rejected::KeptForEver {
                 draft.annotate(rs, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
             }
             // S5: an abort is one way, so that an autoscaler cannot bring the rejected version back.
