@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
+use tidegate_crds::merge;
 
 use crate::actors::{condition, controller_of, kind_of, text, uid_of};
 use crate::planes::{Given, PLANES};
@@ -73,17 +74,19 @@ impl Picture {
         }
     }
 
-    /// Puts a commit on top of another state, and answers what was there: of a ReplicaSet only what clients write, because
-    /// its counters are the other state's.
+    /// Puts a commit on top of another state, and answers what was there: of an object that was there only what the commit changed.
+    /// The rest is the other state's, be it counters or what another leader wrote.
     pub(super) fn apply(&mut self, id: &Id, commit: &Commit) -> Option<Arc<Value>> {
+        let here = self.get(id.kind, &id.namespace, &id.name).cloned();
         let mut object = commit.after.clone();
-        if id.kind == "ReplicaSet"
-            && commit.before.is_some()
-            && let (Some(object), Some(here)) = (&mut object, self.get(id.kind, &id.namespace, &id.name))
+        if let (Some(before), Some(after), Some(here)) = (&commit.before, &commit.after, here)
+            && here != *before
         {
-            let mut mixed = (**object).clone();
-            mixed["status"] = here["status"].clone();
-            *object = Arc::new(mixed);
+            let mut mixed = (*here).clone();
+            if let Some(change) = merge::difference(before, after) {
+                json_patch::merge(&mut mixed, &change);
+            }
+            object = Some(Arc::new(mixed));
         }
         self.set(id, object)
     }
