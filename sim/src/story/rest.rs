@@ -562,9 +562,14 @@ impl Rest<'_> {
             self.version(self.facts.current()),
             self.version(self.facts.stable()),
         );
-        let wanted = self.weight_of_steps();
         let live = self.facts.weight;
         let full = self.facts.status()["promoteFull"] == true;
+        // without steps all requests change over with the promotion
+        let wanted = if self.facts.steps().is_empty() && !full {
+            0
+        } else {
+            self.weight_of_steps()
+        };
         if self.is_settled() || self.is_aborted() {
             if live != 0 && stable.available > 0 {
                 say("R9", format!("weight {live} after the end"));
