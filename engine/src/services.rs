@@ -5,6 +5,7 @@ use crate::context::{Context, Strategy, after};
 use crate::draft::{Draft, selected};
 use crate::observed::{ReplicaSetView, ServiceView};
 use crate::routing;
+use crate::why::Reason;
 
 /// Whether any Service that the Rollout names selects this version.
 pub(crate) fn selects(cx: &Context<'_>, hash: &str) -> bool {
@@ -20,7 +21,11 @@ pub(crate) fn of_canary(canary: &Canary<'_, '_>, draft: &mut Draft) -> bool {
     let canary_service = cx.service(canary.spec.canary_service.as_deref());
     let mut served = canary.stable_service_right();
     if let (Some(service), Some(rs)) = (stable_service, stable_rs) {
-        served = target(cx, service, rs, false, draft);
+        if let Some(lacks) = lacks_pods(cx, service, rs) {
+            draft.because(lacks);
+        } else {
+            served = target(cx, service, rs, false, draft);
+        }
     }
     if let Some(service) = canary_service {
         // A match that no step can end must not lead to a canary that is meant to have no pods.
@@ -42,6 +47,18 @@ pub(crate) fn of_canary(canary: &Canary<'_, '_>, draft: &mut Draft) -> bool {
         }
     }
     served
+}
+
+/// A promoted version may lose its pods before the stable Service comes to it, as when somebody deletes its ReplicaSet. Who answers until
+/// then has more of them, and goes on answering until they are back (S2).
+fn lacks_pods(cx: &Context<'_>, service: &ServiceView, promoted: &ReplicaSetView) -> Option<Reason> {
+    let answers = cx.owned().find(|rs| rs.hash == selected(service))?;
+    let lacks = cx.fully_promoted() && promoted.serving() < answers.serving().min(cx.size);
+    lacks.then(|| Reason::WaitingForPods {
+        replica_set: promoted.name.clone(),
+        available: promoted.serving(),
+        wanted: cx.size,
+    })
 }
 
 /// The canary Service leaves a version only when no weight goes there any more: or the next one gets at once what the last one

@@ -506,9 +506,14 @@ impl Rest<'_> {
             }
         }
         for (field, hash) in wanted {
+            // Who has more pods than what was promoted goes on answering until those are there.
+            let enough = |selected: &str| match field {
+                "stableService" if self.is_settled() => available(selected).min(self.facts.replicas).max(1),
+                _ => 1,
+            };
             if let Some(selected) = self.selector(field)
                 && selected != hash
-                && available(hash) > 0
+                && available(hash) >= enough(&selected)
             {
                 say("R7", format!("{field} selects {selected:?}, not {hash}"));
             }
