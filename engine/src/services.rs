@@ -4,6 +4,7 @@ use crate::canary::Canary;
 use crate::context::{Context, Strategy, after};
 use crate::draft::{Draft, selected};
 use crate::observed::{ReplicaSetView, ServiceView};
+use crate::replicas::floor_share;
 use crate::routing;
 use crate::why::Reason;
 
@@ -37,7 +38,7 @@ pub(crate) fn of_canary(canary: &Canary<'_, '_>, draft: &mut Draft) -> bool {
             if let Some(rs) = stable_rs.filter(|_| cx.live.at_most() == 0 && served) {
                 target(cx, service, rs, true, draft);
             }
-        } else if let Some(rs) = cx.new.filter(|rs| may_move(cx, service, rs, draft)) {
+        } else if let Some(rs) = cx.new.filter(|rs| may_move(canary, service, rs, draft)) {
             let moved = target(cx, service, rs, false, draft);
             // Without a router a version that was replaced in the middle must be able to go before the new one has a pod.
             let replaced = cx.older.iter().any(|older| older.hash == selected(service));
@@ -63,10 +64,17 @@ fn lacks_pods(cx: &Context<'_>, service: &ServiceView, promoted: &ReplicaSetView
 
 /// The canary Service leaves a version only when no weight goes there any more: or the next one gets at once what the last one
 /// had, with the pods that it happens to have (S2). Where it leaves an intermediate version, the data plane has to know, too.
-fn may_move(cx: &Context<'_>, service: &ServiceView, to: &ReplicaSetView, draft: &mut Draft) -> bool {
-    let from = selected(service);
-    if from.is_empty() || from == to.hash || cx.routing().is_none() {
+///
+/// One that was never switched sends requests to every version. More weight than the new version is meant to have, as somebody wrote it,
+/// falls first, unless it has the pods for it.
+fn may_move(canary: &Canary<'_, '_>, service: &ServiceView, to: &ReplicaSetView, draft: &mut Draft) -> bool {
+    let (cx, from) = (canary.cx, selected(service));
+    if from == to.hash || cx.routing().is_none() {
         return true;
+    }
+    if from.is_empty() {
+        let live = cx.live.at_most();
+        return live <= canary.step_weight() || to.serving() >= floor_share(cx.size, live, cx.total_weight());
     }
     if cx.live.at_most() > 0 {
         return false;

@@ -50,7 +50,7 @@ impl Canary<'_, '_> {
 
     /// The weight of the current step as it can be: none for a canary that is meant to have no pods, be it that `replicas` is 0
     /// or that `setCanaryScale` says so.
-    pub(super) fn step_weight(&self) -> i32 {
+    pub(crate) fn step_weight(&self) -> i32 {
         if self.wanted().0 > 0 {
             self.scale_weight()
         } else {
