@@ -16,6 +16,7 @@ use crate::plan::{Change, Event};
 use crate::refusal::LeftOut;
 use crate::replicas::ceil_share;
 use crate::revision::new_revision;
+use crate::services;
 use crate::why::Reason;
 
 /// What the live route objects say, router by router. Once a look: [`Context::routes`] keeps it.
@@ -52,7 +53,12 @@ pub(crate) fn needed(canary: &Canary<'_, '_>, rs: &ReplicaSetView) -> i32 {
         // Where the stable Service has no pods at all, a router may answer 503 whatever share its canary has.
         needed = needed.max(share(total - least)).max(share(total).min(1));
     }
-    needed
+    // A Service that was never switched sends requests to the pods that there are: that is no reason for more of them.
+    if services::selects(cx, &rs.hash) {
+        needed
+    } else {
+        needed.min(rs.spec_replicas)
+    }
 }
 
 /// Whether a live route leads to the canary by what a request carries.
