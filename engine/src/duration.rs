@@ -1,12 +1,14 @@
 //! `status.duration`: how long an update took, how long people kept it paused, and how it ended (contract 2.5).
 
+use jiff::SignedDuration;
 use tidegate_crds::{
     CompletionStatus, PauseReason, RolloutConditionType, RolloutDuration, RolloutStatus, Time,
 };
 
-use crate::context::{Context, Strategy};
+use crate::context::{Context, Strategy, after};
 use crate::draft::Draft;
 use crate::revision::{fast_rollback, older};
+use crate::runs;
 use crate::status::find;
 use crate::valid::Switch;
 
@@ -48,7 +50,7 @@ pub(crate) fn keep(cx: &Context<'_>, draft: &mut Draft) {
     let rolls = !completed || seen.stable_rs.is_none();
     if over && rolls && (changed || retried) {
         duration = Some(RolloutDuration {
-            rollout_started_at: Some(now),
+            rollout_started_at: Some(beginning(cx)),
             ..RolloutDuration::default()
         });
     }
@@ -60,6 +62,16 @@ pub(crate) fn keep(cx: &Context<'_>, draft: &mut Draft) {
         }
     }
     draft.status.duration = duration;
+}
+
+/// When an update begins: now, but after the runs of the attempt before where the clock of who made them is ahead of this one. What they say
+/// is not about this attempt.
+fn beginning(cx: &Context<'_>) -> Time {
+    let now = Time::from(cx.now);
+    let ahead = runs::newest(cx).filter(|newest| *newest > now);
+    ahead.map_or(now, |newest| {
+        Time::from(after(newest.timestamp(), SignedDuration::from_secs(1)))
+    })
 }
 
 /// What an update that returns to an earlier version is called; `None` when it goes forward.

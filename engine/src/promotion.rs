@@ -155,13 +155,7 @@ pub(crate) fn abort(cx: &Context<'_>, draft: &mut Draft, index: Option<i32>) {
     let status = &mut draft.status;
     status.abort = Some(true);
     // No run of this attempt may look younger than its end, whatever the clock of who made it.
-    let newest = cx
-        .seen
-        .analysis_runs
-        .iter()
-        .filter_map(|run| run.metadata.creation_timestamp)
-        .max();
-    let now = Some(Time::from(cx.now)).max(newest);
+    let now = Some(Time::from(cx.now)).max(runs::newest(cx));
     status.aborted_at = status.aborted_at.or(now);
     status.promote_full = None;
     status.current_step_index = index;

@@ -6,7 +6,7 @@ use tidegate_analysis::run::{Placed, RunRequest, RunRole, new_run, place};
 use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::{
     AnalysisPhase, AnalysisRun, PauseReason, RolloutAnalysis, RolloutAnalysisRunStatus, RolloutConditionType,
-    labels,
+    Time, labels,
 };
 
 use crate::context::{Context, Strategy};
@@ -129,6 +129,12 @@ impl<'a> Verdict<'a> {
 /// A run of an attempt that was aborted says nothing about the one that a client has just asked for.
 fn counts(cx: &Context<'_>, run: &AnalysisRun) -> bool {
     !promotion::retried(cx) || run.metadata.creation_timestamp > cx.status().aborted_at
+}
+
+/// When the last run was made, by the clock of who made it.
+pub(crate) fn newest(cx: &Context<'_>) -> Option<Time> {
+    let made = cx.seen.analysis_runs.iter();
+    made.filter_map(|run| run.metadata.creation_timestamp).max()
 }
 
 /// Whether a run says that what it measured is good.
