@@ -126,7 +126,10 @@ impl Judge {
 
     /// S1: no traffic to a version without available pods.
     fn no_black_hole(&mut self, scene: &Scene<'_>) {
-        if !scene.ours || !(routes(scene.commit) || is_kind(scene.commit, "ReplicaSet")) {
+        // A ReplicaSet that grows sends no requests anywhere.
+        let takes =
+            lowered(scene).is_some() || is_kind(scene.commit, "ReplicaSet") && scene.commit.after.is_none();
+        if !scene.ours || !(routes(scene.commit) || takes) {
             return;
         }
         if gives_back(scene) && !others_answer(scene) {
