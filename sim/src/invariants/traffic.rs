@@ -326,7 +326,17 @@ impl Judge {
     /// S5: an aborted update gets neither traffic nor pods.
     fn abort_is_one_way(&mut self, scene: &Scene<'_>) {
         let Scene { before, after, .. } = scene;
-        if !scene.ours || !after.aborted() || after.current() == after.stable() {
+        // Where no version is stable yet there is nothing to go back to.
+        let first = after.stable().is_empty();
+        if !scene.ours || !after.aborted() || first || after.current() == after.stable() {
+            return;
+        }
+        // What it has while stable cannot carry it, it may have again.
+        let whole = |facts: &Facts| {
+            let stable = facts.versions.get(facts.stable());
+            stable.is_some_and(|v| v.available >= facts.replicas)
+        };
+        if is_put_back(scene.commit) && !self.is_known_to_be_so(scene, whole) {
             return;
         }
         let strategy = &after.rollout["spec"]["strategy"];
@@ -394,7 +404,8 @@ impl Judge {
         self.active("S21");
         let share = |facts: &Facts| facts.shares.get(current).copied().unwrap_or(0.0);
         let had = share(before);
-        let rises = is_kind(scene.commit, "Ingress") && share(after) > had + 1e-9;
+        let rises =
+            is_kind(scene.commit, "Ingress") && !is_put_back(scene.commit) && share(after) > had + 1e-9;
         if !begins && !rises {
             return;
         }
