@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::facts::{Facts, HASH, Strategy};
+use super::facts::{Facts, HASH, Picture, Strategy};
 use super::{Judge, Scene};
 use crate::actors::{controller_of, is_kind, text, uid_of};
 
@@ -85,11 +85,18 @@ impl Judge {
     }
 
     fn runs_of(&self, facts: &Facts) -> Vec<Arc<Value>> {
-        let uid = uid_of(&facts.rollout);
-        let all = self.picture.all("AnalysisRun", &facts.namespace);
-        all.filter(|run| controller_of(run).is_some_and(|owner| owner["uid"] == *uid))
-            .cloned()
-            .collect()
+        runs_in(&self.picture, facts)
+    }
+
+    /// With those that were there when the controller decided: to delete one takes nothing back of what it said.
+    fn runs_heard_of(&self, scene: &Scene<'_>) -> Vec<Arc<Value>> {
+        let mut runs = self.runs_of(scene.after);
+        let known = runs_in(&self.known_to(scene), scene.after);
+        runs.extend(known.into_iter().filter(|run| {
+            let uid = uid_of(run);
+            !self.runs_of(scene.after).iter().any(|other| uid_of(other) == uid)
+        }));
+        runs
     }
 
     /// S7: one active run for each role.
@@ -182,7 +189,7 @@ impl Judge {
                 continue;
             }
             self.active("S6");
-            let passed = self.runs_of(after).iter().any(|run| {
+            let passed = self.runs_heard_of(scene).iter().any(|run| {
                 let labels = &run["metadata"]["labels"];
                 labels["step-index"] == *index.to_string()
                     && labels[HASH] == *after.current()
@@ -214,8 +221,7 @@ impl Judge {
             return;
         }
         let strategy = &after.rollout["spec"]["strategy"];
-        let latest = |kind: &str| {
-            let runs = self.runs_of(after);
+        let latest = |runs: Vec<Arc<Value>>, kind: &str| {
             let mine = runs.into_iter().filter(|run| {
                 let labels = &run["metadata"]["labels"];
                 labels["rollout-type"] == *kind && labels[HASH] == *new
@@ -235,11 +241,16 @@ impl Judge {
             ] {
                 let passed = kind == "PrePromotion" && memory.passed.contains(new);
                 if !strategy["blueGreen"][field].is_null() && !passed {
-                    wanting.push((kind, latest(kind).is_some_and(|run| memory.vouches(&run))));
+                    wanting.push((
+                        kind,
+                        latest(self.runs_heard_of(scene), kind).is_some_and(|run| memory.vouches(&run)),
+                    ));
                 }
             }
         } else if !strategy["canary"]["analysis"].is_null() {
-            let bad = latest("Background")
+            // The news of a failure may be on its way.
+            let heard_of = runs_in(&self.known_to(scene), after);
+            let bad = latest(heard_of, "Background")
                 .is_some_and(|run| matches!(text(&run["status"]["phase"]), "Failed" | "Error"));
             wanting.push(("Background", !bad));
         }
@@ -295,6 +306,15 @@ impl Judge {
             }
         }
     }
+}
+
+/// The runs of a Rollout.
+fn runs_in(picture: &Picture, facts: &Facts) -> Vec<Arc<Value>> {
+    let uid = uid_of(&facts.rollout);
+    let all = picture.all("AnalysisRun", &facts.namespace);
+    all.filter(|run| controller_of(run).is_some_and(|owner| owner["uid"] == *uid))
+        .cloned()
+        .collect()
 }
 
 pub(super) fn is_completed(run: &Value) -> bool {
