@@ -102,6 +102,24 @@ impl<T> Slot<T> {
     }
 }
 
+/// Who controls an object, as the indexes have it: an owner is one of the object's own namespace, so that nobody is heard who says
+/// otherwise of an object elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Holder {
+    namespace: Box<str>,
+    /// `None`: nobody controls it.
+    uid: Option<Box<str>>,
+}
+
+impl Holder {
+    fn of(object: &ObjectKey, uid: Option<&str>) -> Self {
+        Self {
+            namespace: object.namespace.as_str().into(),
+            uid: uid.map(Box::from),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct RouteEntry {
     text: Box<str>,
@@ -154,10 +172,10 @@ pub(crate) struct Cache {
     /// Rollouts, and the Deliveries that are judged by them.
     followers: BTreeSet<(ObjectKey, ObjectKey)>,
     workloads: BTreeMap<Kind, Store<Option<Box<str>>>>,
-    /// Rollouts by uid.
-    by_uid: BTreeMap<Box<str>, ObjectKey>,
-    /// Objects by the uid of their controller.
-    owned: BTreeMap<Kind, BTreeMap<String, BTreeSet<ObjectKey>>>,
+    /// Rollouts, as the holders that they are.
+    holders: BTreeMap<Holder, ObjectKey>,
+    /// Objects by who holds them.
+    owned: BTreeMap<Kind, BTreeMap<Holder, BTreeSet<ObjectKey>>>,
     /// What is named, and the Rollouts that name it. One set: a set of its own for each name would take half a kilobyte.
     users: BTreeSet<(Ref, ObjectKey)>,
 }
@@ -182,7 +200,7 @@ impl Cache {
             deliveries: Store::default(),
             followers: BTreeSet::new(),
             workloads: BTreeMap::new(),
-            by_uid: BTreeMap::new(),
+            holders: BTreeMap::new(),
             owned: BTreeMap::new(),
             users: BTreeSet::new(),
         }
@@ -491,7 +509,8 @@ impl Cache {
         for reference in &entry.refs {
             self.users.insert((reference.clone(), key.clone()));
         }
-        self.by_uid.insert(metadata.uid.as_str().into(), key.clone());
+        self.holders
+            .insert(Holder::of(&key, Some(&metadata.uid)), key.clone());
         let named = entry.refs.clone();
         self.rollouts.put(
             key.clone(),
@@ -513,7 +532,7 @@ impl Cache {
     }
 
     fn rollout_gone(&mut self, key: &ObjectKey, entry: &Entry<RolloutEntry>) -> Vec<Look> {
-        self.by_uid.remove(&entry.uid);
+        self.holders.remove(&Holder::of(key, Some(&entry.uid)));
         self.forget_refs(key, &entry.data.refs);
         let services: Vec<ObjectKey> = self.managed_by(key).collect();
         let looks = services.into_iter().map(Look::Service);
@@ -571,11 +590,13 @@ impl Cache {
             .collect()
     }
 
-    fn owner(&self, uid: Option<&str>) -> Option<&ObjectKey> {
-        self.by_uid.get(uid?)
+    /// The Rollout that controls an object.
+    fn owner(&self, object: &ObjectKey, uid: Option<&str>) -> Option<&ObjectKey> {
+        self.holders.get(&Holder::of(object, Some(uid?)))
     }
 
-    fn own(&mut self, kind: Kind, key: &ObjectKey, before: Option<&str>, after: Option<&str>) {
+    /// Who holds an object, before and after what is known of it changed.
+    fn own(&mut self, kind: Kind, key: &ObjectKey, before: Option<&Holder>, after: Option<&Holder>) {
         if before == after {
             return;
         }
@@ -589,14 +610,20 @@ impl Cache {
             owned.remove(before);
         }
         if let Some(after) = after {
-            owned.entry(after.to_owned()).or_default().insert(key.clone());
+            owned.entry(after.clone()).or_default().insert(key.clone());
         }
     }
 
-    fn owned_by<'a>(&'a self, kind: Kind, uid: &str) -> impl Iterator<Item = &'a ObjectKey> + use<'a> {
+    /// Objects of a kind that a Rollout of that uid controls; without one, those of its namespace that nobody does.
+    fn owned_by<'a>(
+        &'a self,
+        kind: Kind,
+        rollout: &ObjectKey,
+        uid: Option<&str>,
+    ) -> impl Iterator<Item = &'a ObjectKey> + use<'a> {
         self.owned
             .get(&kind)
-            .and_then(|owned| owned.get(uid))
+            .and_then(|owned| owned.get(&Holder::of(rollout, uid)))
             .into_iter()
             .flatten()
     }
@@ -628,8 +655,8 @@ impl Cache {
         let mut looks: BTreeSet<Look> = self.replica_set_users(&key, &entry.data).into_iter().collect();
         let before = self.replica_sets.put(key.clone(), entry);
         let before_owner = before.as_ref().map(|entry| holder(&key, &entry.data.kept));
-        self.own(Kind::ReplicaSet, &key, before_owner.as_deref(), Some(&owner));
-        if let Some(before) = before.filter(|_| before_owner.as_deref() != Some(&owner)) {
+        self.own(Kind::ReplicaSet, &key, before_owner.as_ref(), Some(&owner));
+        if let Some(before) = before.filter(|_| before_owner.as_ref() != Some(&owner)) {
             looks.extend(self.replica_set_users(&key, &before.data));
         }
         Ok(looks.into_iter().collect())
@@ -643,7 +670,7 @@ impl Cache {
     /// The Rollout that owns it; of an orphan, the ones that select it.
     fn replica_set_users(&self, key: &ObjectKey, entry: &ReplicaSetEntry) -> Vec<Look> {
         let Some(labels) = &entry.orphan else {
-            let owner = self.owner(entry.kept.controller_uid.as_deref());
+            let owner = self.owner(key, entry.kept.controller_uid.as_deref());
             return owner
                 .map(|key| Look::Rollout {
                     key: key.clone(),
@@ -740,10 +767,11 @@ impl Cache {
                 since,
             }
         };
-        self.own(Kind::Route(kind), &key, before_owner.as_deref(), owner.as_deref());
+        let [before_holder, holder] = [&before_owner, &owner].map(|uid| held(&key, uid.as_deref()));
+        self.own(Kind::Route(kind), &key, before_holder.as_ref(), holder.as_ref());
         let owners = [before_owner.as_deref(), owner.as_deref()];
         let mut looks: BTreeSet<Look> = users.into_iter().collect();
-        for owner in owners.into_iter().filter_map(|uid| self.owner(uid)) {
+        for owner in owners.into_iter().filter_map(|uid| self.owner(&key, uid)) {
             looks.insert(Look::Rollout {
                 key: owner.clone(),
                 urgent: false,
@@ -769,9 +797,9 @@ impl Cache {
         slot: &Slot<RouteEntry>,
     ) -> Vec<Look> {
         let owner = slot.data().and_then(|entry| entry.owner.as_deref());
-        self.own(Kind::Route(kind), key, owner, None);
+        self.own(Kind::Route(kind), key, held(key, owner).as_ref(), None);
         let mut looks: BTreeSet<Look> = self.users_of(Kind::Route(kind), key).into_iter().collect();
-        looks.extend(self.owner(owner).map(|key| Look::Rollout {
+        looks.extend(self.owner(key, owner).map(|key| Look::Rollout {
             key: key.clone(),
             urgent: false,
         }));
@@ -903,10 +931,11 @@ impl Cache {
             },
         );
         let before_owner = before.as_ref().and_then(|entry| entry.data.owner.as_deref());
-        self.own(Kind::AnalysisRun, &key, before_owner, owner.as_deref());
+        let [before_holder, holder] = [before_owner, owner.as_deref()].map(|uid| held(&key, uid));
+        self.own(Kind::AnalysisRun, &key, before_holder.as_ref(), holder.as_ref());
         let was_finished = before.is_some_and(|entry| entry.data.finished);
         let urgent = !was_finished && phase.completed() && *phase != tidegate_crds::AnalysisPhase::Successful;
-        let rollout = self.owner(owner.as_deref());
+        let rollout = self.owner(&key, owner.as_deref());
         let looks = rollout
             .map(|key| Look::Rollout {
                 key: key.clone(),
@@ -917,8 +946,9 @@ impl Cache {
     }
 
     fn run_gone(&mut self, key: &ObjectKey, entry: &RunEntry) -> Vec<Look> {
-        self.own(Kind::AnalysisRun, key, entry.owner.as_deref(), None);
-        let rollout = self.owner(entry.owner.as_deref());
+        let owner = entry.owner.as_deref();
+        self.own(Kind::AnalysisRun, key, held(key, owner).as_ref(), None);
+        let rollout = self.owner(key, owner);
         let looks = rollout
             .map(|key| Look::Rollout {
                 key: key.clone(),
@@ -1148,7 +1178,7 @@ impl Cache {
         let Some(entry) = self.rollouts.get(rollout) else {
             return Vec::new();
         };
-        self.owned_by(Kind::AnalysisRun, &entry.uid)
+        self.owned_by(Kind::AnalysisRun, rollout, Some(&entry.uid))
             .filter_map(|key| self.run(key))
             .collect()
     }
@@ -1185,7 +1215,7 @@ impl Cache {
             return BTreeSet::new();
         };
         let owned = self
-            .owned_by(Kind::ReplicaSet, &entry.uid)
+            .owned_by(Kind::ReplicaSet, rollout, Some(&entry.uid))
             .filter_map(|key| self.replica_sets.get(key));
         owned
             .filter(|entry| *entry.data.kept.hash == *hash)
@@ -1249,12 +1279,12 @@ impl Cache {
             }
         }
         for kind in self.routes.keys().copied() {
-            for owned in self.owned_by(Kind::Route(kind), &entry.uid) {
+            for owned in self.owned_by(Kind::Route(kind), key, Some(&entry.uid)) {
                 self.observe_route(kind, owned, &mut observed);
             }
         }
         let runs = self
-            .owned_by(Kind::AnalysisRun, &entry.uid)
+            .owned_by(Kind::AnalysisRun, key, Some(&entry.uid))
             .filter_map(|key| self.run(key));
         observed.analysis_runs = runs.map(Arc::new).collect();
         observed.analysis_runs.sort_by(|a, b| {
@@ -1282,10 +1312,10 @@ impl Cache {
         let view = |(key, entry): (&ObjectKey, &Entry<Box<ReplicaSetEntry>>)| {
             entry.data.kept.view(&key.name, &entry.uid, &entry.version)
         };
-        let owned = self.owned_by(Kind::ReplicaSet, uid).filter_map(known);
+        let owned = self.owned_by(Kind::ReplicaSet, key, Some(uid)).filter_map(known);
         let mut views: Vec<ReplicaSetView> = owned.map(view).collect();
         if let Some(selector) = selector {
-            let orphans = self.owned_by(Kind::ReplicaSet, &orphans_of(&key.namespace));
+            let orphans = self.owned_by(Kind::ReplicaSet, key, None);
             let selected = orphans.filter_map(known).filter(|(_, entry)| {
                 entry
                     .data
@@ -1329,16 +1359,14 @@ impl Cache {
     }
 }
 
-/// What a ReplicaSet is indexed by: the uid of its controller, or that it is an orphan of its namespace.
-fn holder(key: &ObjectKey, kept: &KeptReplicaSet) -> String {
-    kept.controller_uid
-        .as_deref()
-        .map_or_else(|| orphans_of(&key.namespace), str::to_owned)
+/// Who holds a ReplicaSet: one that nobody controls may be adopted.
+fn holder(key: &ObjectKey, kept: &KeptReplicaSet) -> Holder {
+    Holder::of(key, kept.controller_uid.as_deref())
 }
 
-/// No uid has a slash in it.
-fn orphans_of(namespace: &str) -> String {
-    format!("{namespace}/")
+/// Who holds what is of no interest without a controller.
+fn held(key: &ObjectKey, uid: Option<&str>) -> Option<Holder> {
+    uid.map(|uid| Holder::of(key, Some(uid)))
 }
 
 /// Since when an object routes as it does: unchanged when `same`; from the start of the process when it was there when we

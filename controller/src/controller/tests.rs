@@ -748,6 +748,52 @@ fn changes_around_a_rollout_wake_it() {
     }
 }
 
+/// An owner is one of the same namespace: whoever may write objects elsewhere decides nothing here by naming a uid.
+#[test]
+fn an_object_of_another_namespace_is_not_owned() {
+    let kinds = [Kind::ReplicaSet, Kind::INGRESS, Kind::AnalysisRun];
+    let owned = |kind: Kind, namespace: &str| {
+        let mut object = json!({
+            "metadata": {
+                "name": "one", "namespace": namespace, "uid": format!("{kind:?}-{namespace}"), "resourceVersion": "200",
+                "labels": {"rollouts-pod-template-hash": "5c"},
+                "ownerReferences": [{"kind": "Rollout", "name": "web", "uid": "uid-web", "controller": true}],
+            },
+        });
+        if kind == Kind::AnalysisRun {
+            object["status"] = json!({"phase": "Failed"});
+        }
+        object
+    };
+    for (namespace, seen) in [("evil", 0), ("shop", 1)] {
+        let mut controller = listed(&[(Kind::Rollout, rollout("web", 1))]);
+        due(&mut controller, at(1));
+        for kind in kinds {
+            let object = owned(kind, namespace);
+            controller.deliver(kind, Signal::Applied(Object::Value(&object)), at(2));
+            assert_eq!(due(&mut controller, at(2)).len(), seen, "{kind:?} of {namespace}");
+        }
+        let observed = controller.cache.observe(&key("web")).unwrap();
+        let counts = [
+            observed.replica_sets.len(),
+            observed.routes.live.len(),
+            observed.analysis_runs.len(),
+            controller.cache.runs_of(&key("web")).len(),
+            controller.cache.replica_set_uids(&key("web"), "5c").len(),
+        ];
+        assert_eq!(counts, [seen; 5], "of {namespace}");
+        for kind in kinds {
+            let object = owned(kind, namespace);
+            controller.deliver(kind, Signal::Deleted(Object::Value(&object)), at(3));
+            assert_eq!(
+                due(&mut controller, at(3)).len(),
+                seen,
+                "{kind:?} of {namespace} gone"
+            );
+        }
+    }
+}
+
 #[test]
 fn routes_are_as_old_as_the_process_or_as_their_last_change() {
     let mut web = rollout("web", 1);
