@@ -12,25 +12,28 @@ pub struct Seen {
     pub matches: bool,
 }
 
-/// What routes give the canary by weight.
+/// What routes give the canary by weight: `0 <= least <= most <= total` and `1 <= total`, whatever stands in the objects. Data planes
+/// give no more than all and no less than nothing, and whoever reckons with a share may rely on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// The least that one of them gives it.
-    pub least: i32,
-    /// The most.
-    pub most: i32,
-    /// What both are parts of.
-    pub total: i32,
-    /// A route is not there yet.
-    pub partial: bool,
+    least: i32,
+    most: i32,
+    total: i32,
+    partial: bool,
 }
 
 impl Share {
     /// Of one weight.
     pub fn of(weight: i32, total: i32) -> Self {
+        Self::between(weight, weight, total)
+    }
+
+    fn between(least: i32, most: i32, total: i32) -> Self {
+        let total = total.max(1);
+        let most = most.clamp(0, total);
         Self {
-            least: weight,
-            most: weight,
+            least: least.clamp(0, most),
+            most,
             total,
             partial: false,
         }
@@ -40,41 +43,45 @@ impl Share {
     pub fn join(routes: &[Option<Self>]) -> Option<Self> {
         let total = routes.iter().flatten().map(|share| share.total).max()?;
         let there = || routes.iter().flatten().map(|share| share.in_parts_of(total));
-        let partial = routes.iter().any(|share| share.is_none_or(|share| share.partial));
         let missing = routes.iter().any(Option::is_none);
         let least = there().map(|share| share.least).min().filter(|_| !missing);
+        let most = there().map(|share| share.most).max();
         Some(Self {
-            least: least.unwrap_or(0),
-            most: there().map(|share| share.most).max().unwrap_or(0),
-            total,
-            partial,
+            partial: routes.iter().any(|share| share.is_none_or(|share| share.partial)),
+            ..Self::between(least.unwrap_or(0), most.unwrap_or(0), total)
         })
     }
 
     /// Anything may be so: the objects say nothing that can be understood.
     pub fn unknown() -> Self {
-        Self {
-            least: 0,
-            most: 100,
-            total: 100,
-            partial: false,
-        }
+        Self::between(0, 100, 100)
+    }
+
+    /// The least that one of the routes gives the canary.
+    pub fn least(self) -> i32 {
+        self.least
+    }
+
+    /// The most that one of them gives it.
+    pub fn most(self) -> i32 {
+        self.most
+    }
+
+    /// A route is not there yet.
+    pub fn partial(self) -> bool {
+        self.partial
     }
 
     /// The same in parts of another total, where in doubt the larger span.
     #[must_use]
     pub fn in_parts_of(self, total: i32) -> Self {
-        if self.total == total {
-            return self;
-        }
-        let whole = i64::from(self.total.max(1));
-        let product = |weight: i32| i64::from(weight.clamp(0, self.total.max(1))) * i64::from(total);
+        let (whole, parts) = (i64::from(self.total), i64::from(total));
         let narrow = |parts: i64| i32::try_from(parts).unwrap_or(total);
+        let least = narrow(i64::from(self.least) * parts / whole);
+        let most = narrow((i64::from(self.most) * parts + whole - 1) / whole);
         Self {
-            least: narrow(product(self.least) / whole),
-            most: narrow((product(self.most) + whole - 1) / whole),
-            total,
-            ..self
+            partial: self.partial,
+            ..Self::between(least, most, total)
         }
     }
 }
@@ -103,10 +110,9 @@ impl WeightState {
             return Self::Absent;
         };
         let taken = seen.iter().all(|seen| seen.taken != Some(false));
-        let Share {
-            least, most, partial, ..
-        } = share.in_parts_of(total);
-        if least == most && !partial && taken {
+        let share = share.in_parts_of(total);
+        let (least, most) = (share.least(), share.most());
+        if least == most && !share.partial() && taken {
             Self::Set(most)
         } else {
             Self::Mixed { least, most }
@@ -138,12 +144,7 @@ mod tests {
 
     fn seen(share: Option<(i32, i32, i32)>) -> Seen {
         Seen {
-            share: share.map(|(least, most, total)| Share {
-                least,
-                most,
-                total,
-                partial: false,
-            }),
+            share: share.map(|(least, most, total)| Share::between(least, most, total)),
             ..Seen::default()
         }
     }
@@ -168,6 +169,32 @@ mod tests {
         for (shares, state) in table {
             let seen: Vec<Seen> = shares.iter().copied().map(seen).collect();
             assert_eq!(WeightState::of(&seen, 100), state, "{shares:?}");
+        }
+    }
+
+    /// Anybody may write anything into an object.
+    #[test]
+    fn a_share_is_between_nothing_and_all() {
+        let numbers = [i32::MIN, -5, -1, 0, 1, 20, 100, 200, i32::MAX];
+        for (weight, total, wanted) in numbers
+            .into_iter()
+            .flat_map(|weight| numbers.map(|total| (weight, total)))
+            .flat_map(|(weight, total)| numbers.map(|wanted| (weight, total, wanted)))
+        {
+            let share = Share::of(weight, total);
+            for share in [
+                share,
+                share.in_parts_of(wanted),
+                Share::join(&[Some(share), Some(Share::of(wanted, 100))]).unwrap(),
+                Share::join(&[None, Some(share)]).unwrap(),
+            ] {
+                let right = 0 <= share.least && share.least <= share.most && share.most <= share.total;
+                assert!(right && 1 <= share.total, "{weight}/{total} in {wanted}: {share:?}");
+            }
+        }
+        for (weight, state) in [(i32::MIN, 0), (-5, 0), (20, 20), (100, 100), (200, 100)] {
+            let seen = seen(Some((weight, weight, 100)));
+            assert_eq!(WeightState::of(&[seen], 100), WeightState::Set(state), "{weight}");
         }
     }
 

@@ -121,7 +121,7 @@ impl Smi<'_> {
     /// What a split gives already, in the parts of an intent: of what cannot be said exactly, stable gets the rest.
     fn held(&self, live: &Value, intent: &TrafficIntent) -> TrafficIntent {
         let shares = self.shares(live).unwrap_or_default();
-        let mut least = shares.iter().map(|share| share.in_parts_of(intent.whole()).least);
+        let mut least = shares.iter().map(|share| share.in_parts_of(intent.whole()).least());
         let weight = least.next().unwrap_or(0);
         let additional = self.subject.additional_services.iter();
         TrafficIntent {
@@ -186,7 +186,7 @@ impl Smi<'_> {
             if is_set {
                 return Vec::new();
             }
-            if let Some(set) = self.set(live, live, share.most, &wanted) {
+            if let Some(set) = self.set(live, live, share.most(), &wanted) {
                 return vec![set];
             }
         }
@@ -196,14 +196,14 @@ impl Smi<'_> {
             resource_version: resource_version.clone(),
             patch: json!({ "spec": self.split(to) }),
         };
-        if share.most > intent.weight {
-            let falls = self.set(live, live, share.most, &wanted).filter(|_| !is_set);
+        if share.most() > intent.weight {
+            let falls = self.set(live, live, share.most(), &wanted).filter(|_| !is_set);
             return falls.into_iter().chain([shaped(&wanted)]).collect();
         }
         let held = self.held(live, intent).destinations(&self.subject);
         let after = json!({ "spec": self.split(&held) });
         let rises = self
-            .set(&after, live, share.least, &wanted)
+            .set(&after, live, share.least(), &wanted)
             .filter(|_| held != wanted);
         std::iter::once(shaped(&held)).chain(rises).collect()
     }

@@ -196,7 +196,7 @@ impl TrafficRouter for Traefik<'_> {
         if wanted.iter().all(|(there, weight)| is(there, *weight)) {
             return Ok(Vec::new());
         }
-        let from = share(&services).in_parts_of(intent.whole()).most;
+        let from = share(&services).in_parts_of(intent.whole()).most();
         let op = set(service, &wanted, from, intent.weight);
         Ok(vec![RouteWrite {
             object,

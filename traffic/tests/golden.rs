@@ -82,8 +82,8 @@ fn applied(mut objects: LiveObjects, writes: &[RouteWrite]) -> LiveObjects {
 fn stands(seen: &Seen) -> String {
     match seen.share {
         None => "Absent".to_owned(),
-        Some(share) if share.least == share.most && !share.partial => format!("Set({})", share.most),
-        Some(share) => format!("Mixed({})", share.most),
+        Some(share) if share.least() == share.most() && !share.partial() => format!("Set({})", share.most()),
+        Some(share) => format!("Mixed({})", share.most()),
     }
 }
 

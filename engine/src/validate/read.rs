@@ -153,7 +153,8 @@ struct Pods {
 
 fn step(step: &CanaryStep, index: usize, pods: Pods) -> Result<Step, Box<Violation>> {
     let kind = if let Some(weight) = step.set_weight {
-        StepKind::SetWeight(weight)
+        // Also where the spec is not valid: requests go back to stable all the same, and that is reckoned with.
+        StepKind::SetWeight(weight.clamp(0, pods.total))
     } else if let Some(pause) = &step.pause {
         StepKind::Pause(rules::pause(pause, index)?)
     } else if let Some(analysis) = &step.analysis {

@@ -62,6 +62,15 @@ fn what_a_spec_does_not_say_has_the_contracts_defaults() {
     );
 }
 
+/// What is wrong is told; until it is corrected nothing is reckoned with it.
+#[test]
+fn a_weight_is_between_nothing_and_all() {
+    for (weight, read) in [(i32::MIN, 0), (-1, 0), (20, 20), (101, 100), (i32::MAX, 100)] {
+        let (_, canary) = read_canary(4, &json!({ "steps": [{ "setWeight": weight }] }));
+        assert_eq!(canary.steps[0].kind, StepKind::SetWeight(read), "{weight}");
+    }
+}
+
 #[test]
 fn limits_are_those_of_the_size() {
     let (valid, canary) = read_canary(
