@@ -22,7 +22,7 @@ pub(crate) fn of_canary(canary: &Canary<'_, '_>, draft: &mut Draft) -> bool {
     let canary_service = cx.service(canary.spec.canary_service.as_deref());
     let mut served = canary.stable_service_right();
     if let (Some(service), Some(rs)) = (stable_service, stable_rs) {
-        if let Some(lacks) = lacks_pods(cx, service, rs) {
+        if let Some(lacks) = lacks_pods(canary, service, rs) {
             draft.because(lacks);
         } else {
             served = target(cx, service, rs, false, draft);
@@ -51,10 +51,16 @@ pub(crate) fn of_canary(canary: &Canary<'_, '_>, draft: &mut Draft) -> bool {
 }
 
 /// A promoted version may lose its pods before the stable Service comes to it, as when somebody deletes its ReplicaSet. Who answers until
-/// then has more of them, and goes on answering until they are back (S2).
-fn lacks_pods(cx: &Context<'_>, service: &ServiceView, promoted: &ReplicaSetView) -> Option<Reason> {
+/// then has more of them, and goes on answering until they are back, or as many as the threshold asks for (S2).
+fn lacks_pods(
+    canary: &Canary<'_, '_>,
+    service: &ServiceView,
+    promoted: &ReplicaSetView,
+) -> Option<Reason> {
+    let cx = canary.cx;
     let answers = cx.owned().find(|rs| rs.hash == selected(service))?;
-    let lacks = cx.fully_promoted() && promoted.serving() < answers.serving().min(cx.size);
+    let fewer = promoted.serving() < answers.serving().min(cx.size);
+    let lacks = cx.fully_promoted() && fewer && !canary.meets(promoted.serving(), cx.size);
     lacks.then(|| Reason::WaitingForPods {
         replica_set: promoted.name.clone(),
         available: promoted.serving(),

@@ -239,7 +239,11 @@ impl<'a> Nginx<'a> {
             uid,
             resource_version,
             operations: tests.into_iter().chain(sets).collect(),
-            from: if share.most() > to { share.most() } else { share.least() },
+            from: if share.most() > to {
+                share.most()
+            } else {
+                share.least()
+            },
             to,
         })
     }

@@ -189,7 +189,10 @@ mod tests {
                 Share::join(&[None, Some(share)]).unwrap(),
             ] {
                 let right = 0 <= share.least && share.least <= share.most && share.most <= share.total;
-                assert!(right && 1 <= share.total, "{weight}/{total} in {wanted}: {share:?}");
+                assert!(
+                    right && 1 <= share.total,
+                    "{weight}/{total} in {wanted}: {share:?}"
+                );
             }
         }
         for (weight, state) in [(i32::MIN, 0), (-5, 0), (20, 20), (100, 100), (200, 100)] {

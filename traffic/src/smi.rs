@@ -121,7 +121,9 @@ impl Smi<'_> {
     /// What a split gives already, in the parts of an intent: of what cannot be said exactly, stable gets the rest.
     fn held(&self, live: &Value, intent: &TrafficIntent) -> TrafficIntent {
         let shares = self.shares(live).unwrap_or_default();
-        let mut least = shares.iter().map(|share| share.in_parts_of(intent.whole()).least());
+        let mut least = shares
+            .iter()
+            .map(|share| share.in_parts_of(intent.whole()).least());
         let weight = least.next().unwrap_or(0);
         let additional = self.subject.additional_services.iter();
         TrafficIntent {

@@ -101,7 +101,7 @@ impl Canary<'_, '_> {
     }
 
     /// Enough of a version is available for what it is wanted for: all of it, or as much as the threshold says (contract F45).
-    pub(super) fn meets(&self, available: i32, wanted: i32) -> bool {
+    pub(crate) fn meets(&self, available: i32, wanted: i32) -> bool {
         let met = match self.spec.threshold {
             Threshold::All => false,
             Threshold::Percent(percent) => {
