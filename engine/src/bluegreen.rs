@@ -290,11 +290,12 @@ impl<'a> BlueGreen<'_, 'a> {
             } else {
                 continue;
             };
+            // What is taken back is kept for its whole delay from when users had it last, whatever deadline it came with, and what is kept
+            // for ever goes at no time. What only comes back is known by its deadline.
             let waits = if self.aborting {
-                // What is kept for ever goes at no time.
-                cx.valid.rejected != Rejected::KeptForEver
+                !self.is_active(rs) && cx.valid.rejected != Rejected::KeptForEver
             } else {
-                !stable && revision::kept(cx, rs)
+                !stable && revision::fast_rollback(cx)
             };
             if !(cx.is_new(rs) && waits) {
                 draft.annotate(rs, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
