@@ -221,13 +221,26 @@ impl Judge {
         }
         let dynamic = canary["dynamicStableScale"] == true;
         self.active("S2");
-        let share = |facts: &Facts, hash: &str| facts.shares.get(hash).copied().unwrap_or(0.0);
+        let stable_service = text(&canary["stableService"]);
+        let share = |facts: &Facts, hash: &str| {
+            let share = facts.shares.get(hash).copied().unwrap_or(0.0);
+            // What a stable Service without a selector sends to every version depends on no weight.
+            let spread =
+                facts.strategy == Strategy::RoutedCanary && !facts.selected.contains_key(stable_service);
+            let most = if spread {
+                facts.weight as f64 / facts.total as f64
+            } else {
+                1.0
+            };
+            share.min(most)
+        };
         if gives_back(scene) || is_put_back(scene.commit) {
             return;
         }
-        // Whatever carries them is better than pods that are not there.
+        // Whatever carries them is better than pods that are not there, or a Service that is gone.
         let serves = |hash: &String| after.versions.get(hash).is_some_and(|v| v.available > 0);
-        if !before.shares.keys().all(serves) {
+        let answered: f64 = before.shares.values().sum();
+        if !before.shares.keys().all(serves) || answered < 1.0 - 1e-9 {
             return;
         }
         // Nor has the weight all to say where the stable Service was never switched, because nobody of that version could answer.
