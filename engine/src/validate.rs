@@ -196,6 +196,12 @@ impl Found {
         }
     }
 
+    fn extend(&mut self, more: Self) {
+        for violation in more.violations {
+            self.add(violation);
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.violations.len() >= MAX_VIOLATIONS
     }

@@ -346,8 +346,8 @@ pub struct Problem {
 /// The sorts of wrong.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Wrong {
-    /// The value names an object that is not there.
-    Missing(Value),
+    /// The value names an object that is not there. Where it is a list of names it is one value for all that are missing.
+    Missing(Arc<Value>),
     /// The value is wrong, or names an object that is.
     Invalid(Value),
     /// The value is right elsewhere.

@@ -1,6 +1,7 @@
 //! NGINX: canary Ingresses cloned from the stable ones (contract 3.14).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use tidegate_crds::{HeaderRoutingMatch, NginxTrafficRouting, SetHeaderRoute, merge, names};
@@ -382,6 +383,8 @@ impl Nginx<'_> {
             });
         }
         let service = self.subject.stable_service;
+        // Upstream says the whole list of each that is missing from it.
+        let all = Arc::new(json!(self.spec.stable_ingresses));
         for (path, said, name) in self.named() {
             match live.get(&self.object(name)) {
                 None => {
@@ -390,9 +393,9 @@ impl Nginx<'_> {
                         path,
                         said: (!one).then(|| "nginx.StableIngresses".to_owned()),
                         wrong: Wrong::Missing(if one {
-                            json!(name)
+                            Arc::new(json!(name))
                         } else {
-                            json!(self.spec.stable_ingresses)
+                            Arc::clone(&all)
                         }),
                         message: format!("ingress.networking.k8s.io \"{name}\" not found"),
                         fix: format!("create the Ingress {name:?}, or correct the name"),

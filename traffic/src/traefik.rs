@@ -1,6 +1,7 @@
 //! Traefik: weights of the Services in a TraefikService that somebody else made (contract F88, 3.18).
 
 use std::iter;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidegate_crds::TraefikTrafficRouting;
@@ -155,7 +156,7 @@ impl TrafficRouter for Traefik<'_> {
         };
         let found = match live.get(&object) {
             None => Some(problem(
-                Wrong::Missing(json!(name)),
+                Wrong::Missing(Arc::new(json!(name))),
                 format!("{}.{} \"{name}\" not found", self.kind.plural, self.kind.group),
                 "create the TraefikService with both Services under spec.weighted.services, or correct the name",
             )),

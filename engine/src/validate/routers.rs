@@ -62,20 +62,20 @@ pub(super) fn check_header_route(
 
 /// What is wrong with the objects that routers name: those that are not there, and the others.
 pub(super) struct Objects {
-    missing: Vec<Violation>,
-    wrong: Vec<Violation>,
+    missing: Found,
+    wrong: Found,
 }
 
 impl Objects {
     pub(super) fn of(rollout: &Rollout, references: &References<'_>) -> Self {
         let path = FieldPath::of("spec.strategy.canary.trafficRouting");
-        let (mut missing, mut wrong) = (Vec::new(), Vec::new());
+        let (mut missing, mut wrong) = (Found::default(), Found::default());
         for router in tidegate_traffic::routers(rollout, &references.routes.dialect) {
             let plane = router.plane();
             if let Some(why) = references.routes.unserved.get(router.kind()) {
                 let problem = unserved(router.as_ref(), why);
                 let field = path.child(plane.field);
-                missing.push(
+                missing.add(
                     Violation::new(field, ViolationKind::Internal, problem).fix(format!(
                         "install the CRDs of {}, or remove trafficRouting.{}",
                         plane.id, plane.field
@@ -84,10 +84,14 @@ impl Objects {
                 continue;
             }
             for problem in router.check_objects(&references.routes.live) {
-                match &problem.wrong {
-                    Wrong::Missing(_) if !references.complete => {}
-                    Wrong::Missing(_) | Wrong::Contradiction => missing.push(violation(problem, &path)),
-                    Wrong::Invalid(_) | Wrong::Unsupported(_) => wrong.push(violation(problem, &path)),
+                let found = match &problem.wrong {
+                    Wrong::Missing(_) if !references.complete => continue,
+                    Wrong::Missing(_) | Wrong::Contradiction => &mut missing,
+                    Wrong::Invalid(_) | Wrong::Unsupported(_) => &mut wrong,
+                };
+                // A value that is quoted may be as long as the spec.
+                if !found.is_full() {
+                    found.add(violation(problem, &path));
                 }
             }
         }
@@ -95,15 +99,11 @@ impl Objects {
     }
 
     pub(super) fn check_exist(&mut self, found: &mut Found) {
-        for violation in self.missing.drain(..) {
-            found.add(violation);
-        }
+        found.extend(std::mem::take(&mut self.missing));
     }
 
     pub(super) fn check(self, found: &mut Found) {
-        for violation in self.wrong {
-            found.add(violation);
-        }
+        found.extend(self.wrong);
     }
 }
 
@@ -129,13 +129,14 @@ fn violation(problem: Problem, below: &FieldPath) -> Violation {
         message,
         fix,
     } = problem;
-    let quoted = |value: Value| match &value {
+    let quoted = |value: &Value| match value {
         Value::String(text) => text.as_str().quoted(),
         other => Json(other).quoted(),
     };
     let kind = match wrong {
-        Wrong::Missing(value) | Wrong::Invalid(value) => ViolationKind::Invalid(quoted(value)),
-        Wrong::Unsupported(value) => ViolationKind::Unsupported(quoted(value)),
+        Wrong::Missing(value) => ViolationKind::Invalid(quoted(&value)),
+        Wrong::Invalid(value) => ViolationKind::Invalid(quoted(&value)),
+        Wrong::Unsupported(value) => ViolationKind::Unsupported(quoted(&value)),
         Wrong::Contradiction => ViolationKind::Internal,
     };
     let violation = Violation::new(below.below(&path), kind, message).fix(fix);

@@ -1,13 +1,13 @@
 //! Two tables: what upstream was recorded to answer, and our own cases with every violation's path, words and fix.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::{AnalysisTemplateSpec, decode::tolerant};
-use tidegate_traffic::{ObjectRef, Routes, nginx::INGRESS};
+use tidegate_traffic::{Dialect, ObjectRef, Routes, Wrong, nginx::INGRESS};
 
 use super::*;
 use crate::observed::ServiceView;
@@ -198,6 +198,34 @@ fn a_spec_of_nothing_but_mistakes_is_cut_short() {
     let mut rollout = recorded_rollout(&json!({}));
     rollout["spec"]["strategy"] = json!({ "canary": { "steps": vec![json!({}); 10_000] } });
     assert_eq!(validate_spec(&tolerant(rollout).0, None).len(), MAX_VIOLATIONS);
+}
+
+/// Each says the whole list, as upstream does: there is one of it, and nothing is quoted beyond the limit.
+#[test]
+fn thousands_of_names_that_nothing_has_cost_no_more_than_their_text() {
+    let names: Vec<String> = (0..3_000).map(|number| format!("ingress-{number}")).collect();
+    let mut rollout = recorded_rollout(&json!({}));
+    rollout["spec"]["strategy"] = json!({ "canary": {
+        "stableService": "stable", "canaryService": "canary",
+        "trafficRouting": { "nginx": { "stableIngresses": names } },
+    } });
+    let rollout = tolerant::<Rollout>(rollout).0;
+    let routers = tidegate_traffic::routers(&rollout, &Dialect::default());
+    let problems: Vec<_> = routers
+        .iter()
+        .flat_map(|router| router.check_objects(&BTreeMap::new()))
+        .collect();
+    let values = problems.iter().map(|problem| match &problem.wrong {
+        Wrong::Missing(value) => Arc::as_ptr(value),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(values.collect::<BTreeSet<_>>().len(), 1);
+    let nothing = Observed::default();
+    let template = rollout.spec.template.as_ref();
+    let said = validate_references(&rollout, template, &References::from(&nothing));
+    assert_eq!(said.len(), MAX_VIOLATIONS);
+    let longest = said.iter().map(|violation| violation.to_string().len()).max();
+    assert!(longest < Some(2 * MAX_QUOTED), "{longest:?}");
 }
 
 #[test]
