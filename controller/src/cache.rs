@@ -756,7 +756,7 @@ impl Cache {
             let text = object.compact()?;
             let same = before
                 .and_then(|entry| entry.data.data())
-                .is_some_and(|old| routing_of(&old.text) == routing_of(&text));
+                .is_some_and(|old| routing_of(kind, &old.text) == routing_of(kind, &text));
             let synced = self.routes.get(kind).is_some_and(Store::synced);
             let since = since(before, same, synced, self.started, now);
             Slot::Kept {
@@ -1387,13 +1387,14 @@ fn since<T>(
 }
 
 /// What of a route object decides where requests go.
-fn routing_of(text: &str) -> Option<(BTreeMap<String, String>, Value)> {
+fn routing_of(kind: &RouteKind, text: &str) -> Option<(BTreeMap<String, String>, Value)> {
     #[derive(Deserialize)]
     struct Routing {
         metadata: ObjectMeta,
         #[serde(default)]
         spec: Value,
     }
-    let Routing { metadata, spec } = serde_json::from_str(text).ok()?;
+    let Routing { mut metadata, spec } = serde_json::from_str(text).ok()?;
+    metadata.annotations.retain(|key, _| kind.routes_by(key));
     Some((metadata.annotations, spec))
 }

@@ -67,9 +67,18 @@ pub struct RouteKind {
     pub everywhere: bool,
     /// Whether the router makes objects of it: one may be left behind, by a Rollout that does not name it any more.
     pub made: bool,
+    /// Names of the annotations, below whatever prefix, that decide where requests go, beside the spec. All others may change at any
+    /// time, by whatever tool, and nothing moves.
+    pub routes_by: &'static [&'static str],
 }
 
 impl RouteKind {
+    /// Whether an annotation of one of its objects decides where requests go.
+    pub fn routes_by(&self, annotation: &str) -> bool {
+        let name = annotation.rsplit_once('/').map_or(annotation, |(_, name)| name);
+        self.routes_by.contains(&name)
+    }
+
     /// `apiVersion` of its objects.
     pub fn api_version(&self) -> String {
         format!("{}/{}", self.group, self.version)

@@ -37,6 +37,16 @@ pub static INGRESS: RouteKind = RouteKind {
     kind: "Ingress",
     everywhere: true,
     made: true,
+    routes_by: &[
+        "canary",
+        "canary-weight",
+        "canary-weight-total",
+        "canary-by-header",
+        "canary-by-header-value",
+        "canary-by-header-pattern",
+        "canary-by-cookie",
+        "ingress.class",
+    ],
 };
 
 /// Longest name of a Kubernetes object.

@@ -34,6 +34,7 @@ const fn traffic_split(version: &'static str) -> RouteKind {
         kind: "TrafficSplit",
         everywhere: false,
         made: true,
+        routes_by: &[],
     }
 }
 

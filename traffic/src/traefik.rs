@@ -37,6 +37,7 @@ const fn traefik_service(group: &'static str) -> RouteKind {
         kind: "TraefikService",
         everywhere: false,
         made: false,
+        routes_by: &[],
     }
 }
 

@@ -812,6 +812,63 @@ fn routes_are_as_old_as_the_process_or_as_their_last_change() {
     assert_eq!(since(&controller), at(6));
 }
 
+/// Tools annotate Ingresses all the time. If each of that counted as routing, the old pods would be kept for as long.
+#[test]
+fn only_what_routes_makes_a_route_object_young() {
+    let mut web = rollout("web", 1);
+    web["spec"]["strategy"]["canary"] = json!({
+        "stableService": "web", "canaryService": "canary", "trafficRouting": {"nginx": {"stableIngress": "web"}},
+    });
+    let mut ingress = json!({
+        "metadata": {"name": "web", "namespace": "shop", "uid": "i1", "resourceVersion": "3", "annotations": {}},
+        "spec": {"ingressClassName": "nginx"},
+    });
+    let mut controller = listed(&[(Kind::Rollout, web), (Kind::INGRESS, ingress.clone())]);
+    let table = [
+        ("/metadata/annotations/cert-manager.io~1issuer", json!("a"), false),
+        (
+            "/metadata/annotations/nginx.ingress.kubernetes.io~1ssl-redirect",
+            json!("false"),
+            false,
+        ),
+        (
+            "/metadata/annotations/nginx.ingress.kubernetes.io~1canary-weight",
+            json!("20"),
+            true,
+        ),
+        (
+            "/metadata/annotations/own.example~1canary-by-cookie",
+            json!("a"),
+            true,
+        ),
+        (
+            "/metadata/annotations/kubernetes.io~1ingress.class",
+            json!("nginx"),
+            true,
+        ),
+        ("/spec/ingressClassName", json!("other"), true),
+        ("/metadata/labels", json!({"a": "b"}), false),
+    ];
+    let mut last = at(0);
+    for (row, (pointer, value, routes)) in table.into_iter().enumerate() {
+        let (parent, field) = pointer.rsplit_once('/').unwrap();
+        ingress.pointer_mut(parent).unwrap()[field.replace("~1", "/")] = value;
+        let seconds = 5 + i64::try_from(row).unwrap();
+        ingress["metadata"]["resourceVersion"] = json!(seconds.to_string());
+        controller.deliver(
+            Kind::INGRESS,
+            Signal::Applied(Object::Value(&ingress)),
+            at(seconds),
+        );
+        if routes {
+            last = at(seconds);
+        }
+        let observed = controller.cache.observe(&key("web")).unwrap();
+        let since: Vec<Timestamp> = observed.routed_since.into_values().collect();
+        assert_eq!(since, [last], "{pointer}");
+    }
+}
+
 #[test]
 fn a_measurement_is_asked_for_once_and_its_reading_written() {
     let run = json!({
