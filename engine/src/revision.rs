@@ -14,15 +14,16 @@ use crate::valid::AntiAffinity;
 /// Longest chain of earlier revisions that an annotation keeps.
 const MAX_HISTORY_BYTES: usize = 2000;
 
-/// Annotations of the Rollout that its ReplicaSets do not get (contract 2.2).
-const NOT_COPIED: [&str; 6] = [
+/// Annotations of the Rollout that its ReplicaSets do not get (contract 2.2), beside those below [`OF_CONTROLLERS`].
+const NOT_COPIED: [&str; 3] = [
     labels::LAST_APPLIED_ANNOTATION,
-    labels::REVISION_ANNOTATION,
-    labels::REVISION_HISTORY_ANNOTATION,
-    labels::DESIRED_REPLICAS_ANNOTATION,
     labels::NOTIFIED_ANNOTATION,
-    labels::WORKLOAD_GENERATION_ANNOTATION,
+    labels::SCALE_DOWN_DEADLINE_ANNOTATION,
 ];
+
+/// Prefixes of the annotations that a controller writes on ReplicaSets to know later what it did. What somebody puts on a Rollout says
+/// nothing of that.
+const OF_CONTROLLERS: [&str; 3] = ["rollout.argoproj.io/", "experiment.argoproj.io/", "tidegate.io/"];
 
 /// The revision that the new version has or gets: one above all others (contract 3.1).
 pub(crate) fn new_revision(cx: &Context<'_>) -> i64 {
@@ -101,10 +102,14 @@ pub(crate) fn number(cx: &Context<'_>, draft: &mut Draft) {
     }
 }
 
+fn is_copied(annotation: &str) -> bool {
+    !NOT_COPIED.contains(&annotation) && !OF_CONTROLLERS.iter().any(|prefix| annotation.starts_with(prefix))
+}
+
 fn copied_annotations(cx: &Context<'_>) -> BTreeMap<String, String> {
     let all = &cx.rollout().metadata.annotations;
     all.iter()
-        .filter(|(k, _)| !NOT_COPIED.contains(&k.as_str()))
+        .filter(|(key, _)| is_copied(key))
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect()
 }

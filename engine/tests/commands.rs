@@ -934,3 +934,40 @@ fn a_pause_ends_in_its_time_beside_an_analysis_that_cannot_decide() {
     world.settle();
     assert_eq!(world.weight(), "60");
 }
+
+/// They say what a controller did to a ReplicaSet: on a Rollout they say nothing.
+#[test]
+fn what_controllers_write_on_replica_sets_is_not_copied_from_the_rollout() {
+    let mut world = pausing();
+    let of_controllers = [
+        labels::SCALE_DOWN_DEADLINE_ANNOTATION,
+        labels::ABORTED_ANNOTATION,
+        labels::METADATA_OF_PODS_ANNOTATION,
+        labels::EPHEMERAL_METADATA_ANNOTATION,
+        labels::EXPERIMENT_NAME_ANNOTATION,
+        labels::REVISION_HISTORY_ANNOTATION,
+        labels::RUN_NOT_WANTED_ANNOTATION,
+        "tidegate.io/whatever-comes-next",
+    ];
+    let annotations = &mut world.seen.rollout.metadata.annotations;
+    for key in of_controllers
+        .into_iter()
+        .chain(["team", labels::DESIRED_REPLICAS_ANNOTATION])
+    {
+        annotations.insert(key.to_owned(), "77".to_owned());
+    }
+    world.settle();
+    world.release("v2");
+    world.settle();
+    let last = world.seen.replica_sets.len() - 1;
+    for key in of_controllers {
+        assert_eq!(world.annotation(last, key), None, "{key}");
+    }
+    assert_eq!(world.annotation(last, "team").as_deref(), Some("77"));
+    assert_eq!(
+        world
+            .annotation(last, labels::DESIRED_REPLICAS_ANNOTATION)
+            .as_deref(),
+        Some("10")
+    );
+}
