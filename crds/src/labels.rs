@@ -71,3 +71,35 @@ pub const LAST_APPLIED_ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-co
 pub const NGINX_ANNOTATION_PREFIX: &str = "nginx.ingress.kubernetes.io";
 /// Default prefix of annotations for the ALB controller (F80).
 pub const ALB_ANNOTATION_PREFIX: &str = "alb.ingress.kubernetes.io";
+
+/// Largest revision that counts: nobody gets there by releasing, and there has to be a number above all that count.
+pub const MAX_REVISION: i64 = 1_000_000_000_000;
+
+/// The revision that the text of [`REVISION_ANNOTATION`] says; `None` where it is none that can be.
+pub fn revision(text: &str) -> Option<i64> {
+    text.parse()
+        .ok()
+        .filter(|revision| (0..=MAX_REVISION).contains(revision))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_is_a_number_that_somebody_can_have_counted_to() {
+        for (text, read) in [
+            ("0", Some(0)),
+            ("12", Some(12)),
+            ("1000000000000", Some(MAX_REVISION)),
+            ("1000000000001", None),
+            ("9223372036854775807", None),
+            ("9223372036854775808", None),
+            ("-1", None),
+            ("", None),
+            ("two", None),
+        ] {
+            assert_eq!(revision(text), read, "{text:?}");
+        }
+    }
+}

@@ -259,10 +259,8 @@ pub(crate) trait Annotated {
 
 impl Annotated for ReplicaSetView {
     fn revision(&self) -> i64 {
-        self.annotations
-            .get(labels::REVISION_ANNOTATION)
-            .and_then(|r| r.parse().ok())
-            .unwrap_or(0)
+        let written = self.annotations.get(labels::REVISION_ANNOTATION);
+        written.and_then(|text| labels::revision(text)).unwrap_or(0)
     }
 
     fn scale_down_deadline(&self) -> Option<Timestamp> {

@@ -27,15 +27,15 @@ const OF_CONTROLLERS: [&str; 3] = ["rollout.argoproj.io/", "experiment.argoproj.
 
 /// The revision that the new version has or gets: one above all others (contract 3.1).
 pub(crate) fn new_revision(cx: &Context<'_>) -> i64 {
-    let others = cx
-        .owned()
-        .filter(|rs| !cx.is_new(rs))
-        .map(Annotated::revision)
+    let others = cx.owned().filter(|rs| !cx.is_new(rs)).map(Annotated::revision);
+    // What is at the limit nobody has counted up to, and it leaves no number for the new version.
+    let others = others
+        .filter(|revision| *revision < labels::MAX_REVISION)
         .max()
         .unwrap_or(0);
     match cx.new.map(Annotated::revision) {
         Some(current) if current > others => current,
-        _ => others.saturating_add(1),
+        _ => others + 1,
     }
 }
 
@@ -307,9 +307,8 @@ pub(crate) fn forget(cx: &Context<'_>, draft: &mut Draft) {
 pub(crate) fn older(one: &ReplicaSetView, other: &ReplicaSetView) -> bool {
     let first = |rs: &ReplicaSetView| {
         let history = rs.annotations.get(labels::REVISION_HISTORY_ANNOTATION);
-        history
-            .and_then(|h| h.split(',').next()?.parse().ok())
-            .unwrap_or_else(|| rs.revision())
+        let first = history.and_then(|history| history.split(',').next());
+        first.and_then(labels::revision).unwrap_or_else(|| rs.revision())
     };
     (one.created, first(one)) < (other.created, first(other))
 }

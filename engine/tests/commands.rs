@@ -971,3 +971,32 @@ fn what_controllers_write_on_replica_sets_is_not_copied_from_the_rollout() {
         Some("10")
     );
 }
+
+/// A number that nobody has counted up to would be the last one for all versions.
+#[test]
+fn a_revision_that_cannot_be_counts_for_none() {
+    for (odd, next) in [
+        ("9223372036854775807", "2"),
+        ("1000000000001", "2"),
+        ("1000000000000", "2"),
+        ("999999999999", "1000000000000"),
+        ("-7", "2"),
+    ] {
+        let mut world = updated(pausing());
+        world.seen.replica_sets[0]
+            .annotations
+            .insert(labels::REVISION_ANNOTATION.to_owned(), odd.to_owned());
+        world.settle();
+        assert_eq!(
+            world.annotation(1, labels::REVISION_ANNOTATION).as_deref(),
+            Some(next),
+            "{odd}"
+        );
+        assert!(world.look().actions.is_empty(), "{odd}");
+        world.release("v3");
+        world.settle();
+        let third = world.annotation(2, labels::REVISION_ANNOTATION).unwrap();
+        assert!(labels::revision(&third).is_some(), "{odd}: {third}");
+        assert!(world.look().actions.is_empty(), "{odd}");
+    }
+}

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tidegate_analysis::reading::JOB_NAME_KEY;
 use tidegate_crds::labels::{
     EXPERIMENT_TEMPLATE_NAME_ANNOTATION, POD_TEMPLATE_HASH_LABEL, REVISION_ANNOTATION,
-    SCALE_DOWN_DEADLINE_ANNOTATION,
+    SCALE_DOWN_DEADLINE_ANNOTATION, revision as revision_of,
 };
 use tidegate_crds::{AnalysisRun, Experiment, ObjectMeta, PingPongType, Rollout, Time, decode::tolerant};
 
@@ -312,7 +312,7 @@ fn revision(metadata: &ObjectMeta) -> i64 {
     metadata
         .annotations
         .get(REVISION_ANNOTATION)
-        .and_then(|text| text.parse().ok())
+        .and_then(|text| revision_of(text))
         .unwrap_or_default()
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tidegate_crds::labels::{EPHEMERAL_METADATA_ANNOTATION, POD_TEMPLATE_HASH_LABEL, REVISION_ANNOTATION};
+use tidegate_crds::labels::{
+    EPHEMERAL_METADATA_ANNOTATION, POD_TEMPLATE_HASH_LABEL, REVISION_ANNOTATION, revision,
+};
 use tidegate_crds::template::{EphemeralMetadata, template_digest};
 use tidegate_crds::{AnalysisPhase, Rollout};
 
@@ -174,7 +176,7 @@ pub(crate) fn undo(
 /// A ReplicaSet without the annotation counts as revision 0; one whose annotation is no number is none.
 fn revision_of(replica_set: &Value) -> Option<i64> {
     match annotation(replica_set, REVISION_ANNOTATION) {
-        Some(text) => text.parse().ok(),
+        Some(text) => revision(text),
         None => Some(0),
     }
 }
