@@ -633,6 +633,10 @@ impl Cache {
     fn apply_replica_set(&mut self, object: Object<'_>) -> Result<Vec<Look>, serde_json::Error> {
         let raw: RawReplicaSet = object.decode()?;
         let key = ObjectKey::new(raw.metadata.namespace.as_str(), raw.metadata.name.as_str());
+        if !raw.is_of_a_version() {
+            // As its watch has it, whoever tells of it.
+            return Ok(self.gone(Kind::ReplicaSet, &key, &raw.metadata.uid, false));
+        }
         self.replica_sets.list_shows(&key);
         if !self
             .replica_sets

@@ -60,10 +60,16 @@ enum Waiting {
     Action(Action),
     /// Whether the ReplicaSet of that name is the one that was to be created.
     Compare {
+        key: String,
         body: Value,
         event: Option<Event>,
     },
-    /// Whether the run of that name is ours.
+    /// The ReplicaSet of that name gets the label back by which its watch knows it.
+    Relabel {
+        key: String,
+        event: Option<Event>,
+    },
+    /// Whether the run of that name is the one that was to be created.
     Adopt {
         key: String,
         event: Option<Event>,
@@ -212,7 +218,15 @@ impl Execution {
         match (waiting, answer) {
             (Waiting::Action(action), Ok(object)) => self.succeeded(action, object),
             (Waiting::Action(action), Err(failure)) => self.action_failed(action, failure),
-            (Waiting::Compare { body, event }, Ok(object)) => self.compare(&body, object, event),
+            (Waiting::Compare { key, body, event }, Ok(object)) => self.compare(key, &body, object, event),
+            (Waiting::Relabel { event, .. }, Ok(object)) => self.found_replica_set(object, event),
+            (Waiting::Relabel { key, .. }, Err(failure)) if failure.is_refusal() => {
+                self.refused = Some(Refused {
+                    key,
+                    failure,
+                    may_pass: false,
+                });
+            }
             (Waiting::Adopt { key, event }, Ok(object)) => {
                 if self.owns(object) {
                     self.tell(event);
@@ -267,18 +281,20 @@ impl Execution {
 
     fn action_failed(&mut self, action: Action, failure: Failure) {
         let get = |resource, name: &str| Step::Request(Request::get(resource, &self.subject.namespace, name));
+        let key = refusal::key(&action.change);
         match action.change {
             Change::CreateReplicaSet { name, body } if failure.already_exists() => {
                 self.steps.push_back(get(&REPLICA_SETS, &name));
                 self.waiting = Some(Waiting::Compare {
+                    key,
                     body,
                     event: action.event,
                 });
             }
-            Change::CreateAnalysisRun(ref run) if failure.already_exists() => {
+            Change::CreateAnalysisRun(run) if failure.already_exists() => {
                 self.steps.push_back(get(&ANALYSIS_RUNS, &run.metadata.name));
                 self.waiting = Some(Waiting::Adopt {
-                    key: refusal::key(&action.change),
+                    key,
                     event: action.event,
                 });
             }
@@ -297,7 +313,6 @@ impl Execution {
             change
                 if failure.is_refusal() || failure.is_trouble() || is_of_a_pod_alone(&change, &failure) =>
             {
-                let key = refusal::key(&change);
                 let may_pass = failure.is_trouble() && !is_of_a_pod_alone(&change, &failure);
                 self.refused = Some(Refused {
                     key,
@@ -332,26 +347,41 @@ impl Execution {
     }
 
     /// An object of the name is there already: ours from an attempt whose answer was lost, or a hash collision.
-    fn compare(&mut self, body: &Value, object: &Value, event: Option<Event>) {
+    fn compare(&mut self, key: String, body: &Value, object: &Value, event: Option<Event>) {
+        let hash = hash_of(object).filter(|hash| Some(*hash) == hash_of(body) || same_template(body, object));
         if object.pointer("/metadata/deletionTimestamp").is_some() {
             self.outcome = Some(Outcome::LookAgain(Failure::new(
                 409,
                 "Conflict",
                 "the ReplicaSet is being deleted",
             )));
-        } else if self.owns(object) && (is_version(body, object) || same_template(body, object)) {
-            let name = object
-                .pointer("/metadata/name")
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned();
-            self.remember(&REPLICA_SETS, &name, object);
-            self.tell(event);
+        } else if let Some(hash) = hash.filter(|_| self.owns(object)) {
+            if text(object, "/metadata/labels", POD_TEMPLATE_HASH_LABEL) == Some(hash) {
+                self.found_replica_set(object, event);
+                return;
+            }
+            let guard = |field| object.pointer(field).cloned().unwrap_or_default();
+            let patch = json!({"metadata": {
+                "uid": guard("/metadata/uid"),
+                "resourceVersion": guard("/metadata/resourceVersion"),
+                "labels": {POD_TEMPLATE_HASH_LABEL: hash},
+            }});
+            let name = text(object, "/metadata", "name").unwrap_or_default();
+            let request = self.merge_patch(&REPLICA_SETS, name, patch);
+            self.steps.push_back(Step::Request(request));
+            self.waiting = Some(Waiting::Relabel { key, event });
         } else {
             let patch = json!({"collisionCount": self.collisions + 1});
             self.steps.push_back(Step::Request(self.status_patch(&patch)));
             self.waiting = Some(Waiting::Collision);
         }
+    }
+
+    /// The ReplicaSet that was to be created is there.
+    fn found_replica_set(&mut self, object: &Value, event: Option<Event>) {
+        let name = text(object, "/metadata", "name").unwrap_or_default();
+        self.remember(&REPLICA_SETS, name, object);
+        self.tell(event);
     }
 
     fn owns(&self, object: &Value) -> bool {
@@ -652,14 +682,14 @@ fn is_of_a_pod_alone(change: &Change, failure: &Failure) -> bool {
     }
 }
 
-/// Whether a ReplicaSet of this name was made for the same version. What a webhook, a role or a hand has put into its template since
-/// makes it no other one; to take it for a collision would make another ReplicaSet, and another after that.
-fn is_version(body: &Value, object: &Value) -> bool {
-    let hash = |object: &Value| {
-        let labels = object.pointer("/metadata/labels")?;
-        labels.get(POD_TEMPLATE_HASH_LABEL)?.as_str().map(str::to_owned)
-    };
-    hash(object).is_some_and(|found| Some(found) == hash(body))
+/// The version that a ReplicaSet was made for: its selector has it, which nobody can change. What a webhook, a role or a hand has put
+/// into its template since makes it no other one; to take it for a collision would make another ReplicaSet, and another after that.
+fn hash_of(replica_set: &Value) -> Option<&str> {
+    text(replica_set, "/spec/selector/matchLabels", POD_TEMPLATE_HASH_LABEL)
+}
+
+fn text<'v>(object: &'v Value, pointer: &str, key: &str) -> Option<&'v str> {
+    object.pointer(pointer)?.get(key)?.as_str()
 }
 
 fn same_template(body: &Value, object: &Value) -> bool {

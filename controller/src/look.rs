@@ -97,6 +97,7 @@ mod tests {
         set["metadata"]["ownerReferences"] =
             json!([{"kind": "Rollout", "name": "web", "uid": "ro-1", "controller": true}]);
         set["metadata"]["labels"] = json!({"rollouts-pod-template-hash": "5c"});
+        set["spec"]["selector"] = json!({"matchLabels": {"rollouts-pod-template-hash": "5c"}});
         let mut pod = json!({"metadata": meta("web-5c-x", "pod-1")});
         pod["metadata"]["ownerReferences"] =
             json!([{"kind": "ReplicaSet", "name": "web-5c", "uid": "rs-1", "controller": true}]);

@@ -28,6 +28,7 @@ pub(crate) struct RawReplicaSet {
 struct RawReplicaSetSpec {
     replicas: Option<i32>,
     min_ready_seconds: i32,
+    selector: LabelSelector,
     template: Value,
 }
 
@@ -52,11 +53,21 @@ struct RawCondition {
 }
 
 impl RawReplicaSet {
+    /// Whether it is of a version: its watch is narrowed to those with the label, and its pods are told from others by its selector.
+    pub(crate) fn is_of_a_version(&self) -> bool {
+        let label = |labels: &BTreeMap<String, String>| {
+            labels
+                .get(POD_TEMPLATE_HASH_LABEL)
+                .is_some_and(|hash| !hash.is_empty())
+        };
+        label(&self.metadata.labels) && label(&self.spec.selector.match_labels)
+    }
+
     /// What the planner needs of it.
     pub(crate) fn view(self) -> ReplicaSetView {
         let Self {
             metadata,
-            spec,
+            mut spec,
             status,
         } = self;
         let failure = status
@@ -79,10 +90,10 @@ impl RawReplicaSet {
                 .unwrap_or_default(),
             deleting: metadata.deletion_timestamp.is_some(),
             controller_uid,
-            hash: metadata
-                .labels
-                .get(POD_TEMPLATE_HASH_LABEL)
-                .cloned()
+            hash: spec
+                .selector
+                .match_labels
+                .remove(POD_TEMPLATE_HASH_LABEL)
                 .unwrap_or_default(),
             annotations,
             digest,
@@ -342,6 +353,7 @@ mod tests {
             },
             "spec": {
                 "replicas": 3, "minReadySeconds": 5,
+                "selector": {"matchLabels": {"app": "web", "rollouts-pod-template-hash": "5c"}},
                 "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}},
             },
             "status": {
@@ -378,6 +390,26 @@ mod tests {
                 apart_from: None,
             }
         );
+    }
+
+    /// Somebody may take its label or change it; its pods have what its selector says.
+    #[test]
+    fn the_hash_is_that_of_the_selector() {
+        let raw = |pointer: &str, hash: Value| {
+            let mut object = replica_set();
+            object.pointer_mut(pointer).unwrap()["rollouts-pod-template-hash"] = hash;
+            Object::Value(&object).decode::<RawReplicaSet>().unwrap()
+        };
+        let (labels, selector) = ("/metadata/labels", "/spec/selector/matchLabels");
+        for (pointer, hash, of_a_version) in [
+            (labels, json!("5c"), true),
+            (labels, json!("6d"), true),
+            (labels, json!(""), false),
+            (selector, json!(""), false),
+        ] {
+            assert_eq!(raw(pointer, hash).is_of_a_version(), of_a_version, "{pointer}");
+        }
+        assert_eq!(raw(labels, json!("6d")).view().hash, "5c");
     }
 
     #[test]

@@ -132,7 +132,7 @@ pub struct ReplicaSetView {
     pub deleting: bool,
     /// uid of its controller, if any.
     pub controller_uid: Option<String>,
-    /// Value of the `rollouts-pod-template-hash` label, empty when absent.
+    /// Pod template hash that its selector has: nobody can change that one, and its pods have it.
     pub hash: String,
     /// Annotations without kubectl's last-applied.
     pub annotations: BTreeMap<String, String>,

@@ -699,14 +699,16 @@ fn changes_around_a_rollout_wake_it() {
         "analysis": {"templates": [{"templateName": "direct"}]},
     });
     let object = |name: &str, uid: &str, spec: Value| json!({"metadata": {"name": name, "namespace": "shop", "uid": uid, "resourceVersion": "200"}, "spec": spec});
+    let of_a_version = || json!({"selector": {"matchLabels": {"rollouts-pod-template-hash": "1"}}});
     let owned = |name: &str| {
-        let mut object = object(name, name, json!({}));
+        let mut object = object(name, name, of_a_version());
+        object["metadata"]["labels"] = json!({"rollouts-pod-template-hash": "1"});
         object["metadata"]["ownerReferences"] =
             json!([{"kind": "Rollout", "name": "web", "uid": "uid-web", "controller": true}]);
         object
     };
     let orphan = {
-        let mut object = object("orphan", "orphan", json!({}));
+        let mut object = object("orphan", "orphan", of_a_version());
         object["metadata"]["labels"] = json!({"app": "web", "rollouts-pod-template-hash": "1"});
         object
     };
@@ -759,6 +761,7 @@ fn an_object_of_another_namespace_is_not_owned() {
                 "labels": {"rollouts-pod-template-hash": "5c"},
                 "ownerReferences": [{"kind": "Rollout", "name": "web", "uid": "uid-web", "controller": true}],
             },
+            "spec": {"selector": {"matchLabels": {"rollouts-pod-template-hash": "5c"}}},
         });
         if kind == Kind::AnalysisRun {
             object["status"] = json!({"phase": "Failed"});

@@ -508,9 +508,13 @@ fn replica_set(owner: &str, image: &str) -> Value {
     json!({
         "metadata": {
             "name": "web-6d", "namespace": "shop", "uid": "rs-2", "resourceVersion": "20",
+            "labels": {"rollouts-pod-template-hash": "6d"},
             "ownerReferences": [{"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "web", "uid": owner, "controller": true}],
         },
-        "spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}},
+        "spec": {
+            "selector": {"matchLabels": {"rollouts-pod-template-hash": "6d"}},
+            "template": {"spec": {"containers": [{"name": "c", "image": image}]}},
+        },
     })
 }
 
@@ -542,9 +546,37 @@ fn a_create_whose_answer_was_lost_succeeds() {
     assert_eq!(execution.outcome(), Outcome::Done);
 }
 
+/// Without the label its watch does not show it: it would be created for ever, and the release stand still.
+#[test]
+fn a_replica_set_that_lost_its_label_gets_it_back() {
+    for label in [Value::Null, json!("another")] {
+        let mut existing = replica_set("ro-1", "i:2");
+        existing["metadata"]["labels"] = json!({"rollouts-pod-template-hash": label});
+        let mut relabelling = create_over(&existing);
+        let Some(Step::Request(request)) = relabelling.step() else {
+            panic!("the label is put back")
+        };
+        let patch = json!({
+            "metadata": {"uid": "rs-2", "resourceVersion": "20", "labels": {"rollouts-pod-template-hash": "6d"}},
+        });
+        assert_eq!(request, of(Verb::MergePatch, &REPLICA_SETS, "web-6d", patch));
+        relabelling.answer(Ok(&replica_set("ro-1", "i:2")));
+        assert_eq!(reason(relabelling.step()).as_deref(), Some("Acted"));
+        // A webhook that says no is told of.
+        let mut refused = create_over(&existing);
+        refused.step().unwrap();
+        refused.answer(Err(Failure::new(403, "Forbidden", "labels are ours")));
+        assert_eq!(refused.refused().unwrap().key, "create ReplicaSet web-6d");
+    }
+}
+
 #[test]
 fn a_hash_collision_counts_up() {
-    for existing in [replica_set("ro-1", "i:1"), replica_set("ro-2", "i:2")] {
+    let mut other = replica_set("ro-1", "i:1");
+    other["spec"]["selector"]["matchLabels"]["rollouts-pod-template-hash"] = json!("5c");
+    let mut selects_all = replica_set("ro-1", "i:2");
+    selects_all["spec"]["selector"]["matchLabels"] = json!({"app": "web"});
+    for existing in [other, replica_set("ro-2", "i:2"), selects_all] {
         let mut execution = create_over(&existing);
         let Some(Step::Request(request)) = execution.step() else {
             panic!("the count is written")
