@@ -183,10 +183,33 @@ pub fn controlled_by<K: Kind>(owner: &K) -> OwnerReference {
     }
 }
 
+/// Whether a run is what became of one that was made, under its name or a later number of it. Whoever may create runs can give one our
+/// labels and our owner, and call it successful: it has to be the same in all that we give it. One that is about to go is none.
+pub fn is_made_as(found: &AnalysisRun, made: &AnalysisRun) -> bool {
+    let (there, ours) = (&found.metadata, &made.metadata);
+    let has = |there: &BTreeMap<String, String>, ours: &BTreeMap<String, String>| {
+        ours.iter().all(|(key, value)| there.get(key) == Some(value))
+    };
+    is_number_of(&there.name, &ours.name)
+        && there.namespace == ours.namespace
+        && there.deletion_timestamp.is_none()
+        && there.labels.get(INSTANCE_ID_LABEL) == ours.labels.get(INSTANCE_ID_LABEL)
+        && has(&there.labels, &ours.labels)
+        && has(&there.annotations, &ours.annotations)
+        && same_controller(found, made)
+        && same_spec(&found.spec, &made.spec)
+}
+
+/// Whether a name is another or, where that was taken, a number of it (contract 2.3).
+fn is_number_of(name: &str, base: &str) -> bool {
+    let number = name.strip_prefix(base).and_then(|rest| rest.strip_prefix('.'));
+    name == base || number.is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
 /// Where a new run goes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Placed {
-    /// The run is there already: same owner, same spec, not finished. Its name.
+    /// The very run is there already, and not finished. Its name.
     Reuse(String),
     /// Create this one.
     Create(Box<AnalysisRun>),
@@ -205,10 +228,7 @@ pub fn place<'a>(
         let Some(taken) = existing(&run.metadata.name) else {
             return Ok(Placed::Create(Box::new(run)));
         };
-        if !taken.status.phase.completed()
-            && same_controller(taken, &run)
-            && same_spec(&taken.spec, &run.spec)
-        {
+        if !taken.status.phase.completed() && is_made_as(taken, &run) {
             return Ok(Placed::Reuse(run.metadata.name));
         }
     }
@@ -361,6 +381,30 @@ mod tests {
     }
 
     #[test]
+    fn a_run_is_made_as_another_under_its_name_or_a_number_of_it() {
+        let made = run(
+            RunRole::Background,
+            json!({"templates": [{"templateName": "good"}]}),
+        )
+        .unwrap();
+        for (name, same) in [
+            ("web-5b7b5bfbd4-2", true),
+            ("web-5b7b5bfbd4-2.1", true),
+            ("web-5b7b5bfbd4-2.12", true),
+            ("web-5b7b5bfbd4-2.x", false),
+            ("web-5b7b5bfbd4-2.1.1", false),
+            ("web-5b7b5bfbd4-21", false),
+            ("web-5b7b5bfbd4-2-1", false),
+            ("ok-1", false),
+        ] {
+            let mut found = made.clone();
+            name.clone_into(&mut found.metadata.name);
+            found.status.phase = AnalysisPhase::Successful;
+            assert_eq!(is_made_as(&found, &made), same, "{name}");
+        }
+    }
+
+    #[test]
     fn a_taken_name_is_reused_or_passed_over() {
         let new = run(
             RunRole::Background,
@@ -373,7 +417,11 @@ mod tests {
             run
         };
         let placed = |taken: &[(&str, AnalysisRun)]| {
-            let find = |name: &str| taken.iter().find(|(known, _)| *known == name).map(|(_, run)| run);
+            let mut runs: Vec<AnalysisRun> = taken.iter().map(|(_, run)| run.clone()).collect();
+            for (run, (name, _)) in runs.iter_mut().zip(taken) {
+                (*name).clone_into(&mut run.metadata.name);
+            }
+            let find = |name: &str| runs.iter().find(|run| run.metadata.name == name);
             match place(new.clone(), find).unwrap() {
                 Placed::Reuse(name) => format!("reuse {name}"),
                 Placed::Create(run) => format!("create {}", run.metadata.name),
@@ -391,6 +439,13 @@ mod tests {
                 serde_json::from_value(empty).unwrap();
         });
         let different = with(&|run| run.spec.args.clear());
+        let going =
+            with(&|run| run.metadata.deletion_timestamp = Some("2026-01-01T00:00:00Z".parse().unwrap()));
+        let of_another_instance = with(&|run| {
+            let nobody = (INSTANCE_ID_LABEL.to_owned(), "nobody".to_owned());
+            run.metadata.labels.extend([nobody]);
+        });
+        let of_another_role = with(&|run| run.metadata.labels.clear());
         let cases = [
             (vec![], "create web-5b7b5bfbd4-2"),
             (vec![(name, running.clone())], "reuse web-5b7b5bfbd4-2"),
@@ -399,6 +454,9 @@ mod tests {
             (vec![(name, foreign)], "create web-5b7b5bfbd4-2.1"),
             (vec![(name, orphan)], "create web-5b7b5bfbd4-2.1"),
             (vec![(name, different)], "create web-5b7b5bfbd4-2.1"),
+            (vec![(name, going)], "create web-5b7b5bfbd4-2.1"),
+            (vec![(name, of_another_instance)], "create web-5b7b5bfbd4-2.1"),
+            (vec![(name, of_another_role)], "create web-5b7b5bfbd4-2.1"),
             (
                 vec![(name, ended.clone()), (next, ended.clone())],
                 "create web-5b7b5bfbd4-2.2",

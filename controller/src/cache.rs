@@ -131,6 +131,8 @@ struct RunEntry {
     text: Box<str>,
     owner: Option<String>,
     finished: bool,
+    /// This process created it.
+    made_here: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -921,10 +923,12 @@ impl Cache {
         }
         let owner = controller_of(&metadata).map(|owner| owner.uid);
         let phase = &run.status.phase;
+        let known = self.runs.get(&key);
         let entry = RunEntry {
             text,
             owner: owner.clone(),
             finished: phase.completed(),
+            made_here: known.is_some_and(|known| *known.uid == *metadata.uid && known.data.made_here),
         };
         let before = self.runs.put(
             key.clone(),
@@ -947,6 +951,13 @@ impl Cache {
             })
             .into_iter();
         Ok(looks.chain([Look::Run(key)]).collect())
+    }
+
+    /// Notes that this process created a run that is known: the answer to its creation has been taken in.
+    pub(crate) fn made(&mut self, key: &ObjectKey, uid: &str) {
+        if let Some(entry) = self.runs.get_mut(key).filter(|entry| *entry.uid == *uid) {
+            entry.data.made_here = true;
+        }
     }
 
     fn run_gone(&mut self, key: &ObjectKey, entry: &RunEntry) -> Vec<Look> {
@@ -1287,10 +1298,13 @@ impl Cache {
                 self.observe_route(kind, owned, &mut observed);
             }
         }
-        let runs = self
-            .owned_by(Kind::AnalysisRun, key, Some(&entry.uid))
-            .filter_map(|key| self.run(key));
-        observed.analysis_runs = runs.map(Arc::new).collect();
+        for key in self.owned_by(Kind::AnalysisRun, key, Some(&entry.uid)) {
+            let made_here = self.runs.get(key).filter(|entry| entry.data.made_here);
+            observed
+                .made_here
+                .extend(made_here.map(|entry| entry.uid.to_string()));
+            observed.analysis_runs.extend(self.run(key).map(Arc::new));
+        }
         observed.analysis_runs.sort_by(|a, b| {
             let key = |run: &AnalysisRun| (run.metadata.creation_timestamp, run.metadata.name.clone());
             key(a).cmp(&key(b))

@@ -1027,6 +1027,16 @@ impl Controller {
             _ if object.pointer("/metadata/uid").is_none() => return,
             _ => self.take_in(kind, Object::Value(object), now),
         };
+        if kind == Kind::AnalysisRun && request.verb == Verb::Create {
+            let text = |pointer| {
+                object
+                    .pointer(pointer)
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+            };
+            let key = ObjectKey::new(text("/metadata/namespace"), text("/metadata/name"));
+            self.cache.made(&key, text("/metadata/uid"));
+        }
         self.schedule(looks, now);
     }
 

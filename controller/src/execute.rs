@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use tidegate_crds::decode::Encode as _;
+use tidegate_analysis::run::is_made_as;
+use tidegate_crds::decode::{Encode as _, tolerant};
 use tidegate_crds::labels::{MANAGED_BY_ANNOTATION, POD_TEMPLATE_HASH_LABEL, RUN_NOT_WANTED_ANNOTATION};
 use tidegate_crds::{AnalysisRun, RolloutStatus, merge};
 use tidegate_engine::refusal;
@@ -72,6 +73,7 @@ enum Waiting {
     /// Whether the run of that name is the one that was to be created.
     Adopt {
         key: String,
+        run: Box<AnalysisRun>,
         event: Option<Event>,
     },
     Status,
@@ -227,11 +229,12 @@ impl Execution {
                     may_pass: false,
                 });
             }
-            (Waiting::Adopt { key, event }, Ok(object)) => {
-                if self.owns(object) {
+            (Waiting::Adopt { key, run, event }, Ok(object)) => {
+                let (found, _) = tolerant::<AnalysisRun>(object.clone());
+                if is_made_as(&found, &run) {
                     self.tell(event);
                 } else {
-                    let message = "an analysis run of that name belongs to something else: delete it";
+                    let message = "an analysis run of that name is there, which is not the one that is needed: delete it";
                     let failure = Failure::new(409, "AlreadyExists", message);
                     self.refused = Some(Refused {
                         key,
@@ -295,6 +298,7 @@ impl Execution {
                 self.steps.push_back(get(&ANALYSIS_RUNS, &run.metadata.name));
                 self.waiting = Some(Waiting::Adopt {
                     key,
+                    run,
                     event: action.event,
                 });
             }

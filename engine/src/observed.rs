@@ -1,6 +1,6 @@
 //! All that a decision may depend on, as the shell, a test or the simulator gathers it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -34,6 +34,8 @@ pub struct Observed {
     pub routes: Routes,
     /// Analysis runs that the Rollout owns, oldest first, then by name.
     pub analysis_runs: Vec<Arc<AnalysisRun>>,
+    /// uids of those that this process created, and that are there.
+    pub made_here: BTreeSet<String>,
     /// Analysis templates that the Rollout names, directly or through another template.
     pub templates: BTreeMap<TemplateKey, Arc<AnalysisTemplateSpec>>,
     /// Pods by pod template hash, gathered only for the hashes that an earlier plan asked for

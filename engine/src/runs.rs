@@ -1,8 +1,9 @@
 //! Analysis runs of a Rollout: which shall exist, what they say, which may go (contract 3.7, 3.12).
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 
-use tidegate_analysis::run::{Placed, RunRequest, RunRole, new_run, place};
+use tidegate_analysis::run::{Placed, RunError, RunRequest, RunRole, is_made_as, new_run, place};
 use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::{
     AnalysisPhase, AnalysisRun, PauseReason, RolloutAnalysis, RolloutAnalysisRunStatus, RolloutConditionType,
@@ -218,15 +219,15 @@ pub(crate) fn judge<'a>(cx: &Context<'a>) -> Verdict<'a> {
     verdict
 }
 
-/// A run of this revision and role that the status does not name: created just before a crash. One that ended before the
-/// last turn of the update (a retry, a pause) belongs to an earlier attempt.
+/// A run of this revision and role that the status does not name: made since the last look, or just before a crash. One that ended before
+/// the last turn of the update (a retry, a pause) belongs to an earlier attempt. Others than this controller may create runs too: what it
+/// does not know to be its own has to be the very one that it would have made.
 fn unrecorded<'a>(cx: &Context<'a>, role: RunRole) -> Option<&'a Arc<AnalysisRun>> {
     if cx.fully_promoted() {
         // What is promoted waits for none.
         return None;
     }
     let turn = status::find(cx.status(), &RolloutConditionType::Progressing).map(|c| c.last_transition_time);
-    let revision = new_revision(cx).to_string();
     let index = match role {
         RunRole::Step(index) => Some(index.to_string()),
         _ => None,
@@ -235,24 +236,44 @@ fn unrecorded<'a>(cx: &Context<'a>, role: RunRole) -> Option<&'a Arc<AnalysisRun
     // measuring once more costs less than taking back a good version.
     let began = cx.status().duration.as_ref().and_then(|d| d.rollout_started_at);
     let good = |run: &AnalysisRun| run.status.phase == AnalysisPhase::Successful;
-    // Of other steps, whatever it says: it measured another weight, or something else.
-    let of_other_steps = |run: &AnalysisRun| {
+    let revision = new_revision(cx).to_string();
+    let of_these_steps = |run: &AnalysisRun| {
+        // Of other steps, whatever it says: it measured another weight, or something else.
         let steps = run.metadata.annotations.get(labels::RUN_STEP_HASH_ANNOTATION);
-        steps.is_some_and(|hash| *hash != cx.identity.step_hash)
+        steps.map_or("", String::as_str) == cx.identity.step_hash
     };
-    cx.seen.analysis_runs.iter().rev().find(|run| {
+    let mut candidates = cx.seen.analysis_runs.iter().rev().filter(|run| {
         let created = run.metadata.creation_timestamp;
         let label = |key: &str| run.metadata.labels.get(key).map(String::as_str);
         label(labels::ROLLOUT_TYPE_LABEL) == Some(role.label())
             && label(labels::POD_TEMPLATE_HASH_LABEL) == Some(cx.hash.as_str())
             && label(labels::STEP_INDEX_LABEL) == index.as_deref()
             && run.metadata.annotations.get(labels::REVISION_ANNOTATION) == Some(&revision)
+            && run.metadata.deletion_timestamp.is_none()
             && run.spec.terminate != Some(true)
             && counts(cx, run)
-            && !of_other_steps(run)
+            && of_these_steps(run)
             && (!run.status.phase.completed()
                 || turn <= created && began <= created && (good(run) || began < created))
+    });
+    let ours = LazyCell::new(|| new_run_of(cx, role, analysis_of(cx, role)?).ok());
+    candidates.find(|run| {
+        cx.seen.made_here.contains(&run.metadata.uid)
+            || ours.as_ref().is_some_and(|ours| is_made_as(run, ours))
     })
+}
+
+/// What the spec wants to be measured in a role.
+fn analysis_of<'a>(cx: &Context<'a>, role: RunRole) -> Option<&'a RolloutAnalysis> {
+    match (cx.strategy, role) {
+        (Strategy::Canary(canary), RunRole::Step(index)) => {
+            canary.steps.get(usize::try_from(index).ok()?)?.analysis()
+        }
+        (Strategy::Canary(canary), RunRole::Background) => Some(&canary.background.as_ref()?.analysis),
+        (Strategy::BlueGreen(blue_green), RunRole::PrePromotion) => blue_green.pre_analysis.as_ref(),
+        (Strategy::BlueGreen(blue_green), RunRole::PostPromotion) => blue_green.post_analysis.as_ref(),
+        _ => None,
+    }
 }
 
 /// Creates what is wanted and missing, stops what runs and is not wanted, deletes what is beyond the history limits. Answers whether
@@ -312,8 +333,8 @@ pub(crate) fn act(cx: &Context<'_>, verdict: &Verdict<'_>, wanted: &Wanted<'_>, 
     measured
 }
 
-/// Answers whether the run is there, or its creation is tried.
-fn create(cx: &Context<'_>, role: RunRole, analysis: &RolloutAnalysis, draft: &mut Draft) -> bool {
+/// The run that is made for a role, under the first name of its kind.
+fn new_run_of(cx: &Context<'_>, role: RunRole, analysis: &RolloutAnalysis) -> Result<AnalysisRun, RunError> {
     let revision = new_revision(cx).to_string();
     let lookup = |cluster: bool, name: &str| {
         cx.seen
@@ -324,7 +345,7 @@ fn create(cx: &Context<'_>, role: RunRole, analysis: &RolloutAnalysis, draft: &m
             })
             .map(Arc::as_ref)
     };
-    let made = new_run(&RunRequest {
+    new_run(&RunRequest {
         rollout: cx.rollout(),
         role,
         analysis,
@@ -334,7 +355,12 @@ fn create(cx: &Context<'_>, role: RunRole, analysis: &RolloutAnalysis, draft: &m
         step_hash: &cx.identity.step_hash,
         instance_id: cx.settings.instance_id.as_deref(),
         templates: &lookup,
-    });
+    })
+}
+
+/// Answers whether the run is there, or its creation is tried.
+fn create(cx: &Context<'_>, role: RunRole, analysis: &RolloutAnalysis, draft: &mut Draft) -> bool {
+    let made = new_run_of(cx, role, analysis);
     match made.and_then(|run| place(run, |name| cx.run(name).map(Arc::as_ref))) {
         Ok(Placed::Create(run)) => draft.act(Change::CreateAnalysisRun(run)),
         Ok(Placed::Reuse(_)) => true,

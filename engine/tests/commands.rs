@@ -5,8 +5,12 @@
 #[path = "plan/mini.rs"]
 mod mini;
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
-use tidegate_crds::{AnalysisPhase, CompletionStatus, ConditionStatus, RolloutConditionType, Time, labels};
+use tidegate_crds::{
+    AnalysisPhase, AnalysisRun, CompletionStatus, ConditionStatus, RolloutConditionType, Time, labels,
+};
 use tidegate_engine::{Change, Plan, Urgency};
 
 use self::mini::{Mini, nginx};
@@ -998,5 +1002,64 @@ fn a_revision_that_cannot_be_counts_for_none() {
         let third = world.annotation(2, labels::REVISION_ANNOTATION).unwrap();
         assert!(labels::revision(&third).is_some(), "{odd}: {third}");
         assert!(world.look().actions.is_empty(), "{odd}");
+    }
+}
+
+/// Whoever may create analysis runs may write anything into one. Only what is named in the status counts, what this process made, and
+/// the very run that would be made now: it was made just before a crash.
+#[test]
+fn a_run_that_somebody_else_made_says_nothing() {
+    type Change = fn(&mut AnalysisRun);
+    let forgeries: [(&str, Change); 8] = [
+        ("name", |run| "ok-1".clone_into(&mut run.metadata.name)),
+        ("metrics", |run| run.spec.metrics[0].provider.web = None),
+        ("no metrics", |run| run.spec.metrics.clear()),
+        ("steps", |run| {
+            run.metadata.annotations.remove(labels::RUN_STEP_HASH_ANNOTATION);
+        }),
+        ("owner", |run| run.metadata.owner_references.clear()),
+        ("instance", |run| {
+            let other = (labels::INSTANCE_ID_LABEL.to_owned(), "other".to_owned());
+            run.metadata.labels.extend([other]);
+        }),
+        ("deletion", |run| {
+            run.metadata.deletion_timestamp = run.metadata.creation_timestamp;
+        }),
+        ("revision", |run| {
+            let other = (labels::REVISION_ANNOTATION.to_owned(), "9".to_owned());
+            run.metadata.annotations.extend([other]);
+        }),
+    ];
+    for phase in [AnalysisPhase::Running, AnalysisPhase::Successful] {
+        let counts = |forge: Change, made_here: bool| {
+            let steps = json!([{ "setWeight": 20 }, { "analysis": templates() }, { "pause": {} }]);
+            let mut world = updated(Mini::new(&nginx(&steps)));
+            world.pass(1);
+            // The process ends before it has recorded the run.
+            let canary = world.seen.rollout.status.canary.get_or_insert_default();
+            canary.current_step_analysis_run_status = None;
+            let run = Arc::make_mut(world.seen.analysis_runs.last_mut().unwrap());
+            run.status.phase = phase.clone();
+            run.metadata.uid = "run-1".to_owned();
+            forge(run);
+            if made_here {
+                world.seen.made_here.insert("run-1".to_owned());
+            }
+            world.settle();
+            let runs = &world.seen.analysis_runs;
+            // It is measured once, or once more.
+            (runs.len(), world.seen.rollout.status.current_step_index)
+        };
+        let index = if phase == AnalysisPhase::Successful { 2 } else { 1 };
+        assert_eq!(counts(|_| {}, false), (1, Some(index)), "{phase}");
+        // A webhook changed what this process made.
+        assert_eq!(
+            counts(|run| run.spec.metrics.clear(), true),
+            (1, Some(index)),
+            "{phase}"
+        );
+        for (what, forge) in forgeries {
+            assert_eq!(counts(forge, false), (2, Some(1)), "{what}, {phase}");
+        }
     }
 }

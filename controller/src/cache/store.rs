@@ -40,6 +40,10 @@ impl<T> Store<T> {
         self.objects.get(key)
     }
 
+    pub(crate) fn get_mut(&mut self, key: &ObjectKey) -> Option<&mut Entry<T>> {
+        self.objects.get_mut(key)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.objects.len()
     }

@@ -4,6 +4,7 @@ use tidegate_gitsync::tree::Oid;
 
 use super::*;
 use crate::deliveries::Outside;
+use crate::request::ANALYSIS_RUNS;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + seconds).unwrap()
@@ -870,6 +871,44 @@ fn only_what_routes_makes_a_route_object_young() {
         let since: Vec<Timestamp> = observed.routed_since.into_values().collect();
         assert_eq!(since, [last], "{pointer}");
     }
+}
+
+#[test]
+fn what_this_process_made_is_known_from_the_answer() {
+    let run = |uid: &str, version: u32| {
+        json!({"metadata": {
+            "name": "run", "namespace": "shop", "uid": uid, "resourceVersion": version.to_string(),
+            "ownerReferences": [{"kind": "Rollout", "name": "web", "uid": "uid-web", "controller": true}],
+        }})
+    };
+    let mut controller = listed(&[(Kind::Rollout, rollout("web", 1))]);
+    let made = |controller: &Controller| {
+        let observed = controller.cache.observe(&key("web")).unwrap();
+        assert_eq!(observed.analysis_runs.len(), 1);
+        observed.made_here
+    };
+    controller.deliver(
+        Kind::AnalysisRun,
+        Signal::Applied(Object::Value(&run("a", 200))),
+        at(1),
+    );
+    assert!(made(&controller).is_empty());
+    let create = Request::create(&ANALYSIS_RUNS, "shop", json!({"metadata": {"name": "run"}}));
+    controller.learn(&create, &run("a", 200), at(1));
+    assert_eq!(made(&controller), ["a".to_owned()].into());
+    controller.deliver(
+        Kind::AnalysisRun,
+        Signal::Applied(Object::Value(&run("a", 201))),
+        at(2),
+    );
+    assert_eq!(made(&controller), ["a".to_owned()].into());
+    // Another object of the name.
+    controller.deliver(
+        Kind::AnalysisRun,
+        Signal::Applied(Object::Value(&run("b", 202))),
+        at(3),
+    );
+    assert!(made(&controller).is_empty());
 }
 
 #[test]

@@ -591,6 +591,70 @@ fn a_hash_collision_counts_up() {
     }
 }
 
+/// Whoever may create runs may take the name: the release must not take it for measured.
+#[test]
+fn only_the_very_run_counts_as_made() {
+    let made: AnalysisRun = serde_json::from_value(json!({
+        "metadata": {
+            "name": "web-6d-2", "namespace": "shop", "labels": {"rollout-type": "Background"},
+            "annotations": {"rollout.argoproj.io/revision": "2"},
+            "ownerReferences": [{"kind": "Rollout", "name": "web", "uid": "ro-1", "controller": true}],
+        },
+        "spec": {"metrics": [{"name": "rate", "provider": {"web": {"url": "http://x"}}}]},
+    }))
+    .unwrap();
+    let existing = made.encode();
+    let with = |pointer: &str, field: &str, value: Value| {
+        let mut run = existing.clone();
+        run.pointer_mut(pointer).unwrap()[field] = value;
+        run
+    };
+    let (meta, labels) = ("/metadata", "/metadata/labels");
+    for (existing, ours) in [
+        (existing.clone(), true),
+        (with(labels, "added-by-a-webhook", json!("x")), true),
+        (with("", "status", json!({"phase": "Running"})), true),
+        (
+            with(
+                labels,
+                "argo-rollouts.argoproj.io/controller-instance-id",
+                json!("nobody"),
+            ),
+            false,
+        ),
+        (with(labels, "rollout-type", json!("Step")), false),
+        (
+            with(
+                "/metadata/annotations",
+                "rollout.argoproj.io/revision",
+                json!("1"),
+            ),
+            false,
+        ),
+        (with("/metadata/ownerReferences/0", "uid", json!("ro-2")), false),
+        (
+            with(meta, "deletionTimestamp", json!("2026-01-01T00:00:00Z")),
+            false,
+        ),
+        (
+            with("/spec/metrics/0/provider/web", "url", json!("http://evil")),
+            false,
+        ),
+    ] {
+        let change = Change::CreateAnalysisRun(Box::new(made.clone()));
+        let mut execution = execution(vec![change], None);
+        execution.step().unwrap();
+        execution.answer(Err(Failure::new(409, "AlreadyExists", "")));
+        let get = Request::get(&ANALYSIS_RUNS, "shop", "web-6d-2");
+        assert_eq!(execution.step(), Some(Step::Request(get)));
+        execution.answer(Ok(&existing));
+        let told = execution.step().is_some();
+        let refused = execution.refused().map(|refused| refused.key);
+        let expected = (!ours).then(|| "create AnalysisRun web-6d-2".to_owned());
+        assert_eq!((told, refused), (ours, expected), "{existing}");
+    }
+}
+
 #[test]
 fn one_that_is_being_deleted_is_waited_for() {
     let mut existing = replica_set("ro-1", "i:2");
