@@ -43,7 +43,7 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
     }
     let Some(new) = cx.new.filter(|rs| rs.revision() == 1) else {
         // Before there is a first version, the Deployment is what runs.
-        if cx.new.is_some() {
+        if cx.owned().next().is_some() {
             tell_that_it_runs(scale_down, workload, cx, draft);
         }
         return;
