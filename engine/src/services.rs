@@ -52,11 +52,7 @@ pub(crate) fn of_canary(canary: &Canary<'_, '_>, draft: &mut Draft) -> bool {
 
 /// A promoted version may lose its pods before the stable Service comes to it, as when somebody deletes its ReplicaSet. Who answers until
 /// then has more of them, and goes on answering until they are back, or as many as the threshold asks for (S2).
-fn lacks_pods(
-    canary: &Canary<'_, '_>,
-    service: &ServiceView,
-    promoted: &ReplicaSetView,
-) -> Option<Reason> {
+fn lacks_pods(canary: &Canary<'_, '_>, service: &ServiceView, promoted: &ReplicaSetView) -> Option<Reason> {
     let cx = canary.cx;
     let answers = cx.owned().find(|rs| rs.hash == selected(service))?;
     let fewer = promoted.serving() < answers.serving().min(cx.size);
