@@ -375,8 +375,9 @@ impl<'a> Canary<'_, 'a> {
         let placed = match &step.kind {
             StepKind::Pause(pause) => return self.pause_done(*pause, draft),
             StepKind::Analysis(_) => {
-                let lacks = self.not_introduced().filter(|_| !verdict.step_begun());
-                lacks.into_iter().for_each(|lacks| draft.because(lacks));
+                if let Some(lacks) = self.not_introduced().filter(|_| !verdict.step_begun()) {
+                    draft.because(lacks);
+                }
                 return verdict.step_successful();
             }
             StepKind::SetWeight(_) => self.placed(),

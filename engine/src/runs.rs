@@ -232,8 +232,9 @@ fn unrecorded<'a>(cx: &Context<'a>, role: RunRole) -> Option<&'a Arc<AnalysisRun
         RunRole::Step(index) => Some(index.to_string()),
         _ => None,
     };
-    // Times are whole seconds: one that did not end well in the second in which an attempt began may be of the attempt before, and
-    // measuring once more costs less than taking back a good version.
+    // Times are whole seconds: one that did not end well in the second in which a retry began may be of the attempt before, and measuring
+    // once more costs less than taking back a good version.
+    let first = cx.status().abort.is_none();
     let began = cx.status().duration.as_ref().and_then(|d| d.rollout_started_at);
     let good = |run: &AnalysisRun| run.status.phase == AnalysisPhase::Successful;
     let revision = new_revision(cx).to_string();
@@ -254,7 +255,7 @@ fn unrecorded<'a>(cx: &Context<'a>, role: RunRole) -> Option<&'a Arc<AnalysisRun
             && counts(cx, run)
             && of_these_steps(run)
             && (!run.status.phase.completed()
-                || turn <= created && began <= created && (good(run) || began < created))
+                || turn <= created && began <= created && (first || good(run) || began < created))
     });
     let ours = LazyCell::new(|| new_run_of(cx, role, analysis_of(cx, role)?).ok());
     candidates.find(|run| {

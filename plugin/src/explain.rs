@@ -199,13 +199,8 @@ impl Around<'_> {
                 "they end by themselves, as soon as no request may come to them any more".to_owned(),
                 vec![self.kubectl("get pods")],
             ),
-            Reason::WaitingForWeight { .. } => (
-                "the routes are changed by itself; when they are not, their events say why".to_owned(),
-                vec![self.events()],
-            ),
-            Reason::WaitingForService { .. } => (
-                "the Service is pointed there by itself: as soon as no requests go to another version by it, and unless that is refused"
-                    .to_owned(),
+            Reason::WaitingForWeight { .. } | Reason::WaitingForService { .. } => (
+                "the routes and Services are changed by themselves; when they are not, their events say why".to_owned(),
                 vec![self.events()],
             ),
             Reason::Paused { until: None, .. } => ("a promotion".to_owned(), self.end_pause()),

@@ -713,12 +713,9 @@ impl Rest<'_> {
         if first && takes_over && status["phase"] == "Healthy" {
             say("R12", format!("{name} still wants {left} pods"));
         }
-        if !(first && takes_over)
-            && !self
-                .why
-                .iter()
-                .any(|why| why.contains(&format!("Deployment {name} has")))
-        {
+        let words = format!("Deployment {name} has");
+        let told = self.why.iter().any(|why| why.contains(&words));
+        if !told && (!first || !takes_over) {
             say(
                 "R12",
                 format!("{name} wants {left} pods again, and nobody is told"),
