@@ -15,5 +15,5 @@ pub mod run;
 pub mod templates;
 pub mod validate;
 
-pub use self::plan::{Measure, MeasureKind, RunEvent, RunObserved, RunPlan, plan};
-pub use self::reading::{Answer, Outcome, Reading, Trouble};
+pub use self::plan::{RunEvent, RunObserved, RunPlan, plan};
+pub use self::reading::{Answer, Measure, MeasureKind, Outcome, Reading, Trouble};

@@ -11,7 +11,7 @@ use tidegate_crds::{
 use crate::{
     args::{self, ArgsError, Secrets},
     assess::{self, Terminated},
-    reading::{self, JOB_NAME_KEY, Outcome, REASON_KEY, Reading, Trouble},
+    reading::{self, JOB_NAME_KEY, Measure, MeasureKind, Outcome, REASON_KEY, Reading, Trouble},
     validate,
 };
 
@@ -61,29 +61,6 @@ pub struct RunPlan {
     pub wake: Option<Timestamp>,
     /// What to tell once the status is written, in order.
     pub events: Vec<RunEvent>,
-}
-
-/// A question for a provider.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Measure {
-    /// The metric, by its name with arguments filled in; [`measured_metric`] has the rest.
-    pub metric: String,
-    /// Which measurement of the metric, from 1. Part of the name of a Job.
-    pub number: i32,
-    /// What to do.
-    pub kind: MeasureKind,
-}
-
-/// What to do about a measurement.
-#[derive(Clone, Debug, PartialEq)]
-pub enum MeasureKind {
-    /// Take it. Taking it again after a crash is harmless.
-    Start,
-    /// Ask how it goes.
-    Resume(Measurement),
-    /// Stop it. No reading is expected, and it may be that there is nothing to stop: the measurement is empty when
-    /// none is known to have started.
-    Terminate(Measurement),
 }
 
 /// An event about the run (contract 2.8). A run tells each reason and message once.

@@ -1,4 +1,4 @@
-//! What a provider answered, and the measurement that it makes.
+//! What a provider is asked and answers, and the measurement that it makes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,6 @@ use tidegate_crds::{AnalysisPhase, Measurement, Metric, Time};
 use crate::{
     args::Secrets,
     expr::{Env, Kind, Program, Value},
-    plan::Measure,
 };
 
 /// Key in the metadata of a measurement: why there is no good value, one of the words of [`Trouble`].
@@ -21,6 +20,29 @@ pub const JOB_NAMESPACE_KEY: &str = "job-namespace";
 
 /// Most bytes of a value, message or piece of metadata that go into a status.
 const MAX_TEXT: usize = 8 * 1024;
+
+/// A question for a provider.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measure {
+    /// The metric, by its name with arguments filled in; [`measured_metric`](crate::plan::measured_metric) has the rest.
+    pub metric: String,
+    /// Which measurement of the metric, from 1. Part of the name of a Job.
+    pub number: i32,
+    /// What to do.
+    pub kind: MeasureKind,
+}
+
+/// What to do about a measurement.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MeasureKind {
+    /// Take it. Taking it again after a crash is harmless.
+    Start,
+    /// Ask how it goes.
+    Resume(Measurement),
+    /// Stop it. No reading is expected, and it may be that there is nothing to stop: the measurement is empty when
+    /// none is known to have started.
+    Terminate(Measurement),
+}
 
 /// What a provider answered to one request.
 #[derive(Clone, Debug, PartialEq)]

@@ -25,8 +25,8 @@ use tidegate_traffic::{Dialect, ObjectRef, RouteKind, Routes};
 
 use self::refs::Ref;
 use self::store::{Entry, Store};
-use crate::controller::{Options, Part};
 use crate::object::{Kind, Object, ObjectKey, controller_of};
+use crate::options::{Options, Part};
 use crate::slim::{self, KeptReplicaSet, RawMetadata, RawReplicaSet, RawService};
 
 /// How deep templates may name each other.

@@ -19,24 +19,24 @@ use tidegate_analysis::Reading;
 use tidegate_crds::AnalysisTemplateSpec;
 use tidegate_crds::labels::POD_TEMPLATE_HASH_LABEL;
 use tidegate_engine::observed::{Identity, PodView};
-use tidegate_engine::{Checked, Observed, Plan, Progress, Refusal, Settings, Urgency, refusal};
+use tidegate_engine::{Checked, Observed, Plan, Progress, Refusal, Urgency, refusal};
 use tidegate_gitsync::remote::Remote;
-use tidegate_traffic::Dialect;
 
 use crate::cache::{Cache, Look};
-use crate::deliveries::{Deliveries, DeliveryJob, OutsideAnswer, RepositoryJob};
+use crate::deliveries::{Deliveries, DeliveryJob, RepositoryJob};
 use crate::event::{self, Order, Subject, Words};
-use crate::execute::{self, Execution, Outcome, Refused, Step};
+use crate::execute::{self, Execution, Refused};
 use crate::object::{Kind, Object, ObjectKey};
+use crate::options::{Options, Part};
 use crate::queue::{Lane, Queue};
 use crate::request::{Failure, PODS, ROLLOUTS, Request, Resource, SERVICES, Verb};
 use crate::runs::{RunJob, RunMemory};
+use crate::signal::Signal;
 use crate::slim;
+use crate::step::{Outcome, OutsideAnswer, Step};
 
 /// Longest time that one 429 keeps all work back, whatever the server says.
 const MAX_HOLD: SignedDuration = SignedDuration::from_secs(60);
-/// Delay of the next look at objects whose watch does not tell: a resync (F155).
-const RESYNC: SignedDuration = SignedDuration::from_secs(900);
 
 /// How many refused writes one look gets to know; more is left to later ones.
 const MOST_REFUSED: u32 = 32;
@@ -49,80 +49,6 @@ const REFUSED_AGAIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// How long the end of a Rollout is worth an event.
 const DELETED_IS_NEWS: SignedDuration = SignedDuration::from_mins(1);
-
-/// What a controller is started with.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// What decisions depend on.
-    pub settings: Settings,
-    /// Rollouts and Services that are worked on at once (F155).
-    pub rollout_threads: usize,
-    /// Analysis runs that are worked on at once (F155).
-    pub analysis_threads: usize,
-    /// An object is looked at after this long even without news (F155).
-    pub resync: SignedDuration,
-    /// What is acted on.
-    pub part: Part,
-    /// Namespace for the Jobs of all runs; `None`: that of the run (F164).
-    pub job_namespace: Option<String>,
-    /// Act on Deliveries.
-    pub deliveries: bool,
-    /// Deliveries and repositories that are worked on at once.
-    pub delivery_threads: usize,
-    /// The versions of route objects that are spoken.
-    pub dialect: Dialect,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            settings: Settings::default(),
-            rollout_threads: 10,
-            analysis_threads: 30,
-            resync: RESYNC,
-            part: Part::All,
-            job_namespace: None,
-            deliveries: false,
-            delivery_threads: 20,
-            dialect: Dialect::default(),
-        }
-    }
-}
-
-/// Parts of the controller that can run without the others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Part {
-    /// All of it.
-    #[default]
-    All,
-    /// Analysis runs, as `--controllers=analysis` asks (F154).
-    Analysis,
-    /// Deliveries, as `--controllers=deliveries` asks: somebody else acts on Rollouts and analysis runs.
-    Deliveries,
-}
-
-/// What a watch says about one kind of object.
-#[derive(Clone, Copy, Debug)]
-pub enum Signal<'a> {
-    /// A list begins; what it does not show is gone when it ends.
-    ListStart,
-    /// An object, of a list or changed.
-    Applied(Object<'a>),
-    /// An object is gone.
-    Deleted(Object<'a>),
-    /// The list is complete.
-    ListEnd {
-        /// resourceVersion of the list.
-        version: &'a str,
-    },
-    /// The kind cannot be seen. Of use for kinds of route objects that not every cluster has.
-    Unserved {
-        /// What the API server says.
-        why: &'a str,
-        /// It does not know the kind, or not any more.
-        gone: bool,
-    },
-}
 
 /// What is worked on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -13,57 +13,24 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tidegate_gitsync::drift::Compare;
-use tidegate_gitsync::notify::Post;
 use tidegate_gitsync::object::ObjectId;
 use tidegate_gitsync::observed::Kinds;
-use tidegate_gitsync::remote::{
-    Forge, ForgeAnswer, ForgeRequest, GitAnswer, GitRequest, Remote, RemoteError,
-};
+use tidegate_gitsync::remote::Remote;
 use tidegate_gitsync::tree::{Closure, Oid};
 
 use self::drift::{Drift, Kinds as WatchedKinds};
 pub(crate) use self::job::DeliveryJob;
 pub(crate) use self::repository::{Repositories, RepositoryJob};
-use crate::controller::{Part, Signal};
 use crate::object::ObjectKey;
+use crate::options::Part;
 use crate::request::Resource;
+use crate::signal::Signal;
+use crate::step::{Outside, OutsideAnswer};
 
 /// How long it is believed what an API version serves.
 const SERVED_FOR: SignedDuration = SignedDuration::from_secs(30);
 /// Longest wait after the forge could not be reached.
 const MAX_RETRY: SignedDuration = SignedDuration::from_mins(5);
-
-/// A question to the world outside the cluster.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Outside {
-    /// To a repository.
-    Git(Box<GitRequest>),
-    /// To a forge.
-    Forge(Box<(Forge, ForgeRequest)>),
-    /// To a chat.
-    Chat(Box<Post>),
-}
-
-impl Outside {
-    /// Whether it may change something: then only who leads may ask.
-    pub fn writes(&self) -> bool {
-        match self {
-            Self::Git(request) => request.writes(),
-            Self::Forge(_) | Self::Chat(_) => true,
-        }
-    }
-}
-
-/// The answer to an [`Outside`].
-#[derive(Clone, Debug, PartialEq)]
-pub enum OutsideAnswer {
-    /// Of a repository.
-    Git(Result<GitAnswer, RemoteError>),
-    /// Of a forge.
-    Forge(Result<ForgeAnswer, RemoteError>),
-    /// Of a chat.
-    Chat(Result<(), RemoteError>),
-}
 
 /// A digest that the API server refused, how often in a row, and when to try again.
 type RefusedDigest = (String, u32, Timestamp);

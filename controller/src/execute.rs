@@ -14,46 +14,11 @@ use tidegate_engine::refusal;
 use tidegate_engine::{Action, Change, Event, Observed, Plan, Scale};
 use tidegate_traffic::{RouteOp, RouteWrite};
 
-use crate::deliveries::Outside;
 use crate::event::{self, Order, Subject};
-use crate::object::ObjectKey;
 use crate::request::{
     ANALYSIS_RUNS, DEPLOYMENTS, Failure, PODS, REPLICA_SETS, ROLLOUTS, Request, Resource, SERVICES, Verb,
 };
-use crate::runs::Ask;
-
-/// What to do next.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Step {
-    /// Send this and give the answer before the next step.
-    Request(Request),
-    /// Send this and do not wait: an event never delays a plan, nor fails it.
-    Event(Request),
-    /// Ask a repository or a forge and give the answer before the next step.
-    Outside(Outside),
-    /// Ask a provider and do not wait; [`Controller::measured`](crate::controller::Controller::measured) takes the reading.
-    Measure(Box<Ask>),
-    /// Have a provider stop, and answer [`Step::Terminate`] with `Null` or a failure before the next step.
-    Terminate(Box<Ask>),
-    /// The reading of a question that is under way will be of no use.
-    Cancel {
-        /// The run.
-        run: ObjectKey,
-        /// Its metric.
-        metric: String,
-    },
-}
-
-/// How it ended.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
-    /// All is written.
-    Done,
-    /// Something else wrote first, or the cache is behind: look again.
-    LookAgain(Failure),
-    /// A request failed: look again after a while.
-    Failed(Failure),
-}
+use crate::step::{Outcome, Step};
 
 /// What is being answered.
 #[derive(Debug)]

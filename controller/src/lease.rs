@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::controller::Part;
+use crate::options::Part;
 use crate::request::{LEASES, Request, Verb};
 
 /// How long a Lease that is not renewed belongs to its holder.

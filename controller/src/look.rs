@@ -10,8 +10,8 @@ use tidegate_crds::labels::INSTANCE_ID_LABEL;
 use tidegate_engine::{Observed, Settings};
 
 use crate::cache::Cache;
-use crate::controller::Options;
 use crate::object::{Kind, Object, ObjectKey};
+use crate::options::Options;
 use crate::{cache, slim};
 
 /// Longer than any route needs to take effect.

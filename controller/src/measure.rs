@@ -14,31 +14,29 @@ use tidegate_providers::{
 use crate::client::Api;
 use crate::leader::Leadership;
 use crate::request::{Failure, JOBS, PODS, Request, Verb};
-use crate::runs::Ask;
-use crate::shell::Providers;
+use crate::step::Ask;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Label that the Job controller puts on pods.
 const JOB_NAME_LABEL: &str = "batch.kubernetes.io/job-name";
 
 /// The providers of this build.
-pub(crate) fn providers(
-    api: Api,
-    leadership: Arc<Leadership>,
-    config: ProviderConfig,
-) -> Result<Arc<dyn Providers>, SetupError> {
-    let jobs = JobsOf { api, leadership };
-    Ok(Arc::new(Built(Arc::new(All::new(
-        config,
-        jobs,
-        Arc::new(Timestamp::now),
-    )?))))
-}
+#[derive(Clone)]
+pub(crate) struct Providers(Arc<All<JobsOf>>);
 
-struct Built(Arc<All<JobsOf>>);
+impl Providers {
+    pub(crate) fn new(
+        api: Api,
+        leadership: Arc<Leadership>,
+        config: ProviderConfig,
+    ) -> Result<Self, SetupError> {
+        let jobs = JobsOf { api, leadership };
+        let all = All::new(config, jobs, Arc::new(Timestamp::now))?;
+        Ok(Self(Arc::new(all)))
+    }
 
-impl Providers for Built {
-    fn measure(&self, ask: Ask) -> BoxFuture<'static, Reading> {
+    /// Takes or resumes a measurement.
+    pub(crate) fn measure(&self, ask: Ask) -> BoxFuture<'static, Reading> {
         let all = Arc::clone(&self.0);
         async move {
             let run = RunRef {
@@ -57,7 +55,8 @@ impl Providers for Built {
         .boxed()
     }
 
-    fn terminate(&self, ask: Ask) -> BoxFuture<'static, Result<(), Failure>> {
+    /// Stops a measurement.
+    pub(crate) fn terminate(&self, ask: Ask) -> BoxFuture<'static, Result<(), Failure>> {
         let reading = self.measure(ask);
         async move {
             match reading.await.outcome {

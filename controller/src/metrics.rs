@@ -14,9 +14,9 @@ use serde_json::Value;
 use tidegate_crds::RolloutDuration;
 
 use crate::controller::{Controller, Key};
-use crate::execute::Outcome;
 use crate::object::Kind;
 use crate::request::{EVENTS, Failure, ROLLOUTS, Request};
+use crate::step::Outcome;
 
 /// Buckets of `rollout_reconcile` (F169).
 const RECONCILE: &[f64] = &[0.01, 0.15, 0.25, 0.5, 1.0];
@@ -475,7 +475,7 @@ mod tests {
         metrics.written(&write(serde_json::json!({"phase": "Healthy"})), &object);
         let ends = serde_json::json!({"duration": {"finishedAt": "2026-01-01T00:10:00Z"}});
         metrics.written(&write(ends), &object);
-        let controller = Controller::new(crate::controller::Options::default(), jiff::Timestamp::UNIX_EPOCH);
+        let controller = Controller::new(crate::options::Options::default(), jiff::Timestamp::UNIX_EPOCH);
         let page = metrics.page(&controller, true, [0, 0, 0], &[]);
         let labels = "namespace=\"shop\",name=\"web\",status=\"Promoted\"";
         for line in [
@@ -501,7 +501,7 @@ mod tests {
             Duration::from_secs(2),
             &Outcome::Failed(Failure::no_answer("x")),
         );
-        let controller = Controller::new(crate::controller::Options::default(), jiff::Timestamp::UNIX_EPOCH);
+        let controller = Controller::new(crate::options::Options::default(), jiff::Timestamp::UNIX_EPOCH);
         let page = metrics.page(&controller, true, [1, 2, 0], &[Kind::Service]);
         for line in [
             "rollout_reconcile_bucket{namespace=\"shop\",name=\"web\",le=\"0.15\"} 0",

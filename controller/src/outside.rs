@@ -7,8 +7,8 @@ use tidegate_gitsync::remote::RemoteError;
 use tracing::{info, warn};
 
 use crate::args::{GitProtocol, RunArgs};
-use crate::deliveries::{Outside, OutsideAnswer};
 use crate::leader::Leadership;
+use crate::step::{Outside, OutsideAnswer};
 
 /// All that is asked outside the cluster.
 pub(crate) struct Outsiders(Option<(Git, Forges, Chats)>);

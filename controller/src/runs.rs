@@ -8,34 +8,12 @@ use tidegate_analysis::args::{SecretKey, Secrets, secret_keys};
 use tidegate_analysis::plan::measured_metric;
 use tidegate_analysis::{Measure, MeasureKind, Reading, RunObserved, RunPlan, Trouble};
 use tidegate_crds::decode::Encode as _;
-use tidegate_crds::{AnalysisRun, Metric, merge};
+use tidegate_crds::{AnalysisRun, merge};
 
 use crate::event::{self, Order, Subject};
-use crate::execute::{Outcome, Step};
 use crate::object::ObjectKey;
 use crate::request::{ANALYSIS_RUNS, Failure, JOBS, Request, SECRETS, Verb};
-
-/// A question for a metric provider.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ask {
-    /// The run.
-    pub run: ObjectKey,
-    /// Its uid.
-    pub uid: String,
-    /// The metric with its arguments filled in, Secrets included: never for a log.
-    pub metric: Metric,
-    /// Which measurement, and what to do about it.
-    pub measure: Measure,
-    /// The values that must not show up in what the provider says.
-    pub secrets: Secrets,
-}
-
-impl Ask {
-    /// The reading of a question that could not be asked.
-    pub fn failed(&self, trouble: Trouble, message: impl Into<String>, now: Timestamp) -> Reading {
-        Reading::of_trouble(&self.measure, now, trouble, message)
-    }
-}
+use crate::step::{Ask, Outcome, Step};
 
 /// What is remembered of a run between two looks.
 #[derive(Clone, Debug, Default)]

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use tidegate_analysis::{Reading, Trouble};
+use tidegate_analysis::Trouble;
 use tidegate_engine::Settings;
 use tidegate_providers::{PROMETHEUS_ADDRESS_VARIABLE, ProviderConfig};
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -17,20 +17,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::{Cli, Controllers};
 use crate::client::Api;
-use crate::controller::{Controller, Job, Options, Part, Signal};
+use crate::controller::{Controller, Job};
 use crate::deliveries::secret;
-use crate::execute::Step;
 use crate::http::Pages;
 use crate::leader::Leadership;
 use crate::lease::{Election, lease_name};
+use crate::measure::Providers;
 use crate::metrics::Metrics;
 use crate::object::{Kind, ObjectKey};
+use crate::options::{Options, Part};
 use crate::outside::Outsiders;
 use crate::request::{Failure, Request, Resource, SECRETS};
-use crate::runs::Ask;
+use crate::signal::Signal;
+use crate::step::{Ask, Step};
 use crate::watch::{self, Scope, Sink, Troubles, Watched};
 use crate::webhook::{self, Door};
-use crate::{connect, http, measure};
+use crate::{connect, http};
 
 /// Longest time that a request of a job may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,14 +46,6 @@ const GRACE: Duration = Duration::from_secs(15);
 const SWEEP: Duration = Duration::from_mins(1);
 /// Time between two tries to set up the client.
 const RECONNECT: Duration = Duration::from_secs(5);
-
-/// Who asks metric providers.
-pub trait Providers: Send + Sync + 'static {
-    /// Takes or resumes a measurement.
-    fn measure(&self, ask: Ask) -> BoxFuture<'static, Reading>;
-    /// Stops a measurement.
-    fn terminate(&self, ask: Ask) -> BoxFuture<'static, Result<(), Failure>>;
-}
 
 struct Shared {
     controller: Mutex<Controller>,
@@ -238,7 +232,7 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<()> {
         job_namespace: job_namespace(),
         ..ProviderConfig::default()
     };
-    let providers = measure::providers(api.clone(), Arc::clone(&shared.leadership), config)
+    let providers = Providers::new(api.clone(), Arc::clone(&shared.leadership), config)
         .context("metric providers cannot be set up")?;
     let worker = Worker {
         shared: Arc::clone(&shared),
@@ -446,7 +440,7 @@ struct Worker {
     shared: Arc<Shared>,
     api: Api,
     events: mpsc::Sender<Waiting>,
-    providers: Arc<dyn Providers>,
+    providers: Providers,
     outside: Arc<Outsiders>,
     measuring: Arc<Semaphore>,
 }
@@ -552,7 +546,7 @@ impl Worker {
         let Some(job) = held.job.take() else { return };
         let key = job.key().clone();
         let outcome = self.shared.controller().finish(job, Timestamp::now());
-        if let crate::execute::Outcome::Failed(failure) = &outcome {
+        if let crate::step::Outcome::Failed(failure) = &outcome {
             tracing::warn!(object = ?key, %failure, "failed; trying again");
         }
         self.shared.metrics.job(&key, started.elapsed(), &outcome);

@@ -11,9 +11,9 @@ use serde_json::value::RawValue;
 use tidegate_gitsync::object::DELIVERY_LABEL;
 
 use crate::client::{Api, JSON, escape};
-use crate::controller::Signal;
 use crate::object::{Kind, Object};
 use crate::request::{Failure, Resource};
+use crate::signal::Signal;
 
 /// Objects on a page: small enough to keep the peak low, large enough to keep the start fast.
 const PAGE: usize = 100;

@@ -3,14 +3,15 @@
 use jiff::SignedDuration;
 use tidegate_crds::{PauseReason, labels};
 
-use crate::context::{Annotated, Context, after, saturated};
-use crate::draft::{Draft, selected};
+use crate::context::{Annotated, Context, saturated};
+use crate::draft::Draft;
 use crate::observed::{ReplicaSetView, ServiceView};
 use crate::promotion::Because;
 use crate::runs::{self, Verdict};
+use crate::time::after;
 use crate::valid::{self, Rejected, Switch};
 use crate::why::Reason;
-use crate::{metadata, progress, promotion, revision, services, status};
+use crate::{deadline, drain, metadata, promotion, revision, services};
 
 /// A blue-green update at one look.
 struct BlueGreen<'c, 'a> {
@@ -102,7 +103,7 @@ fn begin(cx: &Context<'_>, spec: &valid::BlueGreenSpec, draft: &mut Draft) {
 
 impl<'a> BlueGreen<'_, 'a> {
     fn active_hash(&self) -> &'a str {
-        self.active.map_or("", selected)
+        self.active.map_or("", ServiceView::selected)
     }
 
     /// The version that the active Service selected when the status was written last.
@@ -122,7 +123,7 @@ impl<'a> BlueGreen<'_, 'a> {
 
     /// The active Service selects no version, so it sends requests to all of them and none may go.
     fn everybody_serves(&self) -> bool {
-        self.cx.size > 0 && self.active.is_some_and(|service| selected(service).is_empty())
+        self.cx.size > 0 && self.active.is_some_and(|service| service.selected().is_empty())
     }
 
     /// Pods that the new version shall have: the preview's number until it is about to be switched to (contract F51).
@@ -149,7 +150,7 @@ impl<'a> BlueGreen<'_, 'a> {
     /// refused.
     fn previewed(&self) -> bool {
         let service = self.cx.service(self.spec.preview_service.as_deref());
-        let shows = |service: &ServiceView| self.cx.new.is_some_and(|rs| selected(service) == rs.hash);
+        let shows = |service: &ServiceView| self.cx.new.is_some_and(|rs| service.selected() == rs.hash);
         service.is_none_or(shows)
     }
 
@@ -283,7 +284,7 @@ impl<'a> BlueGreen<'_, 'a> {
             } else if cx.size > 0 && rs.spec_replicas > 0 && revision::kept(cx, rs) {
                 // No larger than the Rollout while it waits to go, once nobody is sent there any more.
                 let most = cx.held_size(rs);
-                if most < rs.spec_replicas && !self.everybody_serves() && draft.settled(cx) {
+                if most < rs.spec_replicas && !self.everybody_serves() && drain::settled(cx, draft) {
                     draft.scale(cx, rs, most);
                 }
                 continue;
@@ -302,7 +303,7 @@ impl<'a> BlueGreen<'_, 'a> {
             }
             // A preview that was larger, before an abort or a promotion of it, shrinks once nobody is sent there any more.
             let preview = !stable && !self.is_active(rs);
-            if rs.spec_replicas < wanted || counted && (!preview || draft.settled(cx)) {
+            if rs.spec_replicas < wanted || counted && (!preview || drain::settled(cx, draft)) {
                 draft.scale(cx, rs, wanted);
             }
         }
@@ -320,7 +321,7 @@ impl<'a> BlueGreen<'_, 'a> {
             return;
         }
         let Some(new) = cx.new else { return };
-        if self.is_active(new) || progress::unproven(cx) && !promotion::full(cx) {
+        if self.is_active(new) || deadline::unproven(cx) && !promotion::full(cx) {
             return;
         }
         // One that is to shrink to the preview's size first, as after a retry, is not whole any more.
@@ -365,7 +366,7 @@ impl<'a> BlueGreen<'_, 'a> {
             if verdict.post_begun() || cx.new.is_some_and(|rs| saturated(rs, cx.size)) {
                 wanted.post = self.spec.post_analysis.as_ref();
             }
-        } else if verdict.pre_begun() || self.new_ready() && self.previewed() && !progress::unproven(cx) {
+        } else if verdict.pre_begun() || self.new_ready() && self.previewed() && !deadline::unproven(cx) {
             wanted.pre = self.spec.pre_analysis.as_ref();
         }
         wanted
@@ -428,7 +429,7 @@ impl<'a> BlueGreen<'_, 'a> {
     /// Takes the pods of a version at once, unless requests may still come to it.
     fn lower(&self, rs: &ReplicaSetView, draft: &mut Draft) {
         let cx = self.cx;
-        if draft.drained(cx, rs) {
+        if drain::drained(cx, rs, draft) {
             draft.annotate(rs, labels::SCALE_DOWN_DEADLINE_ANNOTATION, None);
             draft.scale(cx, rs, 0);
         }
@@ -437,7 +438,10 @@ impl<'a> BlueGreen<'_, 'a> {
     fn advance(&self, verdict: &Verdict<'_>, draft: &mut Draft) {
         let cx = self.cx;
         let hash = |service: Option<&ServiceView>| {
-            service.map(selected).filter(|h| !h.is_empty()).map(str::to_owned)
+            service
+                .map(ServiceView::selected)
+                .filter(|h| !h.is_empty())
+                .map(str::to_owned)
         };
         let bg = draft.status.blue_green.get_or_insert_default();
         let lost = self.active.is_some() && self.active_hash().is_empty();
@@ -458,12 +462,12 @@ impl<'a> BlueGreen<'_, 'a> {
             promotion::unblock(cx, draft);
             return;
         }
-        if promotion::retried(cx) {
+        if cx.retried() {
             promotion::retry(cx, draft, None);
             return;
         }
         if verdict.inconclusive(&self.wanted_runs(verdict)) {
-            status::pause(cx, &mut draft.status, PauseReason::InconclusiveAnalysisRun);
+            draft.pause(PauseReason::InconclusiveAnalysisRun);
             return;
         }
         draft
@@ -514,7 +518,7 @@ impl<'a> BlueGreen<'_, 'a> {
                     .retain(|p| p.reason != PauseReason::BlueGreenPause);
             }
         } else if !self.pause_over() {
-            status::pause(cx, &mut draft.status, PauseReason::BlueGreenPause);
+            draft.pause(PauseReason::BlueGreenPause);
             if let Some(duration) = self.auto_promotion() {
                 draft.wake_at(after(cx.now, duration));
             }

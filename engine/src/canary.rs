@@ -1,30 +1,22 @@
 //! The canary strategy: steps, weights, sizes, promotion and abort (contract 3.2 to 3.7, 3.13).
 
+mod scaling;
 mod sizes;
+pub(crate) mod view;
 mod weight;
 
-use tidegate_crds::{PauseReason, RolloutStatus};
+use tidegate_crds::PauseReason;
 
-use crate::context::{Context, after};
-use crate::draft::{Draft, selected};
+use self::view::{Canary, position};
+use crate::context::Context;
+use crate::draft::Draft;
 use crate::observed::ReplicaSetView;
 use crate::promotion::Because;
 use crate::runs::{self, Verdict};
+use crate::time::after;
 use crate::valid::{self, Pause, Step, StepKind};
 use crate::why::Reason;
-use crate::{metadata, progress, promotion, revision, routing, services, status};
-
-/// A canary at one look: the spec, and where in its steps the Rollout is.
-pub(crate) struct Canary<'c, 'a> {
-    pub(crate) cx: &'c Context<'a>,
-    pub(crate) spec: &'a valid::CanarySpec,
-    /// Index into `spec.steps` as the status records it, the first when it records none; `None` without steps.
-    pub(crate) index: Option<usize>,
-    /// The update is being taken back, by the user or by what was just observed.
-    pub(crate) aborting: bool,
-    /// `status.promoteFull`: skip steps, pauses and analysis.
-    pub(crate) full: bool,
-}
+use crate::{deadline, metadata, promotion, revision, routing, services};
 
 /// Plans one look at a Rollout with the canary strategy.
 pub(crate) fn plan(cx: &Context<'_>, spec: &valid::CanarySpec, draft: &mut Draft) {
@@ -78,12 +70,6 @@ pub(crate) fn take_back(cx: &Context<'_>, spec: &valid::CanarySpec, draft: &mut 
     }
 }
 
-/// Where in the steps a recorded index is. A status without one is at the beginning, never at the end: somebody took it away.
-fn position(spec: &valid::CanarySpec, recorded: Option<i32>) -> Option<usize> {
-    let recorded = recorded.and_then(|i| usize::try_from(i).ok()).unwrap_or(0);
-    (!spec.steps.is_empty()).then_some(recorded)
-}
-
 /// The template or the steps changed: a new update begins, or the Rollout returns to a version that it knows (contract 3.2).
 /// Only the record is made; all else follows from it on the next look.
 fn begin(cx: &Context<'_>, spec: &valid::CanarySpec, draft: &mut Draft) {
@@ -133,22 +119,6 @@ fn begin(cx: &Context<'_>, spec: &valid::CanarySpec, draft: &mut Draft) {
 }
 
 impl<'a> Canary<'_, 'a> {
-    fn routed(&self) -> bool {
-        self.spec.traffic_routing.is_some()
-    }
-
-    fn dynamic(&self) -> bool {
-        self.spec.dynamic
-    }
-
-    pub(crate) fn step(&self) -> Option<&'a Step> {
-        self.spec.steps.get(self.index?)
-    }
-
-    fn finished(&self) -> bool {
-        self.index.is_none_or(|i| i >= self.spec.steps.len())
-    }
-
     /// Answers whether all that the update is measured by exists, or is created by this plan.
     fn act(&self, verdict: &Verdict<'_>, draft: &mut Draft) -> bool {
         let cx = self.cx;
@@ -236,22 +206,6 @@ impl<'a> Canary<'_, 'a> {
         wanted
     }
 
-    /// Whoever asks the canary Service gets the new version, if anybody of it is there: what measures or shows it begins no sooner. To point
-    /// it there may have been refused, or waits for the requests of another version to go.
-    pub(crate) fn introduced(&self) -> bool {
-        let service = self.cx.service(self.spec.canary_service.as_deref());
-        let there = self.cx.new.is_some_and(|new| new.serving() > 0);
-        !there || service.is_none_or(|service| selected(service) == self.cx.hash)
-    }
-
-    fn not_introduced(&self) -> Option<Reason> {
-        let new = self.cx.new.filter(|_| !self.introduced())?;
-        Some(Reason::WaitingForService {
-            service: self.spec.canary_service.clone()?,
-            replica_set: new.name.clone(),
-        })
-    }
-
     /// Moves the record on by what was observed: promotion, abort, or at most one step (contract 3.2).
     fn advance(&self, verdict: &Verdict<'_>, measured: bool, draft: &mut Draft) {
         let cx = self.cx;
@@ -287,7 +241,7 @@ impl<'a> Canary<'_, 'a> {
         if skips {
             return;
         }
-        if promotion::retried(cx) {
+        if cx.retried() {
             promotion::retry(cx, draft, end_index.map(|_| 0));
             return;
         }
@@ -305,7 +259,7 @@ impl<'a> Canary<'_, 'a> {
             draft.status.controller_pause = None;
         }
         // What cannot be measured goes no further: no verdict is not a good one.
-        if cx.spec_paused() || cx.fully_promoted() || !measured || progress::unproven(cx) {
+        if cx.spec_paused() || cx.fully_promoted() || !measured || deadline::unproven(cx) {
             return;
         }
         if cx.stable_hash().is_empty() {
@@ -321,7 +275,7 @@ impl<'a> Canary<'_, 'a> {
     /// somebody who looks at the analysis.
     fn hold(&self, draft: &mut Draft) {
         let cx = self.cx;
-        status::pause(cx, &mut draft.status, PauseReason::InconclusiveAnalysisRun);
+        draft.pause(PauseReason::InconclusiveAnalysisRun);
         let pause = self.step().and_then(Step::pause);
         if let Some(pause) = pause.filter(|_| cx.has_pause(&PauseReason::CanaryPauseStep))
             && self.pause_done(pause, draft)
@@ -360,7 +314,7 @@ impl<'a> Canary<'_, 'a> {
         if let Some(pause) = self.spec.steps.get(current).and_then(Step::pause)
             && draft.status.controller_pause != Some(true)
         {
-            status::pause(cx, &mut draft.status, PauseReason::CanaryPauseStep);
+            draft.pause(PauseReason::CanaryPauseStep);
             if let Some(length) = pause.length {
                 draft.wake_at(after(cx.now, length));
             }
@@ -453,7 +407,7 @@ impl<'a> Canary<'_, 'a> {
         if self.full {
             return Some(Because::Full);
         }
-        if progress::unproven(cx) {
+        if deadline::unproven(cx) {
             return None;
         }
         if cx.spec_paused() {
@@ -469,15 +423,4 @@ impl<'a> Canary<'_, 'a> {
         (self.finished() && placed && whole && (self.routed() || self.at_wanted()))
             .then_some(Because::Steps(steps))
     }
-
-    /// The stable Service of a routed canary points at the stable version.
-    pub(crate) fn stable_service_right(&self) -> bool {
-        let service = self.cx.service(self.spec.stable_service.as_deref());
-        service.is_none_or(|s| selected(s) == self.cx.stable_hash())
-    }
-}
-
-/// The weights that a status remembers.
-pub(crate) fn recorded_weight(status: &RolloutStatus) -> Option<i32> {
-    status.canary.as_ref()?.weights.as_ref().map(|w| w.canary.weight)
 }

@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::Value;
 use tidegate_crds::{
     AnalysisRun, LabelSelector, PauseReason, Rollout, RolloutStatus, RolloutTrafficRouting, Time, labels,
 };
-use tidegate_traffic::{Seen, WeightState};
+use tidegate_traffic::{Seen, WeightState, routers};
 
-use crate::draft::selected;
 use crate::observed::{Identity, Observed, ReplicaSetView, ServiceView, Settings};
 use crate::replicas::ceil_share;
-use crate::routing;
+use crate::time::after;
 pub(crate) use crate::valid::Strategy;
 use crate::valid::{DEFAULT_TOTAL, Valid};
 
@@ -82,7 +81,7 @@ impl<'a> Context<'a> {
             .filter(|rs| !is(new, rs) && !is(stable, rs))
             .copied()
             .collect();
-        let routes = routing::observe(seen);
+        let routes = observe(seen);
         let live = WeightState::of(&routes, total_weight(&valid.strategy));
         Self {
             seen,
@@ -215,7 +214,18 @@ impl<'a> Context<'a> {
             Strategy::Canary(c) => [&c.stable_service, &c.canary_service],
         };
         let services = names.into_iter().filter_map(|name| self.service(name.as_deref()));
-        services.into_iter().any(|service| selected(service).is_empty())
+        services.into_iter().any(|service| service.selected().is_empty())
+    }
+
+    /// Whether any Service that the Rollout names selects this version.
+    pub(crate) fn is_selected(&self, hash: &str) -> bool {
+        let mut services = self.seen.services.values();
+        services.any(|service| service.selected() == hash)
+    }
+
+    /// A client took the abort back.
+    pub(crate) fn retried(&self) -> bool {
+        self.status().aborted_at.is_some() && self.status().abort != Some(true) && !self.fully_promoted()
     }
 
     /// Available pods of all versions.
@@ -232,6 +242,15 @@ impl<'a> Context<'a> {
     }
 }
 
+/// What the live route objects say, router by router.
+fn observe(seen: &Observed) -> Vec<Seen> {
+    let routers = routers(&seen.rollout, &seen.routes.dialect);
+    routers
+        .iter()
+        .map(|router| router.observe(&seen.routes.live))
+        .collect()
+}
+
 /// What weights add up to (contract F47).
 fn total_weight(strategy: &Strategy) -> i32 {
     max_weight(strategy).unwrap_or(DEFAULT_TOTAL)
@@ -242,11 +261,6 @@ fn max_weight(strategy: &Strategy) -> Option<i32> {
         Strategy::Canary(canary) => canary.max_weight,
         Strategy::BlueGreen(_) => None,
     }
-}
-
-/// `time + duration`, held at the end of time.
-pub(crate) fn after(time: Timestamp, duration: SignedDuration) -> Timestamp {
-    time.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
 /// What annotations say of a ReplicaSet.

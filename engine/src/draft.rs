@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use tidegate_crds::{RolloutStatus, labels, merge};
+use tidegate_crds::{PauseCondition, PauseReason, RolloutStatus, Time, labels, merge};
 
-use crate::context::{Annotated, Context, after};
+use crate::context::{Annotated, Context};
 use crate::observed::{Observed, ReplicaSetView, ServiceView};
 use crate::plan::{Action, Change, Event, Plan, Scale, Urgency};
 use crate::progress::Progress;
 use crate::refusal::{self, LeftOut, Refusal};
-use crate::revision;
-use crate::valid::Rejected;
+use crate::time::after;
 use crate::why::Reason;
 
 /// Where so many writes of pods are refused the others would be, too: they wait until these are tried again.
@@ -158,6 +157,18 @@ impl Draft {
         self.events.extend(event);
     }
 
+    /// A pause that a person, or time, has to end.
+    pub(crate) fn pause(&mut self, reason: PauseReason) {
+        let conditions = &mut self.status.pause_conditions;
+        if !conditions.iter().any(|pause| pause.reason == reason) {
+            conditions.push(PauseCondition {
+                reason,
+                start_time: Time::from(self.now),
+            });
+        }
+        self.status.controller_pause = Some(true);
+    }
+
     pub(crate) fn wake_at(&mut self, time: Timestamp) {
         self.wake = Some(self.wake.map_or(time, |wake| wake.min(time)));
     }
@@ -214,7 +225,7 @@ impl Draft {
 
     /// Points a Service at a version and tells of it (contract 2.8 SwitchService).
     pub(crate) fn switch(&mut self, cx: &Context<'_>, service: &ServiceView, hash: &str) -> bool {
-        let old = selected(service);
+        let old = service.selected();
         let change = Change::SetServiceSelector {
             name: service.name.clone(),
             uid: service.uid.clone(),
@@ -260,23 +271,9 @@ impl Draft {
         false
     }
 
-    /// Whether routing has been as it is for long enough that every data plane knows it; wakes when it has.
-    pub(crate) fn settled(&mut self, cx: &Context<'_>) -> bool {
-        if self.routes() {
-            return false;
-        }
-        match cx.unsettled_until() {
-            None => true,
-            Some(until) => {
-                self.wake_at(until);
-                false
-            }
-        }
-    }
-
     /// Whether this plan changes where requests go. What it changes was not observed yet: sizes by what was before would be wrong.
     /// What was refused is not tried, and changes nothing.
-    fn routes(&self) -> bool {
+    pub(crate) fn routes(&self) -> bool {
         self.tries(|change| matches!(change, Change::Route(_) | Change::SetServiceSelector { .. }))
     }
 
@@ -305,45 +302,8 @@ impl Draft {
         self.tries(|change| matches!(change, Change::SetServiceSelector { .. }))
     }
 
-    /// Whether no request can come to a version any more. It may have lost its traffic long before routing last changed: its deadline
-    /// tells when at the latest, unless a Service sends requests to every version.
-    pub(crate) fn drained(&mut self, cx: &Context<'_>, rs: &ReplicaSetView) -> bool {
-        let delay = match cx.valid.rejected {
-            // It may have been given before or after that.
-            Rejected::Kept(delay) if revision::is_rejected(cx, rs) => delay.min(cx.valid.scale_down_delay),
-            _ => cx.valid.scale_down_delay,
-        };
-        let lost = rs
-            .scale_down_deadline()
-            .filter(|_| !cx.sends_to_all())
-            .and_then(|deadline| deadline.checked_sub(delay).ok());
-        if lost.is_none() && self.routes() {
-            return false;
-        }
-        // Deadlines are cut to whole seconds.
-        let reach = cx
-            .settings
-            .propagation
-            .saturating_add(SignedDuration::from_secs(1));
-        let by_deadline = lost.map(|lost| after(lost, reach));
-        let Some(until) = cx
-            .unsettled_until()
-            .map(|all| by_deadline.map_or(all, |own| own.min(all)))
-        else {
-            return true;
-        };
-        let drained = self.due(cx, until);
-        if !drained {
-            self.because(Reason::Draining {
-                replica_set: rs.name.clone(),
-                until,
-            });
-        }
-        drained
-    }
-
     pub(crate) fn deadline(&mut self, cx: &Context<'_>, rs: &ReplicaSetView, delay: SignedDuration) {
-        let deadline = tidegate_crds::Time::from(after(cx.now, delay));
+        let deadline = Time::from(after(cx.now, delay));
         self.annotate(
             rs,
             labels::SCALE_DOWN_DEADLINE_ANNOTATION,
@@ -390,14 +350,6 @@ impl Draft {
         });
         &mut self.actions[index].change
     }
-}
-
-/// Value of the hash selector of a Service, empty when it has none.
-pub(crate) fn selected(service: &ServiceView) -> &str {
-    service
-        .selector
-        .get(labels::POD_TEMPLATE_HASH_LABEL)
-        .map_or("", String::as_str)
 }
 
 pub(crate) fn scaling_message(name: &str, revision: i64, from: i32, to: i32) -> String {

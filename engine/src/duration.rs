@@ -5,11 +5,12 @@ use tidegate_crds::{
     CompletionStatus, PauseReason, RolloutConditionType, RolloutDuration, RolloutStatus, Time,
 };
 
-use crate::context::{Context, Strategy, after};
+use crate::condition::find;
+use crate::context::{Context, Strategy};
 use crate::draft::Draft;
 use crate::revision::{fast_rollback, older};
 use crate::runs;
-use crate::status::find;
+use crate::time::after;
 use crate::valid::Switch;
 
 /// Keeps the record, once the rest of the status is known: what counts are the differences from the observed one.

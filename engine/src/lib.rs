@@ -2,12 +2,20 @@
 //!
 //! [`Observed`] is all that a decision may depend on, [`Plan`] is all that shall be done. A newcomer reads [`canary`] or
 //! [`bluegreen`] from the top; what they call is named after what it decides.
+//!
+//! Files use only those below them: the strategies stand on what has one subject (`routing`, `services`, `runs`, `promotion`,
+//! `restart`, …), that on [`draft`] and [`context`], these on [`observed`], [`valid`], [`mod@plan`] and [`why`]. `status` looks at
+//! what has become of the draft.
 
 mod bluegreen;
 mod canary;
 mod checked;
+mod condition;
 mod context;
+mod counters;
+mod deadline;
 mod draft;
+mod drain;
 mod duration;
 mod heal;
 mod metadata;
@@ -23,17 +31,18 @@ mod routing;
 mod runs;
 mod services;
 mod status;
+mod time;
 pub mod valid;
 pub mod validate;
 pub mod why;
 mod workload;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 use tidegate_crds::Rollout;
 
 pub use checked::Checked;
-pub use observed::{Observed, Settings};
+pub use observed::{Observed, Settings, resolved_template};
 pub use plan::{Action, Change, Event, Plan, Scale, Urgency};
 pub use progress::Progress;
 pub use refusal::Refusal;
@@ -94,14 +103,6 @@ pub fn plan(seen: &Observed, now: Timestamp, settings: &Settings) -> Plan {
     draft.finish(urgency)
 }
 
-/// The pod template in force: the Rollout's own, or that of the workload that it refers to.
-pub fn resolved_template(seen: &Observed) -> Option<&Value> {
-    match &seen.rollout.spec.workload_ref {
-        Some(_) => seen.workload.as_ref().map(|w| w.template.as_ref()),
-        None => seen.rollout.spec.template.as_ref(),
-    }
-}
-
 /// While a Rollout is invalid nothing goes on, but requests go back to stable all the same: that needs none of what is missing or wrong.
 fn take_back(cx: &Context<'_>, draft: &mut Draft) {
     match cx.strategy {
@@ -114,7 +115,7 @@ fn take_back(cx: &Context<'_>, draft: &mut Draft) {
 fn invalid(rollout: &Rollout, violation: &Violation, now: Timestamp, mut draft: Draft) -> Plan {
     let text = violation.condition_text(&rollout.metadata.name);
     let fix = violation.fix.clone();
-    let known = status::find(&rollout.status, &tidegate_crds::RolloutConditionType::InvalidSpec)
+    let known = condition::find(&rollout.status, &tidegate_crds::RolloutConditionType::InvalidSpec)
         .is_some_and(|c| c.message == text);
     status::invalid(&mut draft.status, now, &text);
     draft.status.observed_generation = Some(rollout.metadata.generation.unwrap_or(0).to_string());
@@ -122,6 +123,6 @@ fn invalid(rollout: &Rollout, violation: &Violation, now: Timestamp, mut draft: 
         draft.tell(true, "InvalidSpec", format!("{text}: {fix}"));
     }
     draft.because(Reason::Invalid { text, fix });
-    draft.wake_at(context::after(now, INVALID_AGAIN));
+    draft.wake_at(time::after(now, INVALID_AGAIN));
     draft.finish(Urgency::Now)
 }

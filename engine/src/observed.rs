@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::template::{self, Digest};
-use tidegate_crds::{AnalysisRun, AnalysisTemplateSpec, Rollout};
+use tidegate_crds::{AnalysisRun, AnalysisTemplateSpec, Rollout, labels};
 use tidegate_traffic::Routes;
 
 use crate::checked::Checked;
@@ -49,6 +49,14 @@ pub struct Observed {
     pub progress: Option<Progress>,
     /// Writes that the API server refused, by [`refusal::key`](crate::refusal::key), for the spec and workload as they are.
     pub refused: BTreeMap<String, Refusal>,
+}
+
+/// The pod template in force: the Rollout's own, or that of the workload that it refers to.
+pub fn resolved_template(seen: &Observed) -> Option<&Value> {
+    match &seen.rollout.spec.workload_ref {
+        Some(_) => seen.workload.as_ref().map(|w| w.template.as_ref()),
+        None => seen.rollout.spec.template.as_ref(),
+    }
 }
 
 /// What names a version: computed once for a generation of the Rollout (and of its workload).
@@ -176,6 +184,14 @@ pub struct ServiceView {
     pub selector: BTreeMap<String, String>,
     /// Value of the managed-by-rollouts annotation.
     pub managed_by: Option<String>,
+}
+
+impl ServiceView {
+    /// The version that it selects; empty when it selects none, and so sends requests to all of them.
+    pub(crate) fn selected(&self) -> &str {
+        let hash = self.selector.get(labels::POD_TEMPLATE_HASH_LABEL);
+        hash.map_or("", String::as_str)
+    }
 }
 
 /// What the planner needs of a pod, for restarts and ephemeral metadata.

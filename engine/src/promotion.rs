@@ -6,12 +6,12 @@ use tidegate_crds::{
     CanaryStatus, CompletionStatus, ConditionStatus, PauseReason, RolloutConditionType, Time, labels,
 };
 
+use crate::condition;
 use crate::context::{Annotated, Context, Strategy};
+use crate::deadline;
 use crate::draft::Draft;
-use crate::progress;
 use crate::revision::{self, new_revision};
 use crate::runs::{self, Verdict};
-use crate::status;
 use crate::why::Reason;
 
 /// The template, or the steps of a canary, are not what the status was made for.
@@ -133,9 +133,9 @@ pub(crate) fn aborting(cx: &Context<'_>, verdict: &Verdict<'_>, draft: &mut Draf
         });
         return true;
     }
-    let exceeded = status::find(status, &RolloutConditionType::Progressing)
+    let exceeded = condition::find(status, &RolloutConditionType::Progressing)
         .is_some_and(|c| c.reason == "ProgressDeadlineExceeded" && c.status == ConditionStatus::False);
-    if cx.valid.deadline_aborts && (exceeded || progress::late(cx, draft)) {
+    if cx.valid.deadline_aborts && (exceeded || deadline::late(cx, draft)) {
         let name = cx.new.map_or(cx.name(), |rs| rs.name.as_str());
         draft.because(Reason::Aborted {
             because: format!("ReplicaSet \"{name}\" has timed out progressing."),
@@ -143,11 +143,6 @@ pub(crate) fn aborting(cx: &Context<'_>, verdict: &Verdict<'_>, draft: &mut Draf
         return true;
     }
     false
-}
-
-/// A client took the abort back.
-pub(crate) fn retried(cx: &Context<'_>) -> bool {
-    cx.status().aborted_at.is_some() && cx.status().abort != Some(true) && !cx.fully_promoted()
 }
 
 /// Records the abort. It is the last word: a full promotion from before is off, and a retry begins with the preview's size.

@@ -5,21 +5,15 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::{SignedDuration, Timestamp};
-use tidegate_crds::{ConditionStatus, RolloutCondition, RolloutConditionType, Time};
 use tidegate_traffic::{RouteOp, RouteWrite};
 
-use crate::context::{Context, after};
-use crate::draft::Draft;
 use crate::plan::Change;
-use crate::status;
-use crate::why::Reason;
+use crate::time::after;
 
 /// Longest words of the server that are repeated.
 const MAX_WORDS: usize = 400;
 /// Longest value that is repeated of what the server quotes: a whole object says nothing.
 const MAX_QUOTED: usize = 80;
-/// So many refused writes are named at once.
-const MAX_NAMED: usize = 3;
 /// First delay before a refused write is tried again; it doubles with each refusal.
 const FIRST: SignedDuration = SignedDuration::from_secs(1);
 /// Longest delay: nobody tells when a quota has room again, or a webhook has changed its mind.
@@ -65,12 +59,12 @@ impl Refusal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LeftOut {
     /// What it would do: `create ReplicaSet web-5c`; empty where there is no request for it.
-    what: String,
+    pub(crate) what: String,
     /// Reason of the event and of the condition, upstream's where it has one (contract 2.8).
-    reason: &'static str,
-    words: String,
+    pub(crate) reason: &'static str,
+    pub(crate) words: String,
     /// Name of the ReplicaSet that it would create.
-    creates: Option<String>,
+    pub(crate) creates: Option<String>,
 }
 
 impl LeftOut {
@@ -84,7 +78,7 @@ impl LeftOut {
         }
     }
 
-    fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         match &self.creates {
             Some(name) => format!("Failed to create new replica set \"{name}\": {}", self.words),
             None if self.what.is_empty() => self.words.clone(),
@@ -218,72 +212,6 @@ pub(crate) fn left_out(change: &Change, refusal: &Refusal) -> Option<LeftOut> {
     })
 }
 
-/// The message of the condition when the ReplicaSet of the new version was refused (contract 2.6).
-pub(crate) fn of_creation(draft: &Draft) -> Option<String> {
-    let refused = draft.left_out.iter().find(|left| left.creates.is_some())?;
-    Some(refused.message())
-}
-
-/// What the message of a Rollout that does not move on says beside upstream's words.
-pub(crate) fn in_short(draft: &Draft) -> Option<String> {
-    Some(draft.left_out.first()?.message())
-}
-
-/// What the condition and its event say: a few of them, and how many more there are.
-fn told(left_out: &[LeftOut]) -> String {
-    let named: Vec<String> = left_out.iter().take(MAX_NAMED).map(LeftOut::message).collect();
-    let message = named.join("; ");
-    match left_out.len().saturating_sub(MAX_NAMED) {
-        0 => message,
-        more => format!("{message} (and {more} more)"),
-    }
-}
-
-/// The type of our own condition: something that was to be written is refused.
-fn condition_type() -> RolloutConditionType {
-    RolloutConditionType::Other("WriteRefused".to_owned())
-}
-
-/// Says in the status, and once in an event, what is refused. Without the memory of it, as after a restart, the write is in
-/// the plan again and is refused before the status is written, so nothing is said twice.
-pub(crate) fn record(cx: &Context<'_>, draft: &mut Draft) {
-    let type_ = condition_type();
-    for left in draft.left_out.iter().filter(|left| !left.what.is_empty()) {
-        draft.why.push(Reason::Refused {
-            what: left.what.clone(),
-            words: left.words.clone(),
-        });
-    }
-    let old = status::find(&draft.status, &type_).cloned();
-    let Some(first) = draft.left_out.first().cloned() else {
-        if let Some(old) = old {
-            // Whoever only asks why it is so, as `explain` does, knows it from the condition.
-            if draft.writes() {
-                draft.because(Reason::RefusedBefore { text: old.message });
-            }
-            status::remove(&mut draft.status, &type_);
-        }
-        return;
-    };
-    let message = told(&draft.left_out);
-    if old.as_ref().is_some_and(|old| old.message == message) {
-        return;
-    }
-    draft.tell(true, first.reason, message.clone());
-    let time = Time::from(cx.now);
-    status::replace(
-        &mut draft.status,
-        RolloutCondition {
-            type_,
-            status: ConditionStatus::True,
-            last_update_time: time,
-            last_transition_time: old.map_or(time, |old| old.last_transition_time),
-            reason: first.reason.to_owned(),
-            message,
-        },
-    );
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -301,28 +229,6 @@ mod tests {
             words("admission webhook \"w\" denied the request: no \"why"),
             "admission webhook \"w\" denied the request: no \"why"
         );
-    }
-
-    #[test]
-    fn several_refused_writes_are_named() {
-        let left = |what: &str| LeftOut {
-            what: what.to_owned(),
-            reason: "WriteRefused",
-            words: "no".to_owned(),
-            creates: None,
-        };
-        let all = ["a", "b", "c", "d"].map(left);
-        for (count, wanted) in [
-            (1, "Failed to a: no"),
-            (2, "Failed to a: no; Failed to b: no"),
-            (3, "Failed to a: no; Failed to b: no; Failed to c: no"),
-            (
-                4,
-                "Failed to a: no; Failed to b: no; Failed to c: no (and 1 more)",
-            ),
-        ] {
-            assert_eq!(told(&all[..count]), wanted);
-        }
     }
 
     #[test]

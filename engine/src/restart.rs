@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use tidegate_crds::{Time, labels};
 
-use crate::context::{Context, after};
+use crate::context::Context;
 use crate::draft::Draft;
 use crate::observed::{PodView, ReplicaSetView};
 use crate::plan::Change;
-use crate::services;
+use crate::time::after;
 use crate::why::Reason;
 
 /// How soon to look again while pods remain.
@@ -116,7 +116,7 @@ fn evictable<'p>(cx: &Context<'_>, old: &[&'p PodView]) -> Vec<&'p PodView> {
         return old.to_vec();
     }
     let mut left: BTreeMap<&str, usize> = BTreeMap::new();
-    for rs in cx.owned().filter(|rs| services::selects(cx, &rs.hash)) {
+    for rs in cx.owned().filter(|rs| cx.is_selected(&rs.hash)) {
         let pods = cx.seen.pods.get(&rs.hash).map_or(&[][..], Vec::as_slice);
         let serving = pods.iter().filter(|pod| pod.ready && !pod.deleting).count();
         left.insert(&rs.hash, serving);

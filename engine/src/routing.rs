@@ -4,29 +4,20 @@ use std::collections::BTreeMap;
 
 use tidegate_crds::{CanaryStatus, RolloutTrafficRouting, TrafficWeights, WeightDestination};
 use tidegate_traffic::{
-    HeaderRoute, HeaderValue, RouteOp, RouteWrite, RouterError, Seen, TrafficIntent, TrafficRouter,
-    WeightState, Words, leftovers, routers,
+    HeaderRoute, HeaderValue, RouteOp, RouteWrite, RouterError, TrafficIntent, TrafficRouter, WeightState,
+    Words, leftovers, routers,
 };
 
-use crate::canary::{Canary, recorded_weight};
+use crate::canary::view::Canary;
 use crate::context::Context;
-use crate::draft::{Draft, selected};
-use crate::observed::{Observed, ReplicaSetView};
+use crate::draft::Draft;
+use crate::drain;
+use crate::observed::{ReplicaSetView, ServiceView};
 use crate::plan::{Change, Event};
 use crate::refusal::LeftOut;
 use crate::replicas::ceil_share;
 use crate::revision::new_revision;
-use crate::services;
 use crate::why::Reason;
-
-/// What the live route objects say, router by router. Once a look: [`Context::routes`] keeps it.
-pub(crate) fn observe(seen: &Observed) -> Vec<Seen> {
-    let routers = routers(&seen.rollout, &seen.routes.dialect);
-    routers
-        .iter()
-        .map(|router| router.observe(&seen.routes.live))
-        .collect()
-}
 
 /// Pods that a version must keep for the traffic that it may be getting (S2).
 pub(crate) fn needed(canary: &Canary<'_, '_>, rs: &ReplicaSetView) -> i32 {
@@ -35,7 +26,7 @@ pub(crate) fn needed(canary: &Canary<'_, '_>, rs: &ReplicaSetView) -> i32 {
     let (least, most) = (cx.live.at_least(), cx.live.at_most());
     // A Service that was never switched sends requests to every version.
     let selects = |name: Option<&str>| {
-        let hash = cx.service(name).map(selected);
+        let hash = cx.service(name).map(ServiceView::selected);
         hash.is_some_and(|hash| hash == rs.hash || hash.is_empty())
     };
     let share = |weight| ceil_share(cx.size, weight, total);
@@ -54,7 +45,7 @@ pub(crate) fn needed(canary: &Canary<'_, '_>, rs: &ReplicaSetView) -> i32 {
         needed = needed.max(share(total - least)).max(share(total).min(1));
     }
     // A Service that was never switched sends requests to the pods that there are: that is no reason for more of them.
-    if services::selects(cx, &rs.hash) {
+    if cx.is_selected(&rs.hash) {
         needed
     } else {
         needed.min(rs.spec_replicas)
@@ -86,7 +77,7 @@ pub(crate) fn act(canary: &Canary<'_, '_>, stable_served: bool, draft: &mut Draf
     // A canary Service that has just left an intermediate version may still lead to the pods of that one: no more requests until it is
     // known everywhere (S2).
     let replaces = cx.older.iter().any(|rs| rs.spec_replicas > 0);
-    if weight > cx.live.at_most() && replaces && !draft.settled(cx) {
+    if weight > cx.live.at_most() && replaces && !drain::settled(cx, draft) {
         weight = cx.live.at_most();
     }
     let intent = intent(canary, routing, weight);
@@ -115,7 +106,7 @@ pub(crate) fn act(canary: &Canary<'_, '_>, stable_served: bool, draft: &mut Draf
 fn may_reach_old_pods(canary: &Canary<'_, '_>, draft: &mut Draft) -> bool {
     let cx = canary.cx;
     let falls = canary.spec.dynamic && cx.fully_promoted() && cx.live.at_most() > 0;
-    falls && !draft.settled(cx)
+    falls && !drain::settled(cx, draft)
 }
 
 /// Takes requests from the canary while the Rollout is invalid: less weight and no matches on route objects that are there, and nothing
@@ -261,7 +252,12 @@ pub(crate) fn record(canary: &Canary<'_, '_>, draft: &mut Draft) {
         additional: Vec::new(),
         verified: cx.routes.iter().filter_map(|seen| seen.taken).min(),
     };
-    let before = recorded_weight(&draft.status);
+    let recorded = draft
+        .status
+        .canary
+        .as_ref()
+        .and_then(|canary| canary.weights.as_ref());
+    let before = recorded.map(|weights| weights.canary.weight);
     let status = draft.status.canary.get_or_insert_with(CanaryStatus::default);
     if status.weights.as_ref() == Some(&weights) {
         return;

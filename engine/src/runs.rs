@@ -10,12 +10,11 @@ use tidegate_crds::{
     Time, labels,
 };
 
+use crate::condition;
 use crate::context::{Context, Strategy};
 use crate::draft::Draft;
 use crate::plan::Change;
-use crate::promotion;
 use crate::revision::new_revision;
-use crate::status;
 use crate::why::Reason;
 
 /// The runs of the update in progress.
@@ -129,7 +128,7 @@ impl<'a> Verdict<'a> {
 
 /// A run of an attempt that was aborted says nothing about the one that a client has just asked for.
 fn counts(cx: &Context<'_>, run: &AnalysisRun) -> bool {
-    !promotion::retried(cx) || run.metadata.creation_timestamp > cx.status().aborted_at
+    !cx.retried() || run.metadata.creation_timestamp > cx.status().aborted_at
 }
 
 /// When the last run was made, by the clock of who made it.
@@ -227,7 +226,8 @@ fn unrecorded<'a>(cx: &Context<'a>, role: RunRole) -> Option<&'a Arc<AnalysisRun
         // What is promoted waits for none.
         return None;
     }
-    let turn = status::find(cx.status(), &RolloutConditionType::Progressing).map(|c| c.last_transition_time);
+    let turn =
+        condition::find(cx.status(), &RolloutConditionType::Progressing).map(|c| c.last_transition_time);
     let index = match role {
         RunRole::Step(index) => Some(index.to_string()),
         _ => None,

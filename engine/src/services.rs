@@ -1,17 +1,13 @@
 //! Which version a Service selects (contract 3.5).
 
-use crate::canary::Canary;
-use crate::context::{Context, Strategy, after};
-use crate::draft::{Draft, selected};
+use crate::canary::view::Canary;
+use crate::context::{Context, Strategy};
+use crate::draft::Draft;
 use crate::observed::{ReplicaSetView, ServiceView};
 use crate::replicas::floor_share;
 use crate::routing;
+use crate::time::after;
 use crate::why::Reason;
-
-/// Whether any Service that the Rollout names selects this version.
-pub(crate) fn selects(cx: &Context<'_>, hash: &str) -> bool {
-    cx.seen.services.values().any(|s| selected(s) == hash)
-}
 
 /// Switches the Services of a canary; answers whether the stable Service selects the stable version, at the latest by this
 /// plan.
@@ -41,7 +37,7 @@ pub(crate) fn of_canary(canary: &Canary<'_, '_>, draft: &mut Draft) -> bool {
         } else if let Some(rs) = cx.new.filter(|rs| may_move(canary, service, rs, draft)) {
             let moved = target(cx, service, rs, false, draft);
             // Without a router a version that was replaced in the middle must be able to go before the new one has a pod.
-            let replaced = cx.older.iter().any(|older| older.hash == selected(service));
+            let replaced = cx.older.iter().any(|older| older.hash == service.selected());
             if let (false, true, None, Some(stable)) = (moved, replaced, cx.routing(), stable_rs) {
                 target(cx, service, stable, false, draft);
             }
@@ -54,7 +50,7 @@ pub(crate) fn of_canary(canary: &Canary<'_, '_>, draft: &mut Draft) -> bool {
 /// then has more of them, and goes on answering until they are back, or as many as the threshold asks for (S2).
 fn lacks_pods(canary: &Canary<'_, '_>, service: &ServiceView, promoted: &ReplicaSetView) -> Option<Reason> {
     let cx = canary.cx;
-    let answers = cx.owned().find(|rs| rs.hash == selected(service))?;
+    let answers = cx.owned().find(|rs| rs.hash == service.selected())?;
     let fewer = promoted.serving() < answers.serving().min(cx.size);
     let lacks = cx.fully_promoted() && fewer && !canary.meets(promoted.serving(), cx.size);
     lacks.then(|| Reason::WaitingForPods {
@@ -70,7 +66,7 @@ fn lacks_pods(canary: &Canary<'_, '_>, service: &ServiceView, promoted: &Replica
 /// One that was never switched sends requests to every version. More weight than the new version is meant to have, as somebody wrote it,
 /// falls first, unless it has the pods for it.
 fn may_move(canary: &Canary<'_, '_>, service: &ServiceView, to: &ReplicaSetView, draft: &mut Draft) -> bool {
-    let (cx, from) = (canary.cx, selected(service));
+    let (cx, from) = (canary.cx, service.selected());
     if from == to.hash || cx.routing().is_none() {
         return true;
     }
@@ -108,13 +104,13 @@ pub(crate) fn target(
     if rs.hash.is_empty() {
         return false;
     }
-    if selected(service) == rs.hash && service.managed_by.as_deref() == Some(cx.name()) {
+    if service.selected() == rs.hash && service.managed_by.as_deref() == Some(cx.name()) {
         return true;
     }
     // The pods of a Deployment that still runs answer where the Rollout has none.
     let workload = cx.seen.workload.as_ref().filter(|_| cx.valid.workload.is_some());
     let others = workload.is_some_and(|workload| workload.kind == "Deployment" && workload.replicas > 0);
-    let answers = others && selected(service).is_empty();
+    let answers = others && service.selected().is_empty();
     let nobody = cx.size == 0 && rs.spec_replicas == 0 && !answers;
     let promoted = rs.hash == cx.stable_hash();
     let ready = match (&service.managed_by, cx.strategy) {

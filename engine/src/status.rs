@@ -2,25 +2,28 @@
 
 use jiff::Timestamp;
 use tidegate_crds::{
-    ConditionStatus, PauseReason, RolloutCondition, RolloutConditionType, RolloutPhase, RolloutStatus, Time,
+    ConditionStatus, RolloutCondition, RolloutConditionType, RolloutPhase, RolloutStatus, Time,
 };
 
-pub(crate) use self::conditions::{find, remove, replace};
+use crate::condition::{find, replace};
 use crate::context::{Context, Strategy};
+use crate::counters::{self, active};
 use crate::draft::Draft;
 use crate::plan::Urgency;
-use crate::refusal;
 
 mod conditions;
 mod progressing;
+mod refused;
 
 /// Fills in what follows from the rest of the status: counters, conditions, phase, message.
 pub(crate) fn complete(cx: &Context<'_>, draft: &mut Draft) {
-    counters(cx, &mut draft.status);
-    conditions::write(cx, draft);
-    refusal::record(cx, draft);
+    counters::count(cx, &mut draft.status);
+    let facts = conditions::facts(cx, &draft.status);
+    progressing::write(cx, draft, &facts);
+    conditions::write(cx, draft, &facts);
+    refused::record(cx, draft);
     let (phase, mut message) = phase(cx, &draft.status);
-    if let Some(refused) = refusal::in_short(draft).filter(|_| phase == RolloutPhase::Progressing) {
+    if let Some(refused) = refused::in_short(draft).filter(|_| phase == RolloutPhase::Progressing) {
         message = format!("{message} ({refused})");
     }
     draft.status.phase = Some(phase);
@@ -28,77 +31,6 @@ pub(crate) fn complete(cx: &Context<'_>, draft: &mut Draft) {
     draft.status.observed_generation = Some(cx.rollout().metadata.generation.unwrap_or(0).to_string());
     let workload = cx.seen.workload.as_ref().filter(|_| cx.valid.workload.is_some());
     draft.status.workload_observed_generation = workload.map(|w| w.generation.to_string());
-}
-
-/// The version that users of a blue-green Rollout get, as recorded; empty if there is none.
-fn active(status: &RolloutStatus) -> &str {
-    let blue_green = status.blue_green.as_ref();
-    blue_green
-        .and_then(|bg| bg.active_selector.as_deref())
-        .unwrap_or_default()
-}
-
-fn positive(count: i32) -> Option<i32> {
-    (count != 0).then_some(count)
-}
-
-/// Counts the pods (contract 2.5).
-pub(crate) fn counters(cx: &Context<'_>, status: &mut RolloutStatus) {
-    let sum = |count: fn(&crate::observed::ReplicaSetView) -> i32| {
-        cx.owned().map(count).fold(0, i32::saturating_add)
-    };
-    let replicas = sum(|rs| rs.replicas);
-    status.replicas = positive(replicas);
-    status.updated_replicas = cx.new.and_then(|rs| positive(rs.replicas));
-    let base = selector_text(cx);
-    match cx.strategy {
-        Strategy::Canary(_) => {
-            status.ready_replicas = positive(sum(|rs| rs.ready));
-            status.available_replicas = positive(sum(|rs| rs.available));
-            status.hpa_replicas = positive(replicas);
-            status.selector = Some(base);
-        }
-        Strategy::BlueGreen(_) => {
-            let active = active(status).to_owned();
-            let rs = cx.owned().find(|rs| !active.is_empty() && rs.hash == active);
-            status.ready_replicas = rs.and_then(|rs| positive(rs.ready));
-            status.available_replicas = rs.and_then(|rs| positive(rs.available));
-            // Before there is an active version, the newest stands for it.
-            let scaled = rs.or(cx.new.filter(|_| active.is_empty()));
-            status.hpa_replicas = scaled.and_then(|rs| positive(rs.replicas));
-            status.selector = Some(match rs {
-                Some(_) => format!(
-                    "{base},{}={active}",
-                    tidegate_crds::labels::POD_TEMPLATE_HASH_LABEL
-                ),
-                None => base,
-            });
-        }
-    }
-}
-
-/// A label selector in the text form that the scale subresource wants.
-fn selector_text(cx: &Context<'_>) -> String {
-    let Some(selector) = cx.selector() else {
-        return String::new();
-    };
-    let mut terms: Vec<String> = selector
-        .match_labels
-        .iter()
-        .map(|(k, v)| format!("{k}={v}"))
-        .collect();
-    for term in &selector.match_expressions {
-        let (key, mut values) = (&term.key, term.values.clone());
-        values.sort();
-        terms.push(match term.operator.as_str() {
-            "Exists" => key.clone(),
-            "DoesNotExist" => format!("!{key}"),
-            "NotIn" => format!("{key} notin ({})", values.join(",")),
-            _ => format!("{key} in ({})", values.join(",")),
-        });
-    }
-    terms.sort();
-    terms.join(",")
 }
 
 /// Phase and message (contract 2.7, order matters).
@@ -230,15 +162,4 @@ fn urgency_of(old: &RolloutStatus, new: &RolloutStatus) -> Urgency {
     } else {
         Urgency::Now
     }
-}
-
-/// A pause that a person, or time, has to end.
-pub(crate) fn pause(cx: &Context<'_>, status: &mut RolloutStatus, reason: PauseReason) {
-    if !status.pause_conditions.iter().any(|p| p.reason == reason) {
-        status.pause_conditions.push(tidegate_crds::PauseCondition {
-            reason,
-            start_time: Time::from(cx.now),
-        });
-    }
-    status.controller_pause = Some(true);
 }

@@ -3,11 +3,11 @@
 use serde_json::json;
 use tidegate_crds::{ConditionStatus, RolloutConditionType, labels};
 
+use crate::condition;
 use crate::context::{Annotated, Context};
 use crate::draft::Draft;
 use crate::observed::Workload;
 use crate::plan::{Change, Scale};
-use crate::status;
 use crate::valid::ScaleDown;
 use crate::why::Reason;
 
@@ -50,7 +50,7 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
     };
     // What the condition says is of a size that may have changed since.
     let healthy = new.serving() >= cx.size
-        && status::find(cx.status(), &RolloutConditionType::Healthy)
+        && condition::find(cx.status(), &RolloutConditionType::Healthy)
             .is_some_and(|c| c.status == ConditionStatus::True);
     let to = match scale_down {
         ScaleDown::OnSuccess | ScaleDown::Progressively if healthy => 0,

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use tidegate_controller::controller::{Controller, Job, Options, Signal};
+use tidegate_controller::controller::{Controller, Job};
 use tidegate_controller::object::{Kind, Object};
+use tidegate_controller::options::Options;
 use tidegate_controller::request::{Failure, Request, Verb};
+use tidegate_controller::signal::Signal;
 use tidegate_gitsync::object::FIELD_MANAGER;
 
 use crate::actors::text;

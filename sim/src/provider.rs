@@ -8,7 +8,7 @@ use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tidegate_analysis::{Reading, Trouble};
-use tidegate_controller::runs::Ask;
+use tidegate_controller::step::Ask;
 use tidegate_providers::{Jobs, JobsError, MeasureRequest, RunRef};
 
 use crate::api::{Api, kinds};

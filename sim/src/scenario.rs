@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use tidegate_controller::controller::Options;
+use tidegate_controller::options::Options;
 
 use crate::actors::gitops::GitOps;
 use crate::actors::user::{Act, Op, User};

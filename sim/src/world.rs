@@ -8,12 +8,11 @@ use std::sync::{Arc, OnceLock};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tidegate_analysis::Reading;
-use tidegate_controller::controller::{Key, Options};
-use tidegate_controller::deliveries::{Outside, OutsideAnswer};
-use tidegate_controller::execute::{Outcome, Step};
+use tidegate_controller::controller::Key;
 use tidegate_controller::object::{Kind, ObjectKey};
+use tidegate_controller::options::Options;
 use tidegate_controller::request::{Failure, Request};
-use tidegate_controller::runs::Ask;
+use tidegate_controller::step::{Ask, Outcome, Outside, OutsideAnswer, Step};
 
 use crate::actors::kubelet::Kubelet;
 use crate::actors::user::{Op, perform};

@@ -1,10 +1,11 @@
 use serde_json::json;
+use tidegate_engine::Settings;
 use tidegate_gitsync::remote::GitAnswer;
 use tidegate_gitsync::tree::Oid;
 
 use super::*;
-use crate::deliveries::Outside;
 use crate::request::ANALYSIS_RUNS;
+use crate::step::Outside;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + seconds).unwrap()

@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use tidegate_gitsync::drift::{Compare, Fingerprint, Metadata};
 use tidegate_gitsync::object::ObjectId;
 
-use crate::controller::Part;
 use crate::object::{Kind, ObjectKey};
+use crate::options::Part;
 use crate::queue::Fnv;
 use crate::request::Resource;
 

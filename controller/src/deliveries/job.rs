@@ -23,9 +23,9 @@ use super::{Deliveries, Outside, OutsideAnswer, RefusedDigest, retry_delay, secr
 use crate::base64;
 use crate::cache::Cache;
 use crate::event::{self, Order, Subject, Words};
-use crate::execute::{Outcome, Step};
 use crate::object::ObjectKey;
 use crate::request::{DELIVERIES, Failure, Request, SECRETS, Verb};
+use crate::step::{Outcome, Step};
 
 /// Plans that one look may take: far more than any needs.
 const MAX_ROUNDS: u32 = 50;

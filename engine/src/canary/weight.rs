@@ -2,9 +2,8 @@
 
 use tidegate_traffic::WeightState::{Mixed, Set};
 
-use super::Canary;
-use crate::draft::selected;
-use crate::observed::ReplicaSetView;
+use super::view::Canary;
+use crate::observed::{ReplicaSetView, ServiceView};
 use crate::replicas::floor_share;
 use crate::valid::{Step, Threshold};
 
@@ -38,7 +37,7 @@ impl Canary<'_, '_> {
     /// The version that the canary Service selects: what the canary's share goes to. Empty before it was ever switched.
     fn share_goes_to(&self) -> &str {
         let service = self.cx.service(self.spec.canary_service.as_deref());
-        service.map_or("", selected)
+        service.map_or("", ServiceView::selected)
     }
 
     /// The canary's share still goes to another version, an intermediate one or the one that was rolled back: before the new
@@ -127,7 +126,7 @@ impl Canary<'_, '_> {
     fn stable_side(&self) -> (&str, i32) {
         let cx = self.cx;
         let service = cx.service(self.spec.stable_service.as_deref());
-        let live = service.map(selected).filter(|hash| !hash.is_empty());
+        let live = service.map(ServiceView::selected).filter(|hash| !hash.is_empty());
         // A promoted version is selected by this plan at the latest, or nothing moves.
         match live.filter(|_| !cx.fully_promoted()) {
             Some(hash) => (

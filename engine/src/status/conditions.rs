@@ -2,8 +2,9 @@
 
 use tidegate_crds::{ConditionStatus, RolloutCondition, RolloutConditionType, RolloutStatus, Time};
 
-use super::{active, positive, progressing};
+use crate::condition::{find, remove, replace};
 use crate::context::{Context, Strategy};
+use crate::counters::{active, positive};
 use crate::draft::Draft;
 
 /// What the conditions are made from.
@@ -14,18 +15,20 @@ pub(super) struct Facts {
     pub(super) healthy: bool,
 }
 
-/// Writes all of them.
-pub(super) fn write(cx: &Context<'_>, draft: &mut Draft) {
-    use RolloutConditionType as Type;
-    let status = &draft.status;
-    let facts = Facts {
+/// What the rest of the status says.
+pub(super) fn facts(cx: &Context<'_>, status: &RolloutStatus) -> Facts {
+    Facts {
         paused: cx.spec_paused() || !status.pause_conditions.is_empty(),
         aborted: status.abort == Some(true),
         completed: status.stable_rs.is_some() && status.stable_rs.as_deref() == Some(cx.hash.as_str()),
         healthy: healthy(cx, status),
-    };
-    let minimum = minimum(cx, status);
-    progressing::write(cx, draft, &facts);
+    }
+}
+
+/// Writes all but `Progressing`.
+pub(super) fn write(cx: &Context<'_>, draft: &mut Draft, facts: &Facts) {
+    use RolloutConditionType as Type;
+    let minimum = minimum(cx, &draft.status);
     remove(&mut draft.status, &Type::InvalidSpec);
     if facts.healthy && !facts.paused {
         set(
@@ -104,25 +107,6 @@ fn healthy(cx: &Context<'_>, status: &RolloutStatus) -> bool {
                     && (spec.preview_service.is_none() || bg.preview_selector.as_deref() == Some(current))
             }
         }
-}
-
-/// A condition of this type, if there is one.
-pub(crate) fn find<'s>(
-    status: &'s RolloutStatus,
-    type_: &RolloutConditionType,
-) -> Option<&'s RolloutCondition> {
-    status.conditions.iter().find(|c| c.type_ == *type_)
-}
-
-pub(crate) fn remove(status: &mut RolloutStatus, type_: &RolloutConditionType) {
-    status.conditions.retain(|c| c.type_ != *type_);
-}
-
-pub(crate) fn replace(status: &mut RolloutStatus, condition: RolloutCondition) {
-    match status.conditions.iter_mut().find(|c| c.type_ == condition.type_) {
-        Some(old) => *old = condition,
-        None => status.conditions.push(condition),
-    }
 }
 
 /// Whether something is so; not every condition knows.

@@ -2,11 +2,12 @@
 
 use tidegate_crds::{ConditionStatus, RolloutCondition, RolloutConditionType, RolloutStatus, Time};
 
-use super::conditions::{Facts, Truth, find, replace, set};
+use super::conditions::{Facts, Truth, set};
+use super::refused;
+use crate::condition::{find, replace};
 use crate::context::Context;
+use crate::deadline;
 use crate::draft::Draft;
-use crate::progress;
-use crate::refusal;
 use crate::why::Reason;
 
 /// Its reason, as it is before this plan.
@@ -47,7 +48,7 @@ pub(super) fn write(cx: &Context<'_>, draft: &mut Draft, facts: &Facts) {
         say(cx, draft, true, "NewReplicaSetAvailable", &message);
         return;
     }
-    let refused = refusal::of_creation(draft);
+    let refused = refused::of_creation(draft);
     if let Some(message) = refused
         .as_ref()
         .filter(|_| before.reason != "ProgressDeadlineExceeded" || crate::promotion::begins(cx))
@@ -114,7 +115,7 @@ fn under_way(cx: &Context<'_>, draft: &mut Draft, before: &Before, refused: bool
     // While the ReplicaSet is refused the clock goes on, also when it is tried again.
     let waits = cx.new.is_none() && reason == "ReplicaSetCreateError";
     let turned = turned(cx, draft, reason, waits);
-    let at = progress::follow(cx, turned, draft);
+    let at = deadline::follow(cx, turned, draft);
     let stuck = reason == "ProgressDeadlineExceeded";
     // What counts as stuck has got no better since before that was told.
     let better = |written: Time| written < at || stuck && written == at;
@@ -131,7 +132,7 @@ fn under_way(cx: &Context<'_>, draft: &mut Draft, before: &Before, refused: bool
         };
         replace(&mut draft.status, condition);
     }
-    let overdue = progress::overdue(cx, at, draft);
+    let overdue = deadline::overdue(cx, at, draft);
     let still = find(&draft.status, &RolloutConditionType::Progressing)
         .is_some_and(|c| c.reason == "ProgressDeadlineExceeded");
     if overdue || still {

@@ -6,8 +6,10 @@ use tidegate_crds::{
     RolloutTrafficRouting, SetHeaderRoute, SetMirrorRoute, StringMatch,
 };
 
+use super::path::FieldPath;
 use super::routers::{self, Routers};
-use super::{FieldPath, Found, Json, Violation, rules};
+use super::rules;
+use super::violation::{Found, Json, Violation};
 
 const STEP_MESSAGE: &str =
     "Step must have one of the following set: experiment, setWeight, setCanaryScale, plugin or pause";

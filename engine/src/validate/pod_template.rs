@@ -5,9 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
-use tidegate_crds::{LabelSelector, template::drop_malformed_fields};
+use tidegate_crds::{LabelSelector, names, template::drop_malformed_fields};
 
-use super::{FieldPath, Found, Json, Violation, ViolationKind, names, rules};
+use super::path::FieldPath;
+use super::rules;
+use super::violation::{Found, Json, Violation, ViolationKind};
 
 pub(super) fn check(template: &Value, selector: Option<&LabelSelector>, path: &FieldPath, found: &mut Found) {
     let labels = labels(template);
@@ -146,7 +148,7 @@ fn named<'a>(path: &FieldPath, name: &'a str, seen: &mut BTreeSet<&'a str>, what
         found.add(Violation::invalid(path.clone(), name, problem).fix(format!("rename the {what}")));
     }
     if !name.is_empty() && !seen.insert(name) {
-        let kind = ViolationKind::Duplicate(super::Quoted::quoted(name));
+        let kind = ViolationKind::Duplicate(super::violation::Quoted::quoted(name));
         found.add(Violation::new(path.clone(), kind, "").fix(format!("rename one {what} of the two")));
     }
 }
@@ -168,7 +170,7 @@ fn container(container: &Map<String, Value>, volumes: &BTreeSet<&str>, path: &Fi
         if name.is_empty() {
             found.add(Violation::required(path.child("name"), "").fix("name one of the template's volumes"));
         } else if !volumes.contains(name) {
-            let kind = ViolationKind::NotFound(super::Quoted::quoted(name));
+            let kind = ViolationKind::NotFound(super::violation::Quoted::quoted(name));
             found.add(
                 Violation::new(path.child("name"), kind, "")
                     .fix("add a volume of this name to the template, or correct the name"),
@@ -208,7 +210,7 @@ fn ports(container: &Map<String, Value>, path: &FieldPath, found: &mut Found) {
                         .fix("use a short name of small letters, such as http"),
                 );
             } else if !seen.insert(name) {
-                let kind = ViolationKind::Duplicate(super::Quoted::quoted(name));
+                let kind = ViolationKind::Duplicate(super::violation::Quoted::quoted(name));
                 found.add(Violation::new(path.child("name"), kind, "").fix("rename one port of the two"));
             }
         }

@@ -6,8 +6,8 @@ use tidegate_crds::{
     ReplicaProgressThresholdType, Rollout, RolloutPause, RolloutSpec, ScaleDownStrategy, SetCanaryScale,
 };
 
-use super::Violation;
 use super::rules::{self, Chosen, DEFAULT_DEADLINE, DEFAULT_HISTORY};
+use super::violation::Violation;
 use crate::replicas::{Limits, ceil_share};
 use crate::valid::{
     self, Background, BlueGreenSpec, CanaryScale, CanarySpec, DEFAULT_TOTAL, Rejected, ScaleDown, Step,

@@ -17,7 +17,9 @@ use tidegate_crds::{
 };
 use tidegate_traffic::Routes;
 
-use super::{FieldPath, Found, Json, Violation, routers, unsupported};
+use super::path::FieldPath;
+use super::violation::{Found, Json, Violation};
+use super::{routers, unsupported};
 use crate::observed::{Observed, ServiceView};
 
 /// The objects that a Rollout may refer to, as they are.
@@ -63,7 +65,7 @@ pub fn validate_references(
     };
     let services = services(rollout);
     let analyses = analyses(rollout);
-    let mut routes = routers::Objects::of(rollout, references);
+    let mut routes = routers::Objects::of(rollout, references.routes, references.complete);
     if references.complete {
         for service in &services {
             service.check_exists(references, &mut found);

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 use tidegate_crds::{Rollout, SetHeaderRoute};
-use tidegate_traffic::{Dialect, ObjectRef, PLANES, Plane, Problem, TrafficRouter, Wrong};
+use tidegate_traffic::{Dialect, ObjectRef, PLANES, Plane, Problem, Routes, TrafficRouter, Wrong};
 
-use super::{FieldPath, Found, Json, Quoted as _, References, Violation, ViolationKind};
+use super::path::FieldPath;
+use super::violation::{Found, Json, Quoted as _, Violation, ViolationKind};
 
 /// The routers of a Rollout.
 pub(super) type Routers<'a> = [Box<dyn TrafficRouter + 'a>];
@@ -67,12 +68,13 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    pub(super) fn of(rollout: &Rollout, references: &References<'_>) -> Self {
+    /// Those that are not there count where all are known (`complete`).
+    pub(super) fn of(rollout: &Rollout, known: &Routes, complete: bool) -> Self {
         let path = FieldPath::of("spec.strategy.canary.trafficRouting");
         let (mut missing, mut wrong) = (Found::default(), Found::default());
-        for router in tidegate_traffic::routers(rollout, &references.routes.dialect) {
+        for router in tidegate_traffic::routers(rollout, &known.dialect) {
             let plane = router.plane();
-            if let Some(why) = references.routes.unserved.get(router.kind()) {
+            if let Some(why) = known.unserved.get(router.kind()) {
                 let problem = unserved(router.as_ref(), why);
                 let field = path.child(plane.field);
                 missing.add(
@@ -83,9 +85,9 @@ impl Objects {
                 );
                 continue;
             }
-            for problem in router.check_objects(&references.routes.live) {
+            for problem in router.check_objects(&known.live) {
                 let found = match &problem.wrong {
-                    Wrong::Missing(_) if !references.complete => continue,
+                    Wrong::Missing(_) if !complete => continue,
                     Wrong::Missing(_) | Wrong::Contradiction => &mut missing,
                     Wrong::Invalid(_) | Wrong::Unsupported(_) => &mut wrong,
                 };

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
-use tidegate_crds::{AntiAffinity, BlueGreenStrategy, CanaryStrategy, RolloutPause, RolloutSpec};
+use tidegate_crds::{AntiAffinity, BlueGreenStrategy, CanaryStrategy, RolloutPause, RolloutSpec, names};
 
-use super::{FieldPath, Found, Violation, names};
+use super::path::FieldPath;
+use super::violation::{Found, Violation};
 use crate::valid::Pause;
 
 /// Default of `revisionHistoryLimit` (contract F5).

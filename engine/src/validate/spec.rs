@@ -2,11 +2,13 @@
 
 use serde_json::Value;
 use tidegate_crds::{
-    BlueGreenStrategy, LabelSelector, LabelSelectorRequirement, ObjectRef, Rollout, RolloutSpec,
+    BlueGreenStrategy, LabelSelector, LabelSelectorRequirement, ObjectRef, Rollout, RolloutSpec, names,
 };
 
+use super::path::FieldPath;
 use super::rules::{self, Chosen, DEFAULT_DEADLINE, DEFAULT_HISTORY, anti_affinity, labels, not_negative};
-use super::{FieldPath, Found, Json, Violation, canary, names, pod_template};
+use super::violation::{Found, Json, Violation};
+use super::{canary, pod_template};
 
 pub(super) fn check(rollout: &Rollout, resolved_template: Option<&Value>, found: &mut Found) {
     let spec = &rollout.spec;
@@ -22,7 +24,7 @@ pub(super) fn check(rollout: &Rollout, resolved_template: Option<&Value>, found:
         found.add(
             Violation::new(
                 path.child("template"),
-                super::ViolationKind::Internal,
+                super::violation::ViolationKind::Internal,
                 "template must be empty for workload reference rollout",
             )
             .fix("remove spec.template: the pods come from the workload that spec.workloadRef names"),
@@ -197,7 +199,7 @@ fn requirement(path: &FieldPath, requirement: &LabelSelectorRequirement, found: 
         ("Exists" | "DoesNotExist", false) => found.add(
             Violation::new(
                 values.clone(),
-                super::ViolationKind::Forbidden,
+                super::violation::ViolationKind::Forbidden,
                 "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
             )
             .fix("remove the values"),

@@ -9,6 +9,7 @@ use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::{AnalysisTemplateSpec, decode::tolerant};
 use tidegate_traffic::{Dialect, ObjectRef, Routes, Wrong, nginx::INGRESS};
 
+use super::violation::{MAX_QUOTED, MAX_VIOLATIONS};
 use super::*;
 use crate::observed::ServiceView;
 
@@ -235,13 +236,4 @@ fn paths_are_json_pointers_too() {
         .child("setWeight");
     assert_eq!(path.to_string(), "spec.strategy.canary.steps[3].setWeight");
     assert_eq!(path.pointer(), "/spec/strategy/canary/steps/3/setWeight");
-}
-
-#[test]
-fn values_are_quoted_as_go_does_and_cut() {
-    assert_eq!("a\"\\\n\u{7}\u{1}é".quoted(), r#""a\"\\\n\a\x01é""#);
-    assert_eq!(
-        "é".repeat(600).as_str().quoted().len(),
-        "\"".len() + MAX_QUOTED - 1 + "… (1202 bytes)".len() - 1
-    );
 }

@@ -2,7 +2,9 @@
 
 use tidegate_crds::{CanaryStrategy, IntOrString, MetricProvider, Rollout, RolloutTrafficRouting};
 
-use super::{FieldPath, Found, Violation, routers};
+use super::path::FieldPath;
+use super::routers;
+use super::violation::{Found, Violation};
 
 const KEEP: &str = "or keep this Rollout with Argo Rollouts until it is supported";
 

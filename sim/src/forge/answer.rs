@@ -1,7 +1,7 @@
 //! What the server answers: exactly what `gitsync::remote` promises.
 
 use jiff::Timestamp;
-use tidegate_controller::deliveries::{Outside, OutsideAnswer};
+use tidegate_controller::step::{Outside, OutsideAnswer};
 use tidegate_gitsync::remote::{
     Credentials, ForgeAnswer, ForgeRequest, GitAnswer, GitRequest, PullRequestState, RemoteError, Restore,
 };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use tidegate_controller::controller::Options;
+use tidegate_controller::options::Options;
 use tidegate_engine::Settings;
 
 use super::{Change, Error, Event, Made, Recording, Story, facts, is_ours, says, text};

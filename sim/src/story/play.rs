@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use tidegate_controller::controller::Options;
 use tidegate_controller::look;
 use tidegate_controller::object::{Kind, ObjectKey};
+use tidegate_controller::options::Options;
 
 use super::history::{History, Moment};
 use super::late;

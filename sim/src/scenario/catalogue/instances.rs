@@ -1,7 +1,7 @@
 //! Two controllers in one cluster, told apart by their instance id (F19).
 
 use serde_json::json;
-use tidegate_controller::controller::Options;
+use tidegate_controller::options::Options;
 use tidegate_crds::labels::INSTANCE_ID_LABEL;
 use tidegate_engine::Settings;
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tidegate_analysis::templates::TemplateKey;
-use tidegate_crds::Rollout;
+use tidegate_crds::{AnalysisTemplateSpec, Rollout};
 
 use tidegate_traffic::{ObjectRef, Routes, nginx::INGRESS};
 
