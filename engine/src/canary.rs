@@ -139,6 +139,10 @@ impl<'a> Canary<'_, 'a> {
             draft.tell_scaling(revision::created_at_size(cx, size).filter(|_| made));
         }
         let restart = crate::restart::look(cx, draft);
+        let held = cx.halted() && !self.aborting;
+        if held {
+            promotion::tell_hold(cx, draft);
+        }
         if restart.counted && promotion::resized(cx, draft) {
             // The size of the Rollout changed: sizes first, all else on the next look (contract 3.1), unless they are refused.
             self.scale(draft);
@@ -147,9 +151,7 @@ impl<'a> Canary<'_, 'a> {
                 return verdict.measures(&self.wanted_runs(verdict));
             }
         }
-        if cx.halted() && !self.aborting {
-            promotion::tell_hold(cx, draft);
-        } else {
+        if !held {
             self.scale_up(draft);
         }
         if !back {
@@ -159,7 +161,7 @@ impl<'a> Canary<'_, 'a> {
         restart.evict(draft);
         let measured = runs::act(self.cx, verdict, &self.wanted_runs(verdict), draft);
         // A pause holds the update, not the size of the Rollout.
-        if restart.counted && (!cx.halted() || self.aborting || self.oversized()) {
+        if restart.counted && (!held || self.oversized()) {
             self.scale_down(draft);
         }
         revision::unmark(cx, draft);

@@ -63,16 +63,17 @@ fn lacks_pods(canary: &Canary<'_, '_>, service: &ServiceView, promoted: &Replica
 /// The canary Service leaves a version only when no weight goes there any more: or the next one gets at once what the last one
 /// had, with the pods that it happens to have (S2). Where it leaves an intermediate version, the data plane has to know, too.
 ///
-/// One that was never switched sends requests to every version. More weight than the new version is meant to have, as somebody wrote it,
-/// falls first, unless it has the pods for it.
+/// One that was never switched, or that somebody made again, sends requests to every version. It comes to the new one when that has the
+/// pods for the weight: more than it is meant to have, as somebody wrote it, falls first.
 fn may_move(canary: &Canary<'_, '_>, service: &ServiceView, to: &ReplicaSetView, draft: &mut Draft) -> bool {
     let (cx, from) = (canary.cx, service.selected());
     if from == to.hash || cx.routing().is_none() {
         return true;
     }
     if from.is_empty() {
-        let live = cx.live.at_most();
-        return live <= canary.step_weight() || to.serving() >= floor_share(cx.size, live, cx.total_weight());
+        let (live, (wanted, _)) = (cx.live.at_most(), canary.wanted());
+        let as_meant = live <= canary.step_weight() && canary.meets(to.serving(), wanted);
+        return as_meant || to.serving() >= floor_share(cx.size, live, cx.total_weight());
     }
     if cx.live.at_most() > 0 {
         return false;

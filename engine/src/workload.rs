@@ -42,8 +42,8 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
         return;
     }
     let Some(new) = cx.new.filter(|rs| rs.revision() == 1) else {
-        // Before there is a first version, the Deployment is what runs.
-        if cx.owned().next().is_some() {
+        // Before there is a first version, the Deployment is what runs. A later one may have no ReplicaSet, because that is refused.
+        if cx.owned().next().is_some() || !cx.stable_hash().is_empty() {
             tell_that_it_runs(scale_down, workload, cx, draft);
         }
         return;
