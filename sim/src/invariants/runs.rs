@@ -214,10 +214,12 @@ impl Judge {
             ..
         } = scene;
         let (old, new) = (before.stable(), after.stable());
-        // Made in the same second, nobody can tell.
-        let older = after.created(new) <= after.created(old);
-        let fast = before.status()["promoteFull"] == true || older;
-        if old.is_empty() || old == new || fast {
+        if old.is_empty() || old == new || before.status()["promoteFull"] == true {
+            return;
+        }
+        // Made in the same second, nobody can tell. The news that the other one is gone may be on its way.
+        let older = |facts: &Facts| facts.created(new) <= facts.created(old);
+        if self.was_so(scene, older) {
             return;
         }
         let strategy = &after.rollout["spec"]["strategy"];

@@ -115,6 +115,12 @@ impl Judge {
             };
             memory.last_traffic.insert(hash.clone(), served);
         }
+        for served in memory.last_traffic.values_mut() {
+            // A strategy in between may have had a shorter one.
+            for (delay, aborted) in served.delays.iter_mut().zip([false, true]) {
+                *delay = (*delay).min(self::delay(after, aborted));
+            }
+        }
         if !after.stable().is_empty() {
             memory.was_stable.insert(after.stable().to_owned());
         }
@@ -252,17 +258,24 @@ impl Judge {
         let every = text(&scene.commit.before.as_deref().unwrap_or(&Value::Null)["spec"]["selector"][HASH]);
         let taken_over = is_kind(scene.commit, "Service") && every.is_empty();
         let dynamic = dynamic && !taken_over;
+        // Nor does it do harm that they come from fewer pods than they go to, as after a promotion that came just before a larger size.
+        let serving = |hash: &str| after.versions.get(hash).map_or(0, |v| v.available.min(v.wanted));
+        let better = |hash: &&String| is_kind(scene.commit, "Service") && serving(every) <= serving(hash);
         let more: Vec<String> = after
             .shares
             .keys()
+            .filter(|hash| taken_over || !better(hash))
             .filter(|hash| share(after, hash) > share(before, hash) + 1e-9)
             .filter(|hash| dynamic || *hash == after.current() && *hash != after.stable())
             .cloned()
             .collect();
+        // Those that a restart takes are missing for a moment.
+        let restarts = after.rollout["spec"]["restartAt"] != before.status()["restartedAt"];
         self.convict("S2", scene, |facts| {
             let mut failing = Failing::new();
+            let spare = if restarts { facts.limits().0.max(1) } else { 0 };
             for hash in &more {
-                let needed = (facts.replicas as f64 * share(facts, hash) + 1e-9).floor() as i64;
+                let needed = (facts.replicas as f64 * share(facts, hash) + 1e-9).floor() as i64 - spare;
                 let available = facts.versions.get(hash).map_or(0, |v| v.available.min(v.wanted));
                 if available < needed {
                     let percent = (share(facts, hash) * 100.0).round();

@@ -24,8 +24,10 @@ pub(super) struct Moment {
     pub(super) facts: Facts,
     /// Of its pods, wherever it comes from.
     template: Value,
-    /// Whether what the spec says now is what the status tells of.
+    /// Whether what the spec says now, and the Deployment that it refers to, is what the status tells of.
     seen: bool,
+    /// Whether a template in the spec itself may be another one than the status tells of.
+    renewed: bool,
 }
 
 impl Moment {
@@ -37,11 +39,13 @@ impl Moment {
         let is_recorded = |object: &Value, field: &str| {
             *object["metadata"]["generation"].to_string() == *text(&facts.status()[field])
         };
-        let seen = is_recorded(&facts.rollout, "observedGeneration")
-            && workload.is_none_or(|workload| is_recorded(workload, "workloadObservedGeneration"));
+        let recorded = is_recorded(&facts.rollout, "observedGeneration");
+        let seen =
+            recorded && workload.is_none_or(|workload| is_recorded(workload, "workloadObservedGeneration"));
         Some(Self {
             template: source["spec"]["template"].clone(),
             seen,
+            renewed: !recorded && reference.is_null(),
             facts,
         })
     }
@@ -86,9 +90,10 @@ impl History {
         let pause = status["pauseConditions"][0]["startTime"].clone();
         match deed {
             Deed::Abort => {
-                // one that is on record already, for another version, cannot be told from this
+                // one that is on record already, for another version, cannot be told from this; and who sees an abort sees the spec beside
+                // it, but the news of a Deployment may be on its way
                 let recorded = facts.aborted() && !unrecorded;
-                let of_the_next = !before.seen && !facts.stable().is_empty() && !recorded;
+                let of_the_next = before.renewed && !facts.stable().is_empty() && !recorded;
                 self.order = (moving || of_the_next).then_some(Order::Abort);
             }
             // beside an abort that was never looked at, nobody can tell which came first

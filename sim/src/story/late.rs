@@ -178,7 +178,10 @@ fn pause_ends(rollout: &Value) -> Option<Timestamp> {
     let seconds = match text(&pause["reason"]) {
         "BlueGreenPause" => {
             let spec = &rollout["spec"]["strategy"]["blueGreen"];
-            if spec["autoPromotionEnabled"] == false {
+            // an analysis that came into the spec after the pause had begun
+            let run = &status["blueGreen"]["prePromotionAnalysisRunStatus"];
+            let measures = spec["prePromotionAnalysis"].is_object() && run["status"] != "Successful";
+            if spec["autoPromotionEnabled"] == false || measures {
                 return None;
             }
             spec["autoPromotionSeconds"].as_i64()?

@@ -1,6 +1,7 @@
 //! Plays a story and judges it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -314,7 +315,13 @@ impl<'s> Player<'s> {
             let commits = self.world.store().commits_since(self.seen);
             for commit in commits {
                 self.seen = commit.revision;
-                let measures = matches!(kind_of(commit), "AnalysisRun" | "Event" | "Lease");
+                // a measurement is none, the end of a run is one
+                let phase =
+                    |object: &Option<Arc<Value>>| object.as_ref().map(|run| run["status"]["phase"].clone());
+                let measures = match kind_of(commit) {
+                    "AnalysisRun" => phase(&commit.before) == phase(&commit.after),
+                    kind => matches!(kind, "Event" | "Lease"),
+                };
                 if !measures || commit.user == "user" {
                     self.changed = commit.at;
                 }
