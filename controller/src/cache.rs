@@ -413,61 +413,61 @@ impl Cache {
         if kind == Kind::Job {
             return Self::job(object).unwrap_or_default();
         }
-        self.gone(kind, &key, &metadata.uid, false)
+        self.gone(kind, &key, &metadata.uid, Some(&metadata.resource_version))
     }
 
     /// Takes out an object that we deleted.
     pub(crate) fn deleted_by_us(&mut self, kind: Kind, key: &ObjectKey, uid: &str) -> Vec<Look> {
-        self.gone(kind, key, uid, true)
+        self.gone(kind, key, uid, None)
     }
 
-    fn gone(&mut self, kind: Kind, key: &ObjectKey, uid: &str, ours: bool) -> Vec<Look> {
-        fn take<T>(store: &mut Store<T>, key: &ObjectKey, uid: &str, ours: bool) -> Option<Entry<T>> {
-            if ours {
-                store.bury(key, uid)
-            } else {
-                store.remove(key, uid)
+    /// `end` is the version with which the watch says that it is gone.
+    fn gone(&mut self, kind: Kind, key: &ObjectKey, uid: &str, end: Option<&str>) -> Vec<Look> {
+        fn take<T>(store: &mut Store<T>, key: &ObjectKey, uid: &str, end: Option<&str>) -> Option<Entry<T>> {
+            match end {
+                Some(version) => store.end(key, uid, version),
+                None => store.bury(key, uid),
             }
         }
         match kind {
-            Kind::Rollout => match take(&mut self.rollouts, key, uid, ours) {
+            Kind::Rollout => match take(&mut self.rollouts, key, uid, end) {
                 Some(entry) => {
                     let looks = self.rollout_gone(key, &entry);
                     self.with_followers(looks)
                 }
                 None => Vec::new(),
             },
-            Kind::ReplicaSet => match take(&mut self.replica_sets, key, uid, ours) {
+            Kind::ReplicaSet => match take(&mut self.replica_sets, key, uid, end) {
                 Some(entry) => self.replica_set_gone(key, &entry.data),
                 None => Vec::new(),
             },
-            Kind::Service => match take(&mut self.services, key, uid, ours) {
+            Kind::Service => match take(&mut self.services, key, uid, end) {
                 Some(_) => self.users_of(kind, key),
                 None => Vec::new(),
             },
-            Kind::Route(kind) => match take(self.routes.entry(kind).or_default(), key, uid, ours) {
+            Kind::Route(kind) => match take(self.routes.entry(kind).or_default(), key, uid, end) {
                 Some(entry) => self.route_gone(kind, key, &entry.data),
                 None => Vec::new(),
             },
-            Kind::AnalysisRun => match take(&mut self.runs, key, uid, ours) {
+            Kind::AnalysisRun => match take(&mut self.runs, key, uid, end) {
                 Some(entry) => self.run_gone(key, &entry.data),
                 None => Vec::new(),
             },
-            Kind::AnalysisTemplate => match take(&mut self.templates, key, uid, ours) {
+            Kind::AnalysisTemplate => match take(&mut self.templates, key, uid, end) {
                 Some(_) => self.template_users(false, key),
                 None => Vec::new(),
             },
-            Kind::ClusterAnalysisTemplate => match take(&mut self.cluster_templates, key, uid, ours) {
+            Kind::ClusterAnalysisTemplate => match take(&mut self.cluster_templates, key, uid, end) {
                 Some(_) => self.template_users(true, key),
                 None => Vec::new(),
             },
             Kind::Job => Vec::new(),
-            Kind::Delivery => match take(&mut self.deliveries, key, uid, ours) {
+            Kind::Delivery => match take(&mut self.deliveries, key, uid, end) {
                 Some(entry) => self.delivery_gone(key, &entry.data),
                 None => Vec::new(),
             },
             Kind::Deployment | Kind::PodTemplate | Kind::WorkloadReplicaSet => {
-                match take(self.workloads.entry(kind).or_default(), key, uid, ours) {
+                match take(self.workloads.entry(kind).or_default(), key, uid, end) {
                     Some(_) => self.users_of(kind, key),
                     None => Vec::new(),
                 }
@@ -481,7 +481,12 @@ impl Cache {
         let RawMetadata { metadata } = object.decode()?;
         let key = ObjectKey::new(metadata.namespace.as_str(), metadata.name.as_str());
         if !self.is_mine(&metadata) {
-            return Ok(self.gone(Kind::Rollout, &key, &metadata.uid, false));
+            return Ok(self.gone(
+                Kind::Rollout,
+                &key,
+                &metadata.uid,
+                Some(&metadata.resource_version),
+            ));
         }
         self.rollouts.list_shows(&key);
         if !self
@@ -637,7 +642,12 @@ impl Cache {
         let key = ObjectKey::new(raw.metadata.namespace.as_str(), raw.metadata.name.as_str());
         if !raw.is_of_a_version() {
             // As its watch has it, whoever tells of it.
-            return Ok(self.gone(Kind::ReplicaSet, &key, &raw.metadata.uid, false));
+            return Ok(self.gone(
+                Kind::ReplicaSet,
+                &key,
+                &raw.metadata.uid,
+                Some(&raw.metadata.resource_version),
+            ));
         }
         self.replica_sets.list_shows(&key);
         if !self
@@ -910,7 +920,12 @@ impl Cache {
         let RawMetadata { metadata } = object.decode()?;
         let key = ObjectKey::new(metadata.namespace.as_str(), metadata.name.as_str());
         if !self.is_mine(&metadata) {
-            return Ok(self.gone(Kind::AnalysisRun, &key, &metadata.uid, false));
+            return Ok(self.gone(
+                Kind::AnalysisRun,
+                &key,
+                &metadata.uid,
+                Some(&metadata.resource_version),
+            ));
         }
         self.runs.list_shows(&key);
         if !self.runs.is_news(&key, &metadata.uid, &metadata.resource_version) {
@@ -989,7 +1004,12 @@ impl Cache {
         let RawMetadata { metadata } = object.decode()?;
         let key = ObjectKey::new(metadata.namespace.as_str(), metadata.name.as_str());
         if !self.is_mine(&metadata) {
-            return Ok(self.gone(Kind::Delivery, &key, &metadata.uid, false));
+            return Ok(self.gone(
+                Kind::Delivery,
+                &key,
+                &metadata.uid,
+                Some(&metadata.resource_version),
+            ));
         }
         self.deliveries.list_shows(&key);
         if !self
@@ -1089,7 +1109,7 @@ impl Cache {
                 },
             );
         } else {
-            store.remove(&key, &metadata.uid);
+            store.end(&key, &metadata.uid, &metadata.resource_version);
         }
         Ok(self.template_users(cluster, &key))
     }

@@ -1,9 +1,12 @@
 //! Objects of one kind, by name: the newest version wins, whichever way it came.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
 use crate::object::ObjectKey;
+
+/// How many ends of objects are remembered: more than there are requests under way.
+const MOST_ENDED: usize = 1024;
 
 /// What is known of one object.
 #[derive(Clone, Debug)]
@@ -19,6 +22,11 @@ pub(crate) struct Store<T> {
     objects: BTreeMap<ObjectKey, Entry<T>>,
     /// uids that we deleted and whose end the watch has not told yet.
     deleted: BTreeSet<Box<str>>,
+    /// Versions of the last objects whose end the watch told, by uid: an answer to a write of before may come after it. One that only went
+    /// out of the selection of the watch may come back, with a newer version.
+    ended: BTreeMap<Box<str>, Box<str>>,
+    /// Their uids, oldest first.
+    ends: VecDeque<Box<str>>,
     /// What a list that is under way has shown so far.
     listed: Option<BTreeSet<ObjectKey>>,
     synced: bool,
@@ -29,6 +37,8 @@ impl<T> Default for Store<T> {
         Self {
             objects: BTreeMap::new(),
             deleted: BTreeSet::new(),
+            ended: BTreeMap::new(),
+            ends: VecDeque::new(),
             listed: None,
             synced: false,
         }
@@ -63,9 +73,11 @@ impl<T> Store<T> {
         objects.take_while(move |(key, _)| key.namespace == namespace)
     }
 
-    /// Whether a version would be news: not older than what is there, and not of an object that we deleted.
+    /// Whether a version would be news: not older than what is there, and not of an object that is gone.
     pub(crate) fn is_news(&self, key: &ObjectKey, uid: &str, version: &str) -> bool {
-        !self.deleted.contains(uid) && self.get(key).is_none_or(|entry| newer(version, &entry.version))
+        !self.deleted.contains(uid)
+            && self.ended.get(uid).is_none_or(|end| newer(version, end))
+            && self.get(key).is_none_or(|entry| newer(version, &entry.version))
     }
 
     /// Notes that a list has shown this object.
@@ -79,9 +91,21 @@ impl<T> Store<T> {
         self.objects.insert(key, entry)
     }
 
-    /// Takes out what the watch says is gone. A later object of the same name stays.
-    pub(crate) fn remove(&mut self, key: &ObjectKey, uid: &str) -> Option<Entry<T>> {
+    /// Takes out what the watch says is gone, with the version that it had then. A later object of the same name stays.
+    pub(crate) fn end(&mut self, key: &ObjectKey, uid: &str, version: &str) -> Option<Entry<T>> {
         self.deleted.remove(uid);
+        if self.ended.insert(uid.into(), version.into()).is_none() {
+            self.ends.push_back(uid.into());
+        }
+        if self.ends.len() > MOST_ENDED
+            && let Some(oldest) = self.ends.pop_front()
+        {
+            self.ended.remove(&oldest);
+        }
+        self.remove(key, uid)
+    }
+
+    fn remove(&mut self, key: &ObjectKey, uid: &str) -> Option<Entry<T>> {
         let same = self
             .objects
             .get(key)
@@ -179,8 +203,24 @@ mod tests {
         // Another object of that name is another object.
         assert!(put(&mut store, "a", "v", "3"));
         // The end of the first one does not take the second along.
-        assert!(store.remove(&key("a"), "u").is_none());
+        assert!(store.end(&key("a"), "u", "2").is_none());
         assert_eq!(names(&store), ["a"]);
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_the_end_is_old() {
+        let mut store = Store::default();
+        put(&mut store, "a", "u", "1");
+        assert!(store.end(&key("a"), "u", "3").is_some());
+        // Written before, and answered late.
+        assert!(!put(&mut store, "a", "u", "2"));
+        assert!(!put(&mut store, "a", "u", "3"));
+        // It was not deleted: it is one again that the watch selects.
+        assert!(put(&mut store, "a", "u", "4"));
+        for number in 0..2 * MOST_ENDED {
+            store.end(&key("b"), &number.to_string(), "5");
+        }
+        assert_eq!((store.ends.len(), store.ended.len()), (MOST_ENDED, MOST_ENDED));
     }
 
     #[test]
