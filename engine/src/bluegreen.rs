@@ -73,6 +73,11 @@ pub(crate) fn take_back(cx: &Context<'_>, spec: &valid::BlueGreenSpec, draft: &m
     }
 }
 
+/// `previewReplicaCount`. A Rollout that is to have no pods has none to look at either.
+fn preview_size(cx: &Context<'_>, spec: &valid::BlueGreenSpec) -> Option<i32> {
+    spec.preview_size.filter(|_| cx.size > 0)
+}
+
 fn begin(cx: &Context<'_>, spec: &valid::BlueGreenSpec, draft: &mut Draft) {
     promotion::reset(cx, draft, None);
     if let Some(new) = cx.new {
@@ -87,7 +92,7 @@ fn begin(cx: &Context<'_>, spec: &valid::BlueGreenSpec, draft: &mut Draft) {
     let size = match cx.new {
         Some(_) => 0,
         None if cx.spec_paused() || draft.status.abort == Some(true) => 0,
-        None if cx.stable.is_some() => spec.preview_size.unwrap_or(cx.size),
+        None if cx.stable.is_some() => preview_size(cx, spec).unwrap_or(cx.size),
         None => cx.size,
     };
     let made = cx.new.is_none() && revision::create(cx, draft, size);
@@ -134,7 +139,7 @@ impl<'a> BlueGreen<'_, 'a> {
             || cx.stable.is_none()
             || self.checked() && cx.status().pause_conditions.is_empty();
         let has = cx.new.map_or(0, |rs| rs.spec_replicas.min(cx.size));
-        match self.spec.preview_size {
+        match preview_size(cx, self.spec) {
             Some(preview) if !whole && self.everybody_serves() => preview.max(has),
             Some(preview) if !whole => preview,
             _ => cx.size,
