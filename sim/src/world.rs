@@ -25,7 +25,7 @@ use crate::forge::{Forge, describe_question, unreachable};
 use crate::invariants::{Cause, Judge};
 use crate::metrics::Metrics;
 use crate::planes::{PLANES, Plane, is_route};
-use crate::process::{self, Process};
+use crate::process::{self, Known, Process};
 use crate::provider;
 use crate::rng::Rng;
 use crate::store::{self, Commit, Store, WatchEvent};
@@ -166,6 +166,8 @@ enum Happening {
         id: u32,
         instance: usize,
         job: Option<u64>,
+        /// What had been heard of when it was decided: who decided may be gone when it arrives.
+        known: Arc<Known>,
         request: Box<Request>,
         fault: Option<RequestFault>,
     },
@@ -519,9 +521,17 @@ impl World {
                 id,
                 instance,
                 job,
+                known,
                 request,
                 fault,
-            } => self.arrive(id, instance, job, &request, fault.as_ref()),
+            } => {
+                let cause = Cause {
+                    job: job.map(|job| (id, job)),
+                    known,
+                    request: request.to_string(),
+                };
+                self.arrive(id, instance, cause, &request, fault.as_ref());
+            }
             Happening::Answer {
                 id,
                 job,
@@ -927,6 +937,7 @@ impl World {
                             id,
                             instance,
                             job: None,
+                            known: Arc::default(),
                             request,
                             fault: None,
                         },
@@ -1025,12 +1036,14 @@ impl World {
             delay += SignedDuration::from_millis(i64::from(ms));
         }
         let request = Box::new(request);
+        let running = self.processes.get(&id).and_then(|process| process.jobs.get(&job));
         self.agenda.put_in(
             delay,
             Happening::Arrive {
                 id,
                 instance,
                 job: Some(job),
+                known: running.map(|running| running.known.clone()).unwrap_or_default(),
                 request,
                 fault,
             },
@@ -1043,11 +1056,12 @@ impl World {
         &mut self,
         id: u32,
         instance: usize,
-        job: Option<u64>,
+        cause: Cause,
         request: &Request,
         fault: Option<&RequestFault>,
     ) {
         let now = self.now();
+        let job = cause.job.map(|(_, job)| job);
         if matches!(fault, Some(RequestFault::Meddling)) {
             self.meddle(request);
         }
@@ -1075,12 +1089,6 @@ impl World {
                 None,
             );
             return;
-        };
-        let running = job.and_then(|job| self.processes.get(&id)?.jobs.get(&job));
-        let cause = Cause {
-            job: job.map(|job| (id, job)),
-            known: running.map(|running| running.known.clone()).unwrap_or_default(),
-            request: request.to_string(),
         };
         let before = self.store.revision();
         let resource = translated.resource.clone();

@@ -269,6 +269,11 @@ impl Rest<'_> {
         let whole = stable.available >= self.facts.replicas;
         // old versions cannot go, so the end of the update may not be told
         let crowded = self.refused.iter().any(|refused| refused.hinders("R4"));
+        // or the pods of its Deployment answer instead, so that no Service is switched
+        let workload = text(&self.facts.rollout["spec"]["workloadRef"]["name"]);
+        let workload = self.picture.get("Deployment", &self.facts.namespace, workload);
+        let beside = workload.is_some_and(|workload| workload["spec"]["replicas"] != 0);
+        let crowded = crowded || self.facts.replicas == 0 && beside;
         let wanted = if self.is_aborted() || reason == "ProgressDeadlineExceeded" {
             &["Degraded"][..]
         } else if self.facts.rollout["spec"]["paused"] == true || self.pauses().next().is_some() {
@@ -365,7 +370,8 @@ impl Rest<'_> {
                 format!("{} wants {} pods, not {size}", stable.name, stable.wanted),
             );
         }
-        let preview = self.spec()["previewReplicaCount"].as_i64().unwrap_or(size);
+        let preview = self.spec()["previewReplicaCount"].as_i64().filter(|_| size > 0);
+        let preview = preview.unwrap_or(size);
         let wanted = if self.is_aborted() {
             if self.is_kept_after_abort() {
                 return;
@@ -525,7 +531,14 @@ impl Rest<'_> {
         let stable = self.version(self.facts.stable());
         let dynamic = self.spec()["dynamicStableScale"] == true;
         let whole = stable.available >= if dynamic { self.facts.replicas } else { 1 };
-        let answers = whole && self.selector("stableService").is_some();
+        // without the stable Ingress a canary Ingress leads nowhere
+        let mut ingresses = self.facts.stable_ingresses().into_iter();
+        let routed = ingresses.all(|name| {
+            self.picture
+                .get("Ingress", &self.facts.namespace, &name)
+                .is_some()
+        });
+        let answers = whole && routed && self.selector("stableService").is_some();
         let gone = self.selector("canaryService").is_none();
         let weight = self.facts.weight;
         if self.facts.strategy == Strategy::RoutedCanary
@@ -569,6 +582,9 @@ impl Rest<'_> {
         );
         let live = self.facts.weight;
         let full = self.facts.status()["promoteFull"] == true;
+        // what sends requests to every version keeps the pods of the new one, too many for its step
+        let spread =
+            stable.available == 0 && self.selector("stableService").is_some_and(|hash| hash.is_empty());
         // without steps all requests change over with the promotion
         let wanted = if self.facts.steps().is_empty() && !full {
             0
@@ -584,7 +600,12 @@ impl Rest<'_> {
                 "R9",
                 format!("weight {live} is more than the {wanted} of the steps"),
             );
-        } else if current.available >= current.wanted && current.available > 0 && live < wanted && !full {
+        } else if current.available >= current.wanted
+            && current.available > 0
+            && live < wanted
+            && !full
+            && !spread
+        {
             // what stable lacks holds nothing up
             say("R9", format!("weight {live}, not {wanted}"));
         }
