@@ -29,7 +29,7 @@ mod traffic;
 use facts::{Facts, Id, Picture};
 
 /// The request behind a commit of the controller.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Cause {
     /// The process and its job; nothing depends on what is no job's: events.
     pub job: Option<(u32, u64)>,

@@ -25,7 +25,7 @@ use crate::forge::{Forge, describe_question, unreachable};
 use crate::invariants::{Cause, Judge};
 use crate::metrics::Metrics;
 use crate::planes::{PLANES, Plane, is_route};
-use crate::process::{self, Known, Process};
+use crate::process::{self, Process};
 use crate::provider;
 use crate::rng::Rng;
 use crate::store::{self, Commit, Store, WatchEvent};
@@ -165,9 +165,8 @@ enum Happening {
     Arrive {
         id: u32,
         instance: usize,
-        job: Option<u64>,
-        /// What had been heard of when it was decided: who decided may be gone when it arrives.
-        known: Arc<Known>,
+        /// Of when it was sent: who decided it may be gone when it arrives.
+        cause: Box<Cause>,
         request: Box<Request>,
         fault: Option<RequestFault>,
     },
@@ -520,18 +519,10 @@ impl World {
             Happening::Arrive {
                 id,
                 instance,
-                job,
-                known,
+                cause,
                 request,
                 fault,
-            } => {
-                let cause = Cause {
-                    job: job.map(|job| (id, job)),
-                    known,
-                    request: request.to_string(),
-                };
-                self.arrive(id, instance, cause, &request, fault.as_ref());
-            }
+            } => self.arrive(id, instance, &cause, &request, fault.as_ref()),
             Happening::Answer {
                 id,
                 job,
@@ -936,8 +927,7 @@ impl World {
                         Happening::Arrive {
                             id,
                             instance,
-                            job: None,
-                            known: Arc::default(),
+                            cause: Box::default(),
                             request,
                             fault: None,
                         },
@@ -1037,13 +1027,17 @@ impl World {
         }
         let request = Box::new(request);
         let running = self.processes.get(&id).and_then(|process| process.jobs.get(&job));
+        let cause = Cause {
+            job: Some((id, job)),
+            known: running.map(|running| running.known.clone()).unwrap_or_default(),
+            request: request.to_string(),
+        };
         self.agenda.put_in(
             delay,
             Happening::Arrive {
                 id,
                 instance,
-                job: Some(job),
-                known: running.map(|running| running.known.clone()).unwrap_or_default(),
+                cause: Box::new(cause),
                 request,
                 fault,
             },
@@ -1056,7 +1050,7 @@ impl World {
         &mut self,
         id: u32,
         instance: usize,
-        cause: Cause,
+        cause: &Cause,
         request: &Request,
         fault: Option<&RequestFault>,
     ) {
@@ -1102,7 +1096,7 @@ impl World {
             let line = format!("refused {request}: {status}");
             self.note(|| line);
         }
-        self.notice_as(Some(&cause));
+        self.notice_as(Some(cause));
         let answer = process::answer_of(&resource, &answer);
         match fault {
             Some(RequestFault::Crash {

@@ -1,4 +1,4 @@
-//! `cargo xtask mutants`: takes guards away, one at a time, and runs the simulator: a scenario has to fail for each.
+//! `cargo xtask mutants`: takes guards away, one at a time: a test of the engine or a scenario of the simulator has to fail for each.
 
 use std::{
     collections::BTreeSet,
@@ -369,25 +369,11 @@ const MUTANTS: &[Mutant] = &[
         instead: "is_none_or(|_| true)",
     },
     Mutant {
-        guard: "a pause before the switch waits for the preview Service",
-        fault: "",
-        file: "engine/src/bluegreen.rs",
-        code: "service.is_none_or(shows)",
-        instead: "service.is_none_or(|service| shows(service) || true)",
-    },
-    Mutant {
         guard: "more requests only once the Service is known everywhere",
         fault: "",
         file: "engine/src/routing.rs",
         code: "&& replaces && !drain::settled(cx, draft)",
         instead: "&& replaces && cx.size < 0",
-    },
-    Mutant {
-        guard: "a small stable version gets nothing before its Service is known everywhere",
-        fault: "",
-        file: "engine/src/routing.rs",
-        code: "falls && !drain::settled(cx, draft)",
-        instead: "falls && cx.size < 0",
     },
     Mutant {
         guard: "no pods prove nothing",
@@ -437,13 +423,6 @@ const MUTANTS: &[Mutant] = &[
         file: "engine/src/workload.rs",
         code: "if cx.size == 0 {",
         instead: "if cx.size < 0 {",
-    },
-    Mutant {
-        guard: "a Service that a Deployment's pods answer stays as it is",
-        fault: "",
-        file: "engine/src/services.rs",
-        code: "let answers = others &&",
-        instead: "let answers = cx.size < 0 && others &&",
     },
     Mutant {
         guard: "an abort that nobody has seen outlives a new template",
@@ -512,15 +491,18 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ),
 ];
 
-/// Test programs, the quick ones first.
-const PROGRAMS: [&str; 7] = [
-    "scenarios",
-    "mended",
-    "suite",
-    "stories",
-    "random",
-    "swarm",
-    "faults",
+/// Packages and their test programs, the quick ones first.
+const PROGRAMS: [(&str, &str); 10] = [
+    ("tidegate-engine", "plan"),
+    ("tidegate-engine", "commands"),
+    ("tidegate-engine", "traffic"),
+    ("tidegate-sim", "scenarios"),
+    ("tidegate-sim", "mended"),
+    ("tidegate-sim", "suite"),
+    ("tidegate-sim", "stories"),
+    ("tidegate-sim", "random"),
+    ("tidegate-sim", "swarm"),
+    ("tidegate-sim", "faults"),
 ];
 
 /// `cargo xtask mutants`
@@ -583,13 +565,13 @@ fn copy() -> Result<PathBuf> {
 
 /// The first test program that fails, one of its scenarios, and what was broken.
 fn first_failure(sources: &Path) -> Result<Option<(&'static str, String, String)>> {
-    for program in PROGRAMS {
+    for (package, program) in PROGRAMS {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let output = Command::new(cargo)
             .current_dir(sources)
             // Not ours: cargo takes equal paths within a workspace for equal packages.
             .env("CARGO_TARGET_DIR", sources.join("target"))
-            .args(["test", "--quiet", "--package", "tidegate-sim", "--test", program])
+            .args(["test", "--quiet", "--package", package, "--test", program])
             // which stories fail is enough
             .env("TIDEGATE_SIM_SHRINK", "0")
             .stdin(Stdio::null())
@@ -611,7 +593,7 @@ fn first_failure(sources: &Path) -> Result<Option<(&'static str, String, String)
     Ok(None)
 }
 
-/// What failed first: a scenario, a story by its seed, or a test of upstream's.
+/// What failed first: a scenario, a story by its seed, a test of upstream's, or one of the engine's.
 fn example(text: &str, said: &str) -> Option<String> {
     let by_seed = |line: &str| {
         let (name, _) = line.split_once(" (seed ")?;
@@ -627,11 +609,19 @@ fn example(text: &str, said: &str) -> Option<String> {
         .lines()
         .find_map(by_seed)
         .or_else(|| text.lines().find_map(of_random));
-    first.or_else(|| {
+    let counted = first.or_else(|| {
         lines.find(|line| after_the_count(line))?;
         let (name, _) = lines.next()?.split_once(": ")?;
         Some(name.trim().to_owned())
-    })
+    });
+    let test = |line: &str| {
+        Some(
+            line.strip_prefix("---- ")?
+                .strip_suffix(" stdout ----")?
+                .to_owned(),
+        )
+    };
+    counted.or_else(|| text.lines().find_map(test))
 }
 
 /// Invariants and rules of rest that a report names: `S1`, `L4`, `R6`; `D0` for what time alone had to bring about.
@@ -707,6 +697,10 @@ mod tests {
         assert_eq!(
             found("2 of 60 failed:\nTestA: waited for it").as_deref(),
             Some("TestA")
+        );
+        assert_eq!(
+            found("\n---- a_weight_waits stdout ----\nassertion failed").as_deref(),
+            Some("a_weight_waits")
         );
         assert_eq!(found("take these out of the table"), None);
     }
