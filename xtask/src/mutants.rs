@@ -445,6 +445,27 @@ const MUTANTS: &[Mutant] = &[
         code: "if sent_to_all && !refused_before {",
         instead: "if sent_to_all {",
     },
+    Mutant {
+        guard: "a pause before the switch waits for the preview Service",
+        fault: "",
+        file: "engine/src/bluegreen.rs",
+        code: "service.is_none_or(shows)",
+        instead: "service.is_none_or(|service| shows(service) || true)",
+    },
+    Mutant {
+        guard: "a small stable version gets nothing before its Service is known everywhere",
+        fault: "",
+        file: "engine/src/routing.rs",
+        code: "falls && !drain::settled(cx, draft)",
+        instead: "falls && cx.size < 0",
+    },
+    Mutant {
+        guard: "a Service that a Deployment's pods answer stays as it is",
+        fault: "",
+        file: "engine/src/services.rs",
+        code: "let answers = others &&",
+        instead: "let answers = cx.size < 0 && others &&",
+    },
 ];
 
 /// Faults that were found once, and that the simulator does not show by taking a guard away, and where they are tested.
@@ -492,7 +513,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
 ];
 
 /// Packages and their test programs, the quick ones first.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 11] = [
+    ("tidegate-engine", "waits"),
     ("tidegate-engine", "plan"),
     ("tidegate-engine", "commands"),
     ("tidegate-engine", "traffic"),

@@ -525,7 +525,11 @@ impl Judge {
             return;
         };
         // A deadline that was given stays when the spec says another delay.
-        let delay = delay(after, aborted).min(served.delays[usize::from(aborted)]);
+        let mut delay = delay(after, aborted).min(served.delays[usize::from(aborted)]);
+        if served.stable {
+            // It lost its requests to a later version, and came back without getting any.
+            delay = delay.min(served.delays[0]);
+        }
         self.active("S17");
         let kept = commit.at.duration_since(served.last);
         // deadlines are whole seconds

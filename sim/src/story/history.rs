@@ -68,7 +68,9 @@ impl History {
         let unrecorded = facts.aborted() && status["abortedAt"].is_null();
         if before.template != after.template || matches!(deed, Deed::Lose(Part::Workload)) {
             // another update: orders were for the one before
-            let abort = |order: &Order| unrecorded && matches!(order, Order::Abort);
+            // but for one beside it in the same object: the news of a Deployment comes by itself
+            let own = before.facts.rollout["spec"]["workloadRef"].is_null();
+            let abort = |order: &Order| unrecorded && own && matches!(order, Order::Abort);
             let order = self.order.take().filter(abort);
             *self = Self {
                 order,
@@ -92,7 +94,7 @@ impl History {
             Deed::Abort => {
                 // one that is on record already, for another version, cannot be told from this; and who sees an abort sees the spec beside
                 // it, but the news of a Deployment may be on its way
-                let recorded = facts.aborted() && !unrecorded;
+                let recorded = !status["abortedAt"].is_null();
                 let of_the_next = before.renewed && !facts.stable().is_empty() && !recorded;
                 self.order = (moving || of_the_next).then_some(Order::Abort);
             }
@@ -143,6 +145,7 @@ impl History {
             // whatever takes it back again says why
             Some(Order::Retry)
                 if facts.aborted()
+                    && !is_invalid(facts)
                     && !text(&status["message"]).contains(": Rollout aborted update to revision ") =>
             {
                 lost.push("the retry is lost".to_owned());
