@@ -7,25 +7,13 @@ mod mini;
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tidegate_crds::{
     AnalysisPhase, AnalysisRun, CompletionStatus, ConditionStatus, RolloutConditionType, Time, labels,
 };
 use tidegate_engine::{Change, Plan, Urgency};
 
-use self::mini::{Mini, nginx};
-
-fn templates() -> Value {
-    json!({ "templates": [{ "templateName": "rate" }] })
-}
-
-fn blue_green(more: &Value) -> Mini {
-    let mut strategy = json!({ "activeService": "active", "previewService": "preview" });
-    for (key, value) in more.as_object().unwrap() {
-        strategy[key] = value.clone();
-    }
-    Mini::new(&json!({ "blueGreen": strategy }))
-}
+use self::mini::{Mini, blue_green, nginx, templates};
 
 fn pausing() -> Mini {
     Mini::new(&nginx(&json!([{ "setWeight": 20 }, { "pause": {} }])))

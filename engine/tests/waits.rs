@@ -12,19 +12,7 @@ use tidegate_crds::{AnalysisPhase, Time, labels};
 use tidegate_engine::Change;
 use tidegate_engine::observed::Workload;
 
-use self::mini::{Mini, nginx};
-
-fn templates() -> Value {
-    json!({ "templates": [{ "templateName": "rate" }] })
-}
-
-fn blue_green(more: &Value) -> Mini {
-    let mut strategy = json!({ "activeService": "active", "previewService": "preview" });
-    for (key, value) in more.as_object().unwrap() {
-        strategy[key] = value.clone();
-    }
-    Mini::new(&json!({ "blueGreen": strategy }))
-}
+use self::mini::{Mini, blue_green, nginx, templates};
 
 fn update(world: &mut Mini) {
     world.release("v2");

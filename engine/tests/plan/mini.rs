@@ -424,3 +424,17 @@ pub(crate) fn nginx(steps: &Value) -> Value {
         "steps": steps,
     } })
 }
+
+/// An analysis of the template that [`Mini`] has.
+pub(crate) fn templates() -> Value {
+    json!({ "templates": [{ "templateName": "rate" }] })
+}
+
+/// A blue-green Rollout with both Services, and whatever else.
+pub(crate) fn blue_green(more: &Value) -> Mini {
+    let mut strategy = json!({ "activeService": "active", "previewService": "preview" });
+    for (key, value) in more.as_object().unwrap() {
+        strategy[key] = value.clone();
+    }
+    Mini::new(&json!({ "blueGreen": strategy }))
+}
