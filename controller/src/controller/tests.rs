@@ -746,7 +746,9 @@ fn changes_around_a_rollout_wake_it() {
         if woken {
             controller.deliver(kind, Signal::Deleted(Object::Value(&object)), at(2));
             assert_eq!(due(&mut controller, at(2)), ["web"], "{kind:?} gone");
-            controller.deliver(kind, Signal::Applied(Object::Value(&object)), at(2));
+            let mut again = object;
+            again["metadata"]["resourceVersion"] = json!("201");
+            controller.deliver(kind, Signal::Applied(Object::Value(&again)), at(2));
             due(&mut controller, at(2));
         }
     }
