@@ -527,7 +527,7 @@ impl<'a> BlueGreen<'_, 'a> {
             if let Some(duration) = self.auto_promotion() {
                 draft.wake_at(after(cx.now, duration));
             }
-        } else if self.spec.preview_size.is_some() {
+        } else if preview_size(cx, self.spec).is_some() {
             // Through all gates at preview size: from here on the new version grows to take the traffic.
             draft
                 .status

@@ -284,14 +284,11 @@ pub(crate) fn forget(cx: &Context<'_>, draft: &mut Draft) {
         return;
     }
     old.sort_by_key(|rs| (rs.revision(), rs.created, rs.name.clone()));
-    let named = |rs: &ReplicaSetView| {
-        cx.seen
-            .services
-            .values()
-            .any(|s| s.selector.get(labels::POD_TEMPLATE_HASH_LABEL) == Some(&rs.hash))
-    };
     for rs in old.iter().take(old.len() - limit) {
-        if rs.spec_replicas == 0 && rs.replicas == 0 && rs.observed_generation >= rs.generation && !named(rs)
+        if rs.spec_replicas == 0
+            && rs.replicas == 0
+            && rs.observed_generation >= rs.generation
+            && !cx.is_selected(&rs.hash)
         {
             draft.act(Change::DeleteReplicaSet {
                 name: rs.name.clone(),

@@ -8,6 +8,7 @@ use crate::replicas::floor_share;
 use crate::routing;
 use crate::time::after;
 use crate::why::Reason;
+use crate::workload;
 
 /// Switches the Services of a canary; answers whether the stable Service selects the stable version, at the latest by this
 /// plan.
@@ -112,7 +113,8 @@ pub(crate) fn target(
     let workload = cx.seen.workload.as_ref().filter(|_| cx.valid.workload.is_some());
     let others = workload.is_some_and(|workload| workload.kind == "Deployment" && workload.replicas > 0);
     let answers = others && service.selected().is_empty();
-    let nobody = cx.size == 0 && rs.spec_replicas == 0 && !answers;
+    let emptied = cx.size == 0 && rs.spec_replicas == 0;
+    let nobody = emptied && !answers;
     let promoted = rs.hash == cx.stable_hash();
     let ready = match (&service.managed_by, cx.strategy) {
         // All that a switch waits for is so when there is nothing to wait for.
@@ -124,6 +126,9 @@ pub(crate) fn target(
     };
     if ready || unconditional {
         return draft.switch(cx, service, &rs.hash);
+    }
+    if let Some(workload) = workload.filter(|_| emptied && answers) {
+        workload::because_it_runs(workload, draft);
     }
     false
 }

@@ -74,10 +74,18 @@ pub(crate) fn act(cx: &Context<'_>, draft: &mut Draft) {
 
 fn runs_beside(scale_down: ScaleDown, workload: &Workload, draft: &mut Draft) {
     if scale_down != ScaleDown::Never {
-        draft.because(Reason::WorkloadRuns {
-            name: workload.name.clone(),
-            replicas: workload.replicas,
-        });
+        because_it_runs(workload, draft);
+    }
+}
+
+/// Says once in a look that its pods are there.
+pub(crate) fn because_it_runs(workload: &Workload, draft: &mut Draft) {
+    let reason = Reason::WorkloadRuns {
+        name: workload.name.clone(),
+        replicas: workload.replicas,
+    };
+    if !draft.why.contains(&reason) {
+        draft.because(reason);
     }
 }
 

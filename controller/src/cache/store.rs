@@ -93,7 +93,16 @@ impl<T> Store<T> {
 
     /// Takes out what the watch says is gone, with the version that it had then. A later object of the same name stays.
     pub(crate) fn end(&mut self, key: &ObjectKey, uid: &str, version: &str) -> Option<Entry<T>> {
-        self.deleted.remove(uid);
+        let buried = self.deleted.remove(uid);
+        let removed = self.remove(key, uid);
+        // What was never here, as what is another instance's, leaves no trace: there may be any number of it.
+        if buried || removed.is_some() {
+            self.remember_end(uid, version);
+        }
+        removed
+    }
+
+    fn remember_end(&mut self, uid: &str, version: &str) {
         if self.ended.insert(uid.into(), version.into()).is_none() {
             self.ends.push_back(uid.into());
         }
@@ -102,7 +111,6 @@ impl<T> Store<T> {
         {
             self.ended.remove(&oldest);
         }
-        self.remove(key, uid)
     }
 
     fn remove(&mut self, key: &ObjectKey, uid: &str) -> Option<Entry<T>> {
@@ -137,9 +145,14 @@ impl<T> Store<T> {
             .map(|(key, _)| key.clone())
             .collect();
         self.deleted.clear();
-        gone.into_iter()
+        let gone: Vec<_> = gone
+            .into_iter()
             .filter_map(|key| self.objects.remove(&key).map(|entry| (key, entry)))
-            .collect()
+            .collect();
+        for (_, entry) in &gone {
+            self.remember_end(&entry.uid, version);
+        }
+        gone
     }
 
     /// Whether it has been listed completely once.
@@ -217,8 +230,13 @@ mod tests {
         assert!(!put(&mut store, "a", "u", "3"));
         // It was not deleted: it is one again that the watch selects.
         assert!(put(&mut store, "a", "u", "4"));
+        // What was never here, as what is another instance's, is not remembered, or it would drive out what was.
+        store.end(&key("b"), "v", "5");
+        assert_eq!(store.ended.len(), 1);
         for number in 0..2 * MOST_ENDED {
-            store.end(&key("b"), &number.to_string(), "5");
+            let uid = number.to_string();
+            put(&mut store, "b", &uid, "5");
+            store.end(&key("b"), &uid, "6");
         }
         assert_eq!((store.ends.len(), store.ended.len()), (MOST_ENDED, MOST_ENDED));
     }
@@ -249,5 +267,7 @@ mod tests {
             (gone, names(&store), store.synced()),
             (vec!["old".to_owned()], vec!["kept", "new"], true)
         );
+        // Nor does an answer bring back what a list has not shown.
+        assert!(!put(&mut store, "old", "u1", "39"));
     }
 }

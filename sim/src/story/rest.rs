@@ -270,10 +270,7 @@ impl Rest<'_> {
         // old versions cannot go, so the end of the update may not be told
         let crowded = self.refused.iter().any(|refused| refused.hinders("R4"));
         // or the pods of its Deployment answer instead, so that no Service is switched
-        let workload = text(&self.facts.rollout["spec"]["workloadRef"]["name"]);
-        let workload = self.picture.get("Deployment", &self.facts.namespace, workload);
-        let beside = workload.is_some_and(|workload| workload["spec"]["replicas"] != 0);
-        let crowded = crowded || self.facts.replicas == 0 && beside;
+        let crowded = crowded || self.deployment_answers();
         let wanted = if self.is_aborted() || reason == "ProgressDeadlineExceeded" {
             &["Degraded"][..]
         } else if self.facts.rollout["spec"]["paused"] == true || self.pauses().next().is_some() {
@@ -618,6 +615,13 @@ impl Rest<'_> {
             .filter(move |run| controller_of(run).is_some_and(|owner| owner["uid"] == *uid))
     }
 
+    /// The Rollout has no pods, and those of the Deployment whose template it takes are there.
+    fn deployment_answers(&self) -> bool {
+        let name = text(&self.facts.rollout["spec"]["workloadRef"]["name"]);
+        let workload = self.picture.get("Deployment", &self.facts.namespace, name);
+        self.facts.replicas == 0 && workload.is_some_and(|workload| workload["spec"]["replicas"] != 0)
+    }
+
     /// R10: an update that does not move has something that it waits for.
     fn waits_for_something(&self, say: &mut impl FnMut(&str, String)) {
         if self.is_settled() || self.is_aborted() {
@@ -636,7 +640,8 @@ impl Rest<'_> {
             .iter()
             .any(|why| why.contains("did not become available"));
         let unproven = late && self.facts.replicas == 0;
-        if self.pauses().next().is_none() && !pods && !running && !unproven {
+        let waits = pods || running || unproven || self.deployment_answers();
+        if self.pauses().next().is_none() && !waits {
             let place = coverage::place(self.facts);
             say(
                 "R10",
