@@ -2,7 +2,7 @@
 
 use super::view::Canary;
 use crate::context::Annotated;
-use crate::observed::ReplicaSetView;
+use crate::observed::{ReplicaSetView, ServiceView};
 use crate::replicas::{Side, ceil_share, nearest_counts, rolling};
 use crate::valid::{CanaryScale, Rejected, Threshold};
 
@@ -112,8 +112,10 @@ impl Canary<'_, '_> {
         let (canary, stable) = self.wanted();
         let new = self.cx.new;
         let new_ok = new.map_or(canary == 0, |rs| {
+            // Where the stable Service leads to it as well it keeps the pods that those requests need: nobody waits for them to go.
+            let more = rs.spec_replicas > canary && self.gets_requests_of_stable(rs);
             rs.observed_generation >= rs.generation
-                && rs.spec_replicas == canary
+                && (rs.spec_replicas == canary || more)
                 && self.meets(rs.serving(), canary)
         });
         let stable_ok = self.cx.fully_promoted()
@@ -133,6 +135,13 @@ impl Canary<'_, '_> {
         let gone = |rs: &ReplicaSetView| rs.available == 0 || rs.scale_down_deadline().is_some();
         let drained = self.routed() || self.cx.older.iter().copied().all(gone);
         new_ok && stable_ok && drained
+    }
+
+    /// The stable Service selects this version, as where to point it elsewhere had to wait, or none and so all of them.
+    fn gets_requests_of_stable(&self, rs: &ReplicaSetView) -> bool {
+        let service = self.cx.service(self.spec.stable_service.as_deref());
+        let selected = service.filter(|_| self.routed()).map(ServiceView::selected);
+        selected.is_some_and(|hash| hash == rs.hash || hash.is_empty())
     }
 
     /// More pods than the Rollout may have: its size became smaller, and not all of them could go at once.

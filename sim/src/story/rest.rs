@@ -579,9 +579,11 @@ impl Rest<'_> {
         );
         let live = self.facts.weight;
         let full = self.facts.status()["promoteFull"] == true;
-        // what sends requests to every version keeps the pods of the new one, too many for its step
-        let spread =
-            stable.available == 0 && self.selector("stableService").is_some_and(|hash| hash.is_empty());
+        // another version has the canary's share, and nobody of stable is there to take it back
+        let theirs = self
+            .selector("canaryService")
+            .is_some_and(|hash| hash != self.facts.current());
+        let stays = live > 0 && theirs && stable.available == 0;
         // without steps all requests change over with the promotion
         let wanted = if self.facts.steps().is_empty() && !full {
             0
@@ -601,7 +603,7 @@ impl Rest<'_> {
             && current.available > 0
             && live < wanted
             && !full
-            && !spread
+            && !stays
         {
             // what stable lacks holds nothing up
             say("R9", format!("weight {live}, not {wanted}"));
