@@ -4,6 +4,7 @@
 //! Watches and the answers to our own writes feed the same stores and the newest version wins, so no plan is made from a
 //! state that is older than our own last write.
 
+mod recent;
 pub(crate) mod refs;
 mod store;
 
@@ -23,6 +24,7 @@ use tidegate_engine::Observed;
 use tidegate_engine::observed::{ReplicaSetView, ServiceView};
 use tidegate_traffic::{Dialect, ObjectRef, RouteKind, Routes};
 
+use self::recent::Recent;
 use self::refs::Ref;
 use self::store::{Entry, Store};
 use crate::object::{Kind, Object, ObjectKey, controller_of};
@@ -158,6 +160,8 @@ pub(crate) struct Cache {
     /// When this process started: nothing is known of routes before.
     started: Timestamp,
     rollouts: Store<RolloutEntry>,
+    /// Some of them, read.
+    recent: Recent,
     /// Boxed, because half of a tree's places are empty.
     replica_sets: Store<Box<ReplicaSetEntry>>,
     services: Store<Slot<ServiceView>>,
@@ -190,6 +194,7 @@ impl Cache {
             with_deliveries: options.deliveries,
             started,
             rollouts: Store::default(),
+            recent: Recent::default(),
             replica_sets: Store::default(),
             services: Store::default(),
             routes: BTreeMap::new(),
@@ -210,8 +215,8 @@ impl Cache {
 
     /// Whether every kind that matters to all has been listed completely. For the others only those wait that name such objects.
     pub(crate) fn synced(&self) -> bool {
-        let wanted = self.wanted();
-        let mut needed = wanted.into_iter().filter(|kind| !kind.is_optional());
+        // Asked before each job: of no use to sort them.
+        let mut needed = self.wanting().filter(|kind| !kind.is_optional());
         needed.all(|kind| self.listed(kind))
     }
 
@@ -246,19 +251,25 @@ impl Cache {
     /// Kinds to watch: the ones that are always, those of workloads and routes that Rollouts name, and those of routes that we make,
     /// where they are served.
     pub(crate) fn wanted(&self) -> BTreeSet<Kind> {
+        self.wanting().collect()
+    }
+
+    /// The same, some of them more than once.
+    fn wanting(&self) -> Box<dyn Iterator<Item = Kind> + '_> {
         match self.part {
             Part::All => {}
-            Part::Analysis => return [Kind::AnalysisRun, Kind::Job].into(),
-            Part::Deliveries => return [Kind::Rollout, Kind::AnalysisRun, Kind::Delivery].into(),
+            Part::Analysis => return Box::new([Kind::AnalysisRun, Kind::Job].into_iter()),
+            Part::Deliveries => {
+                return Box::new([Kind::Rollout, Kind::AnalysisRun, Kind::Delivery].into_iter());
+            }
         }
         let named = self.users.iter().map(|((kind, _), _)| *kind);
         // What a process left behind that ended before it could delete it is named by nobody.
         let left_behind = self.dialect.kinds().filter(|kind| kind.made).map(Kind::Route);
-        Kind::all()
-            .filter(|kind| kind.always() || *kind == Kind::Delivery && self.with_deliveries)
-            .chain(left_behind.filter(|kind| !self.is_unserved(*kind)))
-            .chain(named)
-            .collect()
+        let always =
+            Kind::all().filter(|kind| kind.always() || *kind == Kind::Delivery && self.with_deliveries);
+        let left_behind = left_behind.filter(|kind| !self.is_unserved(*kind));
+        Box::new(always.chain(left_behind).chain(named))
     }
 
     /// Whether the API server does not show a kind.
@@ -519,6 +530,8 @@ impl Cache {
         self.holders
             .insert(Holder::of(&key, Some(&metadata.uid)), key.clone());
         let named = entry.refs.clone();
+        let urgent = rollout.status.abort == Some(true) && rollout.status.aborted_at.is_none();
+        self.recent.put(key.clone(), rollout);
         self.rollouts.put(
             key.clone(),
             Entry {
@@ -532,13 +545,12 @@ impl Cache {
                 .filter(|service| !named.contains(&(Kind::Service, service.clone())))
                 .map(Look::Service),
         );
-        let status = &rollout.status;
-        let urgent = status.abort == Some(true) && status.aborted_at.is_none();
         looks.insert(Look::Rollout { key, urgent });
         Ok(looks.into_iter().collect())
     }
 
     fn rollout_gone(&mut self, key: &ObjectKey, entry: &Entry<RolloutEntry>) -> Vec<Look> {
+        self.recent.forget(key);
         self.holders.remove(&Holder::of(key, Some(&entry.uid)));
         self.forget_refs(key, &entry.data.refs);
         let services: Vec<ObjectKey> = self.managed_by(key).collect();
@@ -1202,10 +1214,12 @@ impl Cache {
 
     /// A Rollout, without what it depends on.
     pub(crate) fn rollout(&self, key: &ObjectKey) -> Option<Rollout> {
+        if let Some(rollout) = self.recent.get(key) {
+            return Some(rollout.clone());
+        }
         let text = &self.rollouts.get(key)?.data.text;
-        serde_json::from_str(text)
-            .ok()
-            .map(|value| tolerant::<Rollout>(value).0)
+        let value = serde_json::from_str(text).ok()?;
+        Some(tolerant::<Rollout>(value).0)
     }
 
     /// Analysis runs of a Rollout.
@@ -1277,7 +1291,7 @@ impl Cache {
     /// Everything that a plan for a Rollout may depend on, but for pods.
     pub(crate) fn observe(&self, key: &ObjectKey) -> Option<Observed> {
         let entry = self.rollouts.get(key)?;
-        let (rollout, _) = tolerant::<Rollout>(serde_json::from_str(&entry.data.text).ok()?);
+        let rollout = self.rollout(key)?;
         let workload = self.workload(key, &rollout);
         let selector = rollout
             .spec

@@ -31,7 +31,8 @@ pub(crate) fn needed(canary: &Canary<'_, '_>, rs: &ReplicaSetView) -> i32 {
     };
     let share = |weight| ceil_share(cx.size, weight, total);
     let mut needed = 0;
-    if selects(canary.spec.canary_service.as_deref()) {
+    let from_canary_service = selects(canary.spec.canary_service.as_deref());
+    if from_canary_service {
         // A canary is smaller than its share only where setCanaryScale says so. Where that is 0 the requests go first (S1).
         let asked_for = canary.pods_asked_for().filter(|_| cx.is_new(rs));
         needed = share(most).min(asked_for.map_or(i32::MAX, |pods| pods.max(1)));
@@ -42,7 +43,10 @@ pub(crate) fn needed(canary: &Canary<'_, '_>, rs: &ReplicaSetView) -> i32 {
     }
     if selects(canary.spec.stable_service.as_deref()) {
         // Where the stable Service has no pods at all, a router may answer 503 whatever share its canary has.
-        needed = needed.max(share(total - least)).max(share(total).min(1));
+        let of_stable = share(total - least).max(share(total).min(1));
+        // Where both lead to it, it has the requests of both.
+        let of_both = share((most + total - least).min(total)).min(needed + of_stable);
+        needed = of_stable.max(if from_canary_service { of_both } else { 0 });
     }
     // A Service that was never switched sends requests to the pods that there are: that is no reason for more of them.
     if cx.is_selected(&rs.hash) {

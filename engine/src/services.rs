@@ -47,17 +47,23 @@ pub(crate) fn of_canary(canary: &Canary<'_, '_>, draft: &mut Draft) -> bool {
     served
 }
 
-/// A promoted version may lose its pods before the stable Service comes to it, as when somebody deletes its ReplicaSet. Who answers until
-/// then has more of them, and goes on answering until they are back, or as many as the threshold asks for (S2).
-fn lacks_pods(canary: &Canary<'_, '_>, service: &ServiceView, promoted: &ReplicaSetView) -> Option<Reason> {
+/// A stable version may lose its pods before the stable Service comes to it, or have none yet, as one that was promoted at size 0. Who
+/// answers until then has more of them, and goes on answering until stable has what it shall have, or as many as the threshold asks for
+/// (S2). What is taken back goes at once.
+fn lacks_pods(canary: &Canary<'_, '_>, service: &ServiceView, stable: &ReplicaSetView) -> Option<Reason> {
     let cx = canary.cx;
     let answers = cx.owned().find(|rs| rs.hash == service.selected())?;
-    let fewer = promoted.serving() < answers.serving().min(cx.size);
-    let lacks = cx.fully_promoted() && fewer && !canary.meets(promoted.serving(), cx.size);
+    let wanted = if cx.fully_promoted() {
+        cx.size
+    } else {
+        canary.wanted().1
+    };
+    let fewer = stable.serving() < answers.serving().min(wanted);
+    let lacks = !canary.aborting && fewer && !canary.meets(stable.serving(), wanted);
     lacks.then(|| Reason::WaitingForPods {
-        replica_set: promoted.name.clone(),
-        available: promoted.serving(),
-        wanted: cx.size,
+        replica_set: stable.name.clone(),
+        available: stable.serving(),
+        wanted,
     })
 }
 

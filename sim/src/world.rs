@@ -835,7 +835,9 @@ impl World {
             return;
         }
         process.deliver(kind, event, now);
-        process.list_wanted(&self.store, self.seen, now);
+        if kind == Kind::Rollout {
+            process.list_wanted(&self.store, self.seen, now);
+        }
         self.pump(id);
     }
 

@@ -386,8 +386,15 @@ const MUTANTS: &[Mutant] = &[
         guard: "a promoted version that lost its pods is waited for",
         fault: "",
         file: "engine/src/services.rs",
-        code: "let lacks = cx.fully_promoted() && fewer",
+        code: "let lacks = !canary.aborting && fewer",
         instead: "let lacks = cx.size < 0 && fewer",
+    },
+    Mutant {
+        guard: "a version that both Services lead to keeps the pods of both",
+        fault: "",
+        file: "engine/src/routing.rs",
+        code: "needed = of_stable.max(if from_canary_service { of_both } else { 0 });",
+        instead: "needed = of_stable.max(needed.min(of_both));",
     },
     Mutant {
         guard: "requests go back while the spec is invalid",

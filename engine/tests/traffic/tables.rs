@@ -155,6 +155,24 @@ fn a_weight_that_falls_goes_before_the_pods() {
 }
 
 #[test]
+fn a_version_that_both_services_lead_to_keeps_the_pods_of_both() {
+    let mut world = settled(&nginx(&json!([{ "setWeight": 40 }, { "pause": {} }])), 4);
+    world.release("v2");
+    watch(&mut world, 10);
+    assert_eq!((world.weight().as_str(), world.sizes()), ("40", vec![4, 2]));
+    // The pods that were stable are gone, somebody applied the stable Service as it was, and others asked for more of the new ones.
+    world.serving.insert(0, 0);
+    watch(&mut world, 2);
+    let stable = world.seen.services.get_mut("stable").unwrap();
+    stable
+        .selector
+        .remove(tidegate_crds::labels::POD_TEMPLATE_HASH_LABEL);
+    world.seen.replica_sets[1].spec_replicas = 4;
+    watch(&mut world, 10);
+    assert_eq!((world.selector("stable").as_str(), world.sizes()[1]), ("-", 4));
+}
+
+#[test]
 fn a_weight_waits_for_the_pods_wherever_the_steps_are() {
     // A step that is promoted while its pods are coming.
     let mut world = settled(

@@ -9,11 +9,14 @@ use serde_json::Value;
 use super::facts::{Facts, HASH, Picture, Strategy};
 use super::{Judge, Scene};
 use crate::actors::{controller_of, is_kind, text, uid_of};
+use crate::store::value::Fields as _;
 
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     /// Versions that users got while nothing was to be analysed before that, or by a full promotion: nothing later takes it back.
     passed: BTreeSet<String>,
+    /// It has been seen before.
+    met: bool,
     /// When the attempt began: a change of template or steps, or a retry. What was made before that measured another one.
     began: Option<Timestamp>,
     /// Uids of runs that ended well, and by themselves.
@@ -40,7 +43,7 @@ fn needs_no_run(facts: &Facts) -> bool {
 /// anybody looked at it is none.
 fn begins(scene: &Scene<'_>) -> bool {
     let (before, after) = (&scene.before.rollout, &scene.after.rollout);
-    let differs = |path: &str| before.pointer(path) != after.pointer(path);
+    let differs = |path: &str| before.field(path) != after.field(path);
     let was_aborted = before["status"]["abort"] == true && before["status"]["abortedAt"].is_string();
     differs("/status/currentPodHash")
         || differs("/status/currentStepHash")
@@ -49,12 +52,7 @@ fn begins(scene: &Scene<'_>) -> bool {
 
 impl Judge {
     pub(super) fn judge_runs(&mut self, scene: &Scene<'_>, memory: &mut Memory) {
-        // One that was asked for while the request to switch was under way comes too late.
-        let switches = scene.ours && is_kind(scene.commit, "Service");
-        if needs_no_run(scene.after) || switches && self.was_so(scene, needs_no_run) {
-            let active = text(&scene.after.rollout["spec"]["strategy"]["blueGreen"]["activeService"]);
-            memory.passed.extend(scene.after.selected.get(active).cloned());
-        }
+        self.passes_by_the_active_service(scene, memory);
         if begins(scene) {
             memory.began = Some(scene.commit.at);
         }
@@ -81,6 +79,29 @@ impl Judge {
         }
         if scene.after.weight > scene.before.weight {
             self.no_weight_after_failure(scene);
+        }
+    }
+
+    /// Notes a version that the active Service leads to for a good reason: whatever a run says of it then comes too late.
+    fn passes_by_the_active_service(&self, scene: &Scene<'_>, memory: &mut Memory) {
+        let active = text(&scene.after.rollout["spec"]["strategy"]["blueGreen"]["activeService"]);
+        let shows = scene.after.selected.get(active);
+        let changes = shows != scene.before.selected.get(active);
+        let found = !std::mem::replace(&mut memory.met, true);
+        // A run that was asked for while the request to switch was under way.
+        let switches = scene.ours && is_kind(scene.commit, "Service");
+        let well = |hash: &String| {
+            let run = latest(self.runs_heard_of(scene), "PrePromotion", hash);
+            run.is_some_and(|run| memory.vouches(&run))
+        };
+        let passes = needs_no_run(scene.after)
+            || switches && self.was_so(scene, needs_no_run)
+            // left from a Rollout before this one, or chosen by somebody else
+            || found
+            || changes && !scene.ours
+            || changes && shows.is_some_and(well);
+        if passes {
+            memory.passed.extend(shows.cloned());
         }
     }
 
@@ -223,18 +244,6 @@ impl Judge {
             return;
         }
         let strategy = &after.rollout["spec"]["strategy"];
-        let latest = |runs: Vec<Arc<Value>>, kind: &str| {
-            let mine = runs.into_iter().filter(|run| {
-                let labels = &run["metadata"]["labels"];
-                labels["rollout-type"] == *kind && labels[HASH] == *new
-            });
-            mine.max_by_key(|run| {
-                (
-                    text(&run["metadata"]["creationTimestamp"]).to_owned(),
-                    text(&run["metadata"]["name"]).to_owned(),
-                )
-            })
-        };
         let mut wanting = Vec::new();
         if after.strategy == Strategy::BlueGreen {
             for (field, kind) in [
@@ -245,14 +254,14 @@ impl Judge {
                 if !strategy["blueGreen"][field].is_null() && !passed {
                     wanting.push((
                         kind,
-                        latest(self.runs_heard_of(scene), kind).is_some_and(|run| memory.vouches(&run)),
+                        latest(self.runs_heard_of(scene), kind, new).is_some_and(|run| memory.vouches(&run)),
                     ));
                 }
             }
         } else if !strategy["canary"]["analysis"].is_null() {
             // The news of a failure may be on its way.
             let heard_of = runs_in(&self.known_to(scene), after);
-            let bad = latest(heard_of, "Background")
+            let bad = latest(heard_of, "Background", new)
                 .is_some_and(|run| matches!(text(&run["status"]["phase"]), "Failed" | "Error"));
             wanting.push(("Background", !bad));
         }
@@ -317,6 +326,20 @@ fn runs_in(picture: &Picture, facts: &Facts) -> Vec<Arc<Value>> {
     all.filter(|run| controller_of(run).is_some_and(|owner| owner["uid"] == *uid))
         .cloned()
         .collect()
+}
+
+/// The last run of a role that a version had.
+fn latest(runs: Vec<Arc<Value>>, role: &str, hash: &str) -> Option<Arc<Value>> {
+    let mine = runs.into_iter().filter(|run| {
+        let labels = &run["metadata"]["labels"];
+        labels["rollout-type"] == *role && labels[HASH] == *hash
+    });
+    mine.max_by_key(|run| {
+        (
+            text(&run["metadata"]["creationTimestamp"]).to_owned(),
+            text(&run["metadata"]["name"]).to_owned(),
+        )
+    })
 }
 
 pub(super) fn is_completed(run: &Value) -> bool {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::facts::Facts;
 use super::{Judge, Scene};
 use crate::actors::is_kind;
+use crate::store::value::Fields as _;
 
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -30,7 +31,7 @@ const INTENTS: [&str; 9] = [
 fn changed(before: &Value, after: &Value) -> BTreeSet<&'static str> {
     INTENTS
         .into_iter()
-        .filter(|path| before.pointer(path) != after.pointer(path))
+        .filter(|path| before.field(path) != after.field(path))
         .collect()
 }
 

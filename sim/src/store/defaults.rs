@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tidegate_crds::template::set_pod_template_defaults;
 
+use crate::store::value::Fields as _;
 use crate::store::{ids::Ids, resource::Resource, value};
 
 type Object = Map<String, Value>;
@@ -61,8 +62,8 @@ pub(crate) fn first_status(resource: &Resource, object: &mut Value, now: Timesta
 fn definition(object: &mut Value, now: Timestamp) {
     let time = value::time(now);
     let condition = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": time});
-    let names = object.pointer("/spec/names").cloned().unwrap_or_default();
-    let versions = object.pointer("/spec/versions").and_then(Value::as_array);
+    let names = object.field("/spec/names").cloned().unwrap_or_default();
+    let versions = object.field("/spec/versions").and_then(Value::as_array);
     let stored = |v: &&Value| v.get("storage") == Some(&Value::Bool(true));
     let stored: Vec<Value> = versions
         .into_iter()
@@ -149,7 +150,7 @@ fn job(object: &mut Value) {
     missing(spec, "manualSelector", || json!(false));
     if let Some(template) = spec.get_mut("template") {
         // the default policy of a template is not allowed in a Job, which says so itself
-        let given = template.pointer("/spec/restartPolicy").is_some();
+        let given = template.field("/spec/restartPolicy").is_some();
         set_pod_template_defaults(template);
         if !given && let Some(inner) = template.get_mut("spec") {
             value::object(inner).insert("restartPolicy".to_owned(), json!("Always"));
@@ -213,7 +214,7 @@ fn pod(object: &mut Value) {
 /// Guaranteed if every container's limits are its requests, best effort if none has any.
 fn quality(pod: &Value) -> &'static str {
     let containers = pod
-        .pointer("/spec/containers")
+        .field("/spec/containers")
         .and_then(Value::as_array)
         .map(Vec::as_slice)
         .unwrap_or_default();

@@ -11,6 +11,7 @@ use std::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::store::value::Fields as _;
 use crate::store::{
     GARBAGE_COLLECTOR, Key, Store,
     request::{PatchKind, Propagation, Request},
@@ -109,7 +110,7 @@ fn owner_uids(object: &Value) -> BTreeSet<String> {
 
 fn owners(object: &Value) -> impl Iterator<Item = &Value> {
     object
-        .pointer("/metadata/ownerReferences")
+        .field("/metadata/ownerReferences")
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
@@ -117,7 +118,7 @@ fn owners(object: &Value) -> impl Iterator<Item = &Value> {
 
 fn has_finalizer(object: &Value, name: &str) -> bool {
     object
-        .pointer("/metadata/finalizers")
+        .field("/metadata/finalizers")
         .and_then(Value::as_array)
         .is_some_and(|list| list.iter().any(|f| f == name))
 }
@@ -277,7 +278,7 @@ impl Store {
         name: &str,
         now: Timestamp,
     ) {
-        let list = object.pointer("/metadata/finalizers").and_then(Value::as_array);
+        let list = object.field("/metadata/finalizers").and_then(Value::as_array);
         let kept: Vec<&Value> = list.into_iter().flatten().filter(|f| *f != name).collect();
         self.patch_as_collector(kind, key, json!({"metadata": {"finalizers": kept}}), now);
     }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::store::value::Fields as _;
 use crate::store::{
     fieldset::{self, FieldSet},
     resource::Resource,
@@ -69,9 +70,7 @@ impl Entry {
 }
 
 fn decode(object: &Value) -> Vec<Entry> {
-    let entries = object
-        .pointer("/metadata/managedFields")
-        .and_then(Value::as_array);
+    let entries = object.field("/metadata/managedFields").and_then(Value::as_array);
     let text = |entry: &Value, key: &str| value::text(entry, &[key]).to_owned();
     entries
         .into_iter()
@@ -130,14 +129,14 @@ fn encode(object: &mut Value, mut entries: Vec<Entry>) {
 /// Records a write that was not an apply. `new` may carry the writer's own version of `managedFields`; an object that
 /// exists and has none stays without.
 pub(crate) fn update(old: &Value, new: &mut Value, manager: &Manager, schema: &Schema) {
-    let given = new.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let given = new.field("/metadata/managedFields").and_then(Value::as_array);
     let mut entries = match given.filter(|_| manager.subresource.is_empty()) {
         // an empty list, or one empty entry, is an order to forget the owners
         Some(list) if list.iter().all(|entry| entry == &json!({})) => Vec::new(),
         Some(_) => decode(new),
         None => decode(old),
     };
-    if entries.is_empty() && old.pointer("/metadata/uid").is_some() {
+    if entries.is_empty() && old.field("/metadata/uid").is_some() {
         value::metadata(new).remove("managedFields");
         return;
     }
@@ -175,7 +174,7 @@ pub(crate) fn apply(
 ) -> Result<Value, Status> {
     let schema = &resource.schema;
     let mut entries = decode(live);
-    if entries.is_empty() && live.pointer("/metadata/uid").is_some() {
+    if entries.is_empty() && live.field("/metadata/uid").is_some() {
         let mut fields = fieldset::compare(&json!({}), live, schema).changed;
         fields.strip_system();
         let before = Manager {
@@ -247,7 +246,7 @@ pub(crate) fn apply(
 /// What `kubectl apply` without `--server-side` has applied and nobody has changed since: kubectl may take it over.
 fn client_side(live: &Value, schema: &Schema) -> FieldSet {
     let applied: Option<Value> = live
-        .pointer("/metadata/annotations")
+        .field("/metadata/annotations")
         .and_then(|annotations| annotations.get(LAST_APPLIED)?.as_str())
         .and_then(|text| serde_json::from_str(text).ok());
     let Some(applied) = applied.filter(|applied| applied.get("apiVersion") == live.get("apiVersion")) else {

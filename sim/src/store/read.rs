@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 
+use crate::store::value::Fields as _;
 use crate::store::{
     Key, Store, event,
     history::WatchEvent,
@@ -287,7 +288,7 @@ pub(crate) fn scale(resource: &Resource, object: &Value) -> Result<Value, Status
             .unwrap_or_default()
             .to_owned(),
         None => object
-            .pointer("/spec/selector")
+            .field("/spec/selector")
             .map(selector::to_text)
             .unwrap_or_default(),
     };

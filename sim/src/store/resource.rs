@@ -7,6 +7,7 @@ use std::{
 
 use serde_json::Value;
 
+use crate::store::value::Fields as _;
 use crate::store::{schema::Schema, value};
 
 /// When `metadata.generation` goes up. Every kind that has one starts at 1.
@@ -515,7 +516,7 @@ pub(crate) fn from_definition(definition: &Value) -> Result<Vec<Resource>, Strin
             let paths = fields.iter().filter_map(|f| text(f, "jsonPath"));
             resource.field_labels = paths.map(|p| p.trim_start_matches('.').to_owned()).collect();
         }
-        if let Some(document) = version.pointer("/schema/openAPIV3Schema") {
+        if let Some(document) = version.field("/schema/openAPIV3Schema") {
             resource.schema = Schema::from_openapi(document);
         }
         out.push(resource);

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::store::value::Fields as _;
 use crate::store::{resource::Resource, status::Status, value};
 
 /// What a list, watch or deletecollection is limited to.
@@ -54,7 +55,7 @@ impl Selector {
 impl Requirement {
     fn matches(&self, object: &Value) -> bool {
         let label = object
-            .pointer("/metadata/labels")
+            .field("/metadata/labels")
             .and_then(|l| l.get(&self.key))
             .and_then(Value::as_str);
         match (&self.op, label) {
@@ -185,8 +186,8 @@ fn field_matches(object: &Value, (key, wanted, equal): &(String, String, bool)) 
             }
             .to_owned()
         }
-        "status.successful" => scalar(object.pointer("/status/succeeded"), "0"),
-        "status.replicas" => scalar(object.pointer("/status/replicas"), "0"),
+        "status.successful" => scalar(object.field("/status/succeeded"), "0"),
+        "status.replicas" => scalar(object.field("/status/replicas"), "0"),
         "spec.unschedulable" | "spec.hostNetwork" => scalar(value::at(object, &value::path(key)), "false"),
         // events are kept in the core's form
         "reportingController" => value::text(object, &["reportingComponent"]).to_owned(),

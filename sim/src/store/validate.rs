@@ -4,6 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::store::value::Fields as _;
 use crate::store::{
     check,
     resource::Resource,
@@ -81,7 +82,7 @@ fn metadata(resource: &Resource, new: &Value, old: Option<&Value>, causes: &mut 
 }
 
 fn owners(new: &Value, causes: &mut Vec<Cause>) {
-    let owners = new.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let owners = new.field("/metadata/ownerReferences").and_then(Value::as_array);
     let mut controllers = 0;
     for (index, owner) in owners.into_iter().flatten().enumerate() {
         for (key, detail) in [
@@ -109,7 +110,7 @@ fn owners(new: &Value, causes: &mut Vec<Cause>) {
 
 fn finalizers(new: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
     let list = |object: &Value| -> Vec<String> {
-        let list = object.pointer("/metadata/finalizers").and_then(Value::as_array);
+        let list = object.field("/metadata/finalizers").and_then(Value::as_array);
         list.into_iter()
             .flatten()
             .filter_map(Value::as_str)
@@ -231,8 +232,8 @@ fn workload(new: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
     ] {
         negative(new, path, causes);
     }
-    let selector = new.pointer("/spec/selector");
-    let labels = new.pointer("/spec/template/metadata/labels");
+    let selector = new.field("/spec/selector");
+    let labels = new.field("/spec/template/metadata/labels");
     match selector.filter(|s| !s.as_object().is_none_or(Map::is_empty)) {
         None if selector.is_none() => causes.push(Cause::required("spec.selector", "")),
         None => {
@@ -253,13 +254,13 @@ fn workload(new: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
                 let detail = "`selector` does not match template `labels`";
                 causes.push(Cause::invalid("spec.template.metadata.labels", &shown, detail));
             }
-            let before = old.and_then(|old| old.pointer("/spec/selector"));
+            let before = old.and_then(|old| old.field("/spec/selector"));
             if before.is_some_and(|before| before != selector) {
                 causes.push(Cause::invalid("spec.selector", selector, "field is immutable"));
             }
         }
     }
-    let spec = new.pointer("/spec/template/spec").unwrap_or(&Value::Null);
+    let spec = new.field("/spec/template/spec").unwrap_or(&Value::Null);
     let policy = value::text(spec, &["restartPolicy"]);
     if policy != "Always" && !policy.is_empty() {
         causes.push(Cause::not_supported(
@@ -348,7 +349,7 @@ fn job(new: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
     ] {
         negative(new, path, causes);
     }
-    let spec = new.pointer("/spec/template/spec").unwrap_or(&Value::Null);
+    let spec = new.field("/spec/template/spec").unwrap_or(&Value::Null);
     let policy = value::text(spec, &["restartPolicy"]);
     if policy != "OnFailure" && policy != "Never" {
         let shown = if policy == "Always" {
@@ -364,7 +365,7 @@ fn job(new: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
         ));
     }
     pod_spec(spec, "spec.template.spec", causes);
-    let template = |object: &Value| object.pointer("/spec/template").cloned();
+    let template = |object: &Value| object.field("/spec/template").cloned();
     if let Some(old) = old
         && template(old) != template(new)
     {
@@ -377,7 +378,7 @@ fn service(new: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
     let kind = value::text(new, &["spec", "type"]);
     let address = value::text(new, &["spec", "clusterIP"]);
     let ports = new
-        .pointer("/spec/ports")
+        .field("/spec/ports")
         .and_then(Value::as_array)
         .map(Vec::as_slice)
         .unwrap_or_default();
@@ -440,11 +441,11 @@ fn event(new: &Value, causes: &mut Vec<Cause>) {
 
 fn ingress(new: &Value, causes: &mut Vec<Cause>) {
     let rules = new
-        .pointer("/spec/rules")
+        .field("/spec/rules")
         .and_then(Value::as_array)
         .map(Vec::as_slice)
         .unwrap_or_default();
-    if rules.is_empty() && new.pointer("/spec/defaultBackend").is_none() {
+    if rules.is_empty() && new.field("/spec/defaultBackend").is_none() {
         causes.push(Cause::invalid(
             "spec",
             &json!([]),
@@ -452,7 +453,7 @@ fn ingress(new: &Value, causes: &mut Vec<Cause>) {
         ));
     }
     for (index, rule) in rules.iter().enumerate() {
-        let paths = rule.pointer("/http/paths").and_then(Value::as_array);
+        let paths = rule.field("/http/paths").and_then(Value::as_array);
         for (number, path) in paths.into_iter().flatten().enumerate() {
             let at = format!("spec.rules[{index}].http.paths[{number}]");
             let kind = value::text(path, &["pathType"]);
@@ -476,11 +477,11 @@ fn ingress(new: &Value, causes: &mut Vec<Cause>) {
 
 fn autoscaler(new: &Value, causes: &mut Vec<Cause>) {
     let max = new
-        .pointer("/spec/maxReplicas")
+        .field("/spec/maxReplicas")
         .and_then(Value::as_i64)
         .unwrap_or(0);
     let min = new
-        .pointer("/spec/minReplicas")
+        .field("/spec/minReplicas")
         .and_then(Value::as_i64)
         .unwrap_or(1);
     if max < 1 {

@@ -21,6 +21,20 @@ pub(crate) fn at<'a, S: AsRef<str>>(value: &'a Value, path: &[S]) -> Option<&'a 
     path.iter().try_fold(value, |inner, key| inner.get(key.as_ref()))
 }
 
+/// Fields by the path of a JSON pointer in which nothing is escaped: [`Value::pointer`] makes two texts for each part of it, and the
+/// invariants ask a hundred times for each commit.
+pub(crate) trait Fields {
+    /// The value at a path such as `/metadata/labels`.
+    fn field(&self, pointer: &str) -> Option<&Value>;
+}
+
+impl Fields for Value {
+    fn field(&self, pointer: &str) -> Option<&Value> {
+        let mut keys = pointer.split('/').skip(1);
+        keys.try_fold(self, |inner, key| inner.get(key))
+    }
+}
+
 /// The text at a path, empty if there is none.
 pub(crate) fn text<'a>(value: &'a Value, path: &[&str]) -> &'a str {
     at(value, path).and_then(Value::as_str).unwrap_or_default()

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::store::value::Fields as _;
 use crate::store::{
     Key, ManagedFields, Store, check, defaults, event,
     history::Commit,
@@ -354,7 +355,7 @@ impl Store {
             return Err(status);
         }
         if body
-            .pointer("/metadata/managedFields")
+            .field("/metadata/managedFields")
             .is_some_and(|m| !m.is_null())
         {
             return Err(Status::bad_request("metadata.managedFields must be nil"));
@@ -419,7 +420,7 @@ impl Store {
             change(request, &kind, &mut wanted, patch)?;
         }
         let replicas = wanted
-            .pointer("/spec/replicas")
+            .field("/spec/replicas")
             .and_then(Value::as_i64)
             .unwrap_or(0);
         if replicas < 0 {
@@ -482,7 +483,7 @@ impl Store {
         validate::validate(&resource, &new, Some(old))?;
         if counts(&resource, old, &new) {
             let generation = old
-                .pointer("/metadata/generation")
+                .field("/metadata/generation")
                 .and_then(Value::as_i64)
                 .unwrap_or(0);
             value::metadata(&mut new).insert("generation".to_owned(), json!(generation + 1));
@@ -499,11 +500,11 @@ impl Store {
         let before = Some(old.clone());
         let leaving = !value::meta(&new, "deletionTimestamp").is_empty()
             && new
-                .pointer("/metadata/finalizers")
+                .field("/metadata/finalizers")
                 .and_then(Value::as_array)
                 .is_none_or(Vec::is_empty)
             && new
-                .pointer("/metadata/deletionGracePeriodSeconds")
+                .field("/metadata/deletionGracePeriodSeconds")
                 .and_then(Value::as_i64)
                 .unwrap_or(0)
                 == 0;
@@ -534,7 +535,7 @@ impl Store {
         value::copy(&old, &mut new, &["metadata"]);
         if new != *old {
             if counts(&writing.stored, &old, &new) {
-                let generation = old.pointer("/metadata/generation").and_then(Value::as_i64);
+                let generation = old.field("/metadata/generation").and_then(Value::as_i64);
                 value::metadata(&mut new).insert("generation".to_owned(), json!(generation.unwrap_or(0) + 1));
             }
             self.commit(&writing, &key, Some(old), Some(new), None);
@@ -583,7 +584,7 @@ impl Store {
             )));
         }
         let had_grace = old
-            .pointer("/metadata/deletionGracePeriodSeconds")
+            .field("/metadata/deletionGracePeriodSeconds")
             .and_then(Value::as_i64);
         let metadata = value::metadata(&mut new);
         if finalizers.is_empty() {
@@ -646,7 +647,7 @@ impl Store {
             .and_then(Value::as_i64);
         request.options.grace_period_seconds = seconds.or(request.options.grace_period_seconds);
         let uid = options
-            .and_then(|o| o.pointer("/preconditions/uid"))
+            .and_then(|o| o.field("/preconditions/uid"))
             .and_then(Value::as_str);
         request.options.precondition_uid = uid.map(str::to_owned).or(request.options.precondition_uid);
         if request.name.is_empty() {
@@ -876,7 +877,7 @@ fn keep_what_is_not_written(resource: &Resource, subresource: &str, old: &Value,
     match subresource {
         "status" => {
             let status = value::object(new).remove("status");
-            let managed = new.pointer("/metadata/managedFields").cloned();
+            let managed = new.field("/metadata/managedFields").cloned();
             let metadata = value::object(new).remove("metadata");
             *new = copy_but(old, "status");
             value::set(new, &["status"], status);
@@ -905,7 +906,7 @@ fn keep_what_is_not_written(resource: &Resource, subresource: &str, old: &Value,
         // a client that left the address out does not want another one
         for key in ["clusterIP", "clusterIPs"] {
             if value::text(new, &["spec", "type"]) != "ExternalName"
-                && new.pointer("/spec").is_some_and(|s| s.get(key).is_none())
+                && new.field("/spec").is_some_and(|s| s.get(key).is_none())
             {
                 value::copy(old, new, &["spec", key]);
             }
@@ -920,7 +921,7 @@ fn counts(resource: &Resource, old: &Value, new: &Value) -> bool {
         Generation::Never => false,
         Generation::With(fields) => fields.iter().any(|key| differs(key)),
         Generation::SpecAndAnnotations => {
-            differs("spec") || old.pointer("/metadata/annotations") != new.pointer("/metadata/annotations")
+            differs("spec") || old.field("/metadata/annotations") != new.field("/metadata/annotations")
         }
         Generation::AllButMetadata => {
             let ignored = |key: &String| key == "metadata" || (key == "status" && resource.status);
@@ -940,7 +941,7 @@ fn counts(resource: &Resource, old: &Value, new: &Value) -> bool {
 
 /// The finalizers of an object that is about to be deleted.
 fn finalizers_for(object: &Value, propagation: Option<Propagation>) -> Vec<String> {
-    let list = object.pointer("/metadata/finalizers").and_then(Value::as_array);
+    let list = object.field("/metadata/finalizers").and_then(Value::as_array);
     let mut list: Vec<String> = list
         .into_iter()
         .flatten()
@@ -981,7 +982,7 @@ fn grace(resource: &Resource, object: &Value, asked: Option<i64>) -> i64 {
     }
     let own = || {
         object
-            .pointer("/spec/terminationGracePeriodSeconds")
+            .field("/spec/terminationGracePeriodSeconds")
             .and_then(Value::as_i64)
             .unwrap_or(30)
     };

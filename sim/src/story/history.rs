@@ -15,7 +15,7 @@ enum Order {
     Full,
     /// What was taken back was to be tried again.
     Retry,
-    /// A pause was ended: version, step and start of the pause.
+    /// A pause was ended: version, step and the pause.
     Promote(Value, Value, Value),
 }
 
@@ -89,7 +89,7 @@ impl History {
         let recorded = is_canary(facts) != status["currentStepHash"].is_null();
         let moving =
             before.seen && recorded && !facts.stable().is_empty() && facts.stable() != facts.current();
-        let pause = status["pauseConditions"][0]["startTime"].clone();
+        let pause = status["pauseConditions"][0].clone();
         match deed {
             Deed::Abort => {
                 // one that is on record already, for another version, cannot be told from this; and who sees an abort sees the spec beside
@@ -150,10 +150,10 @@ impl History {
             {
                 lost.push("the retry is lost".to_owned());
             }
-            Some(Order::Promote(hash, step, start))
+            Some(Order::Promote(hash, step, pause))
                 if status["currentPodHash"] == *hash
                     && status["currentStepIndex"] == *step
-                    && status["pauseConditions"][0]["startTime"] == *start =>
+                    && status["pauseConditions"][0] == *pause =>
             {
                 lost.push("the promotion is lost".to_owned());
             }
