@@ -169,6 +169,12 @@ impl ReplicaSetView {
     pub(crate) fn serving(&self) -> i32 {
         self.available.min(self.spec_replicas)
     }
+
+    /// Pods that answer what a Service sends there: they are ready, and may not have been for `minReadySeconds` yet. A larger
+    /// `minReadySeconds` leaves nobody available for a while, and all of them answer.
+    pub(crate) fn answering(&self) -> i32 {
+        self.ready.max(self.available).min(self.spec_replicas)
+    }
 }
 
 /// What the planner needs of a Service.

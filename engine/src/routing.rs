@@ -184,7 +184,7 @@ fn headers(canary: &Canary<'_, '_>, routing: &RolloutTrafficRouting) -> Vec<Head
         return Vec::new();
     };
     // Before its last pod goes, not after it.
-    if cx.new.is_none_or(|rs| rs.serving() == 0) || canary.wanted().0 == 0 || !canary.introduced() {
+    if cx.new.is_none_or(|rs| rs.answering() == 0) || canary.wanted().0 == 0 || !canary.introduced() {
         return Vec::new();
     }
     let mut routes = Vec::new();

@@ -390,6 +390,13 @@ const MUTANTS: &[Mutant] = &[
         instead: "let lacks = cx.size < 0 && fewer",
     },
     Mutant {
+        guard: "pods that are ready answer, before they are available",
+        fault: "",
+        file: "engine/src/canary/weight.rs",
+        code: "rs.hash == to && rs.answering() > 0",
+        instead: "rs.hash == to && rs.serving() > 0",
+    },
+    Mutant {
         guard: "a version that both Services lead to keeps the pods of both",
         fault: "",
         file: "engine/src/routing.rs",

@@ -149,7 +149,7 @@ impl Canary<'_, '_> {
         let total = cx.total_weight();
         let to = self.share_goes_to();
         // Where the same version answers, or none does, nothing is gained by waiting.
-        let answered = to.is_empty() || cx.owned().any(|rs| rs.hash == to && rs.serving() > 0);
+        let answered = to.is_empty() || cx.owned().any(|rs| rs.hash == to && rs.answering() > 0);
         let (stable, pods) = self.stable_side();
         if answered && to == cx.stable_hash() && to != stable {
             // The way back to stable would lead away from it, as long as the stable Service selects another version.
