@@ -249,20 +249,25 @@ impl<'a> BlueGreen<'_, 'a> {
         let stable = cx
             .stable
             .or_else(|| others.max_by_key(|rs| rs.revision()).copied());
-        if recorded.is_empty() && (cx.fully_promoted() || stable.is_none_or(|rs| rs.answering() == 0)) {
+        if recorded.is_empty() && (cx.fully_promoted() || stable.is_none_or(|rs| rs.serving() == 0)) {
             // First deployment: the Service waits for all of its pods. With another version beside it, it would send requests to
             // both, so then it is enough that anybody of the stable one can answer.
             return false;
         }
         let known = cx
             .owned()
-            .find(|rs| rs.hash == recorded && rs.answering() > 0)
+            .find(|rs| rs.hash == recorded && rs.serving() > 0)
             .or(stable);
         let (Some(service), Some(rs)) = (self.active, known) else {
             return false;
         };
-        if rs.answering() == 0 && cx.older.iter().any(|older| older.answering() > 0) {
+        if rs.serving() == 0 && cx.older.iter().any(|older| older.serving() > 0) {
             // As long as it sends requests to every version, one that users had before answers (S1).
+            draft.because(Reason::WaitingForPods {
+                replica_set: rs.name.clone(),
+                available: 0,
+                wanted: cx.size,
+            });
             return false;
         }
         services::target(cx, service, rs, true, draft);

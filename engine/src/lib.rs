@@ -81,6 +81,8 @@ pub fn plan(seen: &Observed, now: Timestamp, settings: &Settings) -> Plan {
             if let Some((valid, template)) = Checked::legible(seen) {
                 take_back(&Context::new(seen, template, &valid, now, settings), &mut draft);
             }
+            // What the update has come to is not forgotten over a mistake that is mended in a moment.
+            draft.progress.clone_from(&seen.progress);
             return invalid(rollout, &violation, now, draft);
         }
     };

@@ -289,8 +289,10 @@ impl Deadline {
         let available = count(&new["status"], "availableReplicas");
         match &mut self.best {
             Some((known, best, at)) if *known == attempt => {
+                // what comes while nothing goes on, as the spec is wrong, nobody counts
+                let counted = if is_free(rollout) { now } else { EPOCH };
                 if available > *best {
-                    (*best, *at) = (available, now);
+                    (*best, *at) = (available, counted);
                 }
             }
             // what there is when something else begins did not come by itself

@@ -679,6 +679,8 @@ impl Rest<'_> {
         for version in self.facts.versions.values() {
             if said(&format!("waiting for pods of {}:", version.name))
                 && version.available >= self.facts.replicas.max(version.wanted)
+                // a step may ask for more than the size, and that may be refused
+                && !said(&format!("Failed to scale ReplicaSet {} ", version.name))
             {
                 say(
                     "R8",
