@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tidegate_crds::labels::INSTANCE_ID_LABEL;
 
@@ -77,10 +78,16 @@ impl Judge {
                 || is_kind(commit, "Rollout") && rollout["metadata"]["name"] == *commit.name;
             is_of && rollout["metadata"]["labels"][INSTANCE_ID_LABEL].as_str() != instance.as_deref()
         };
+        // The answer that there is no such Rollout may be as old as a request may take.
+        let oldest = commit.at - self.window;
+        let is_young = |rollout: &Value| {
+            let created = text(&rollout["metadata"]["creationTimestamp"]).parse::<Timestamp>();
+            created.is_ok_and(|created| created > oldest)
+        };
         let theirs = self
             .picture
             .all("Rollout", &commit.namespace)
-            .any(|rollout| is_theirs(rollout));
+            .any(|rollout| is_theirs(rollout) && !is_young(rollout));
         if theirs {
             let what = format!("{} is another instance's", named(commit));
             self.violated("S19", commit, what);

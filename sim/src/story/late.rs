@@ -16,6 +16,8 @@ use crate::world::is_controller;
 
 /// How late it may be: times in the status are whole seconds, and a write takes its time.
 const SLACK: SignedDuration = SignedDuration::from_millis(1500);
+/// So long news may take.
+const NEWS: SignedDuration = SignedDuration::from_millis(200);
 /// The controller takes a change of routing for known after this (`Settings::propagation`), in whole seconds.
 const REACH: SignedDuration = SignedDuration::from_secs(3);
 /// Until when a version keeps its pods.
@@ -313,7 +315,10 @@ impl Deadline {
         let same = before.is_some_and(|before| before["spec"] == rollout["spec"]);
         // the sums of a blue-green Rollout do not show what its new version won
         let canary = rollout["spec"]["strategy"]["canary"].is_object();
-        let early = told && same && canary && now < *at + deadline - SignedDuration::from_millis(1100);
+        // the news of it may be on its way
+        let heard = now > *at + NEWS;
+        let early =
+            told && same && canary && heard && now < *at + deadline - SignedDuration::from_millis(1100);
         early.then(|| {
             format!("the progress deadline of {deadline:#} is said to have passed at {now}, and pod {best} came at {at}")
         })
