@@ -545,12 +545,13 @@ impl<'a> BlueGreen<'_, 'a> {
     /// Why the new version is to be fully promoted now, if it is (contract 3.7).
     fn promotable(&self, verdict: &Verdict<'_>) -> Option<Because> {
         let cx = self.cx;
+        if cx.fully_promoted() {
+            // Also while somebody has deleted its ReplicaSet: what a client asks for beside that is over.
+            return Some(Because::Again);
+        }
         let new = cx.new?;
         if cx.stable_hash().is_empty() {
             return Some(Because::First);
-        }
-        if cx.fully_promoted() {
-            return Some(Because::Again);
         }
         if !self.is_active(new) || self.aborting || new.serving() == 0 && cx.size > 0 {
             return None;

@@ -396,12 +396,13 @@ impl<'a> Canary<'_, 'a> {
     /// Why the new version is to be fully promoted now, if it is (contract 3.7).
     fn promotable(&self) -> Option<Because> {
         let cx = self.cx;
-        let new = cx.new?;
-        if cx.stable.is_none() && !cx.fully_promoted() {
-            return Some(Because::First);
-        }
         if cx.fully_promoted() {
+            // Also while somebody has deleted its ReplicaSet: what a client asks for beside that is over.
             return Some(Because::Again);
+        }
+        let new = cx.new?;
+        if cx.stable.is_none() {
+            return Some(Because::First);
         }
         if self.aborting || !self.meets(new.serving(), cx.size) || new.observed_generation < new.generation {
             return None;

@@ -183,8 +183,9 @@ fn headers(canary: &Canary<'_, '_>, routing: &RolloutTrafficRouting) -> Vec<Head
     let Some(index) = canary.index.filter(|_| !over && new_revision(cx) > 1) else {
         return Vec::new();
     };
-    // Before its last pod goes, not after it.
-    if cx.new.is_none_or(|rs| rs.answering() == 0) || canary.wanted().0 == 0 || !canary.introduced() {
+    // Before its last pod goes, not after it. One that is ready, and not available yet, keeps what it has.
+    let answers = |rs: &ReplicaSetView| rs.serving() > 0 || matched(cx) && rs.answering() > 0;
+    if !cx.new.is_some_and(answers) || canary.wanted().0 == 0 || !canary.introduced() {
         return Vec::new();
     }
     let mut routes = Vec::new();

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::facts::{Facts, HASH, Picture, Strategy};
-use super::{Failing, Judge, Scene};
+use super::{Failing, Judge, Past, Scene};
 use crate::actors::{controller_of, is_kind, kind_of, object_of, text};
 use crate::dataplane::{DataPlane, Route};
 use crate::planes::is_route;
@@ -164,6 +164,14 @@ impl Judge {
         });
     }
 
+    /// Whether the controller had heard of every change of a route when it decided: with another leader, a weight may have come and gone.
+    fn has_heard_of_routes(&self, scene: &Scene<'_>) -> bool {
+        let Some(cause) = scene.cause else { return true };
+        let routes = |past: &&Past| is_kind(&past.commit, "Ingress") || is_route(kind_of(&past.commit));
+        let mut changes = self.past.iter().filter(routes);
+        changes.all(|past| past.id.is_known(&cause.known, past.commit.revision))
+    }
+
     /// S2: who serves stays large enough for what it serves.
     fn enough_for_the_traffic(&mut self, scene: &Scene<'_>) {
         let Some(hash) = lowered(scene) else { return };
@@ -176,7 +184,8 @@ impl Judge {
         let steady = self.clock_is_steady;
         // Nor how it is routed by what somebody else has just changed.
         let known = Facts::of(&self.known_to(scene), &scene.after.namespace, &scene.after.name);
-        let heard = known.is_none_or(|known| known.shares == scene.before.shares);
+        let heard =
+            known.is_none_or(|known| known.shares == scene.before.shares) && self.has_heard_of_routes(scene);
         let routed = scene
             .routed
             .get(&hash)

@@ -384,10 +384,12 @@ impl Rest<'_> {
             .any(|hash| hash == self.facts.current());
         // a Service that was never switched sends requests to every version
         let served = self.facts.selected.get(text(&self.spec()["activeService"]));
-        let active = active || served.is_none_or(String::is_empty);
+        let spread = served.is_none_or(String::is_empty);
         // nobody else could answer
-        let needed = self.is_aborted() && active && stable.available == 0;
-        if !needed && !wanted.contains(&current.wanted) {
+        let needed = self.is_aborted() && (active || spread) && stable.available == 0;
+        // so that one that comes from another strategy keeps what it has
+        let kept = spread && !self.is_aborted() && (preview..=size).contains(&current.wanted);
+        if !needed && !kept && !wanted.contains(&current.wanted) {
             say(
                 "R6",
                 format!(
