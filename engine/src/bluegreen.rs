@@ -263,11 +263,13 @@ impl<'a> BlueGreen<'_, 'a> {
         };
         if rs.serving() == 0 && cx.older.iter().any(|older| older.serving() > 0) {
             // As long as it sends requests to every version, one that users had before answers (S1).
-            draft.because(Reason::WaitingForPods {
-                replica_set: rs.name.clone(),
-                available: 0,
-                wanted: cx.size,
-            });
+            if cx.size > 0 {
+                draft.because(Reason::WaitingForPods {
+                    replica_set: rs.name.clone(),
+                    available: 0,
+                    wanted: cx.size,
+                });
+            }
             return false;
         }
         services::target(cx, service, rs, true, draft);

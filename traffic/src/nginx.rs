@@ -192,6 +192,14 @@ impl<'a> Nginx<'a> {
         Some(Share::of(number(&weight)?, total.unwrap_or(100)))
     }
 
+    /// What requests get: an Ingress that somebody took the mark of a canary from is a second one for the same paths, and NGINX keeps to
+    /// the older one, whatever the weight.
+    fn gives(self, canary: &Value) -> Option<Share> {
+        let share = self.share(canary)?;
+        let marked = annotation(canary, &format!("{}/canary", self.prefix())) == Some("true");
+        Some(if marked { share } else { Share::of(0, 100) })
+    }
+
     /// What a canary Ingress has to be told: the weight in a request of its own, so that nothing else can have it refused. It
     /// falls before anything else changes, and rises after.
     fn changes(
@@ -564,7 +572,7 @@ impl TrafficRouter for Nginx<'_> {
     }
 
     fn observe(&self, live: &LiveObjects) -> Seen {
-        let shares: Vec<Option<Share>> = self.canaries(live).map(|canary| self.share(canary?)).collect();
+        let shares: Vec<Option<Share>> = self.canaries(live).map(|canary| self.gives(canary?)).collect();
         let keys = self.matching_keys();
         Seen {
             share: Share::join(&shares),
