@@ -512,7 +512,9 @@ impl Cache {
             tracing::warn!(rollout = %key, path = field.path, "a field that cannot be read is taken as absent");
         }
         let mut looks = BTreeSet::new();
-        if let Some(old) = self.rollouts.get(&key).cloned() {
+        let old = self.rollouts.get(&key).cloned();
+        let changes = old.is_some();
+        if let Some(old) = old {
             if *old.uid != *metadata.uid {
                 looks.extend(self.rollout_gone(&key, &old));
             }
@@ -531,7 +533,10 @@ impl Cache {
             .insert(Holder::of(&key, Some(&metadata.uid)), key.clone());
         let named = entry.refs.clone();
         let urgent = rollout.status.abort == Some(true) && rollout.status.aborted_at.is_none();
-        self.recent.put(key.clone(), rollout);
+        if changes {
+            // The first list tells of all of them, and of those few are released.
+            self.recent.put(key.clone(), rollout);
+        }
         self.rollouts.put(
             key.clone(),
             Entry {

@@ -243,6 +243,8 @@ impl Controller {
             format!("--metricsPort={metrics}"),
             format!("--healthzPort={health}"),
         ]);
+        // as in deploy/install.yaml
+        command.env("MALLOC_TRIM_THRESHOLD_", "131072");
         // its lines are not read, but they are written, as in a pod
         command.env_remove("RUST_LOG").stderr(Stdio::null());
         let started = Instant::now();
