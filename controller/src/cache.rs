@@ -20,8 +20,8 @@ use tidegate_crds::{
     AnalysisRun, AnalysisTemplate, AnalysisTemplateSpec, Delivery, LabelSelector, ObjectMeta, Rollout,
     decode::tolerant,
 };
-use tidegate_engine::Observed;
 use tidegate_engine::observed::{ReplicaSetView, ServiceView};
+use tidegate_engine::{Observed, Paused};
 use tidegate_traffic::{Dialect, ObjectRef, RouteKind, Routes};
 
 use self::recent::Recent;
@@ -68,6 +68,7 @@ struct RolloutEntry {
     refs: Box<[Ref]>,
     templates: BTreeSet<TemplateKey>,
     selector: Option<LabelSelector>,
+    paused: Option<Paused>,
 }
 
 #[derive(Clone, Debug)]
@@ -514,16 +515,19 @@ impl Cache {
         let mut looks = BTreeSet::new();
         let old = self.rollouts.get(&key).cloned();
         let changes = old.is_some();
+        let mut paused = None;
         if let Some(old) = old {
             if *old.uid != *metadata.uid {
                 looks.extend(self.rollout_gone(&key, &old));
             }
             self.forget_refs(&key, &old.data.refs);
+            paused = old.data.paused.filter(|_| *old.uid == *metadata.uid);
         }
         let entry = RolloutEntry {
             refs: refs::of(&rollout, &self.dialect).into_iter().collect(),
             templates: refs::templates(&rollout.spec),
             selector: rollout.spec.selector.clone(),
+            paused: Paused::after(paused, &rollout.status),
             text,
         };
         for reference in &entry.refs {
@@ -1313,6 +1317,7 @@ impl Cache {
                 ..Routes::default()
             },
             rollout,
+            paused: entry.data.paused,
             ..Observed::default()
         };
         for (kind, named) in &entry.data.refs {

@@ -65,7 +65,7 @@ pub(crate) fn take_back(cx: &Context<'_>, spec: &valid::BlueGreenSpec, draft: &m
         aborting: true,
         fast: false,
     };
-    blue_green.switch(&verdict, draft);
+    blue_green.goes_back(draft);
     // One that came with another template is for a version that is not on record yet.
     if !promotion::changed(cx) {
         runs::record(cx, &verdict, draft);
@@ -190,10 +190,8 @@ impl<'a> BlueGreen<'_, 'a> {
 
     fn act(&self, verdict: &Verdict<'_>, draft: &mut Draft) {
         let cx = self.cx;
-        if self.aborting {
-            // Traffic back to stable waits for nothing else, and nothing else that fails may come before it.
-            self.switch(verdict, draft);
-        }
+        // Traffic back to stable waits for nothing else, and nothing else that fails may come before it.
+        let back = self.goes_back(draft);
         revision::min_ready_seconds(cx, draft);
         if cx.new.is_none() {
             // S5: what is taken back gets no pods, also when somebody deleted its ReplicaSet.
@@ -223,7 +221,7 @@ impl<'a> BlueGreen<'_, 'a> {
         if counted && promotion::resized(cx, draft) || !halted {
             self.scale_live(counted, draft);
         }
-        if !repaired && !halted && !self.aborting {
+        if !repaired && !halted && !back {
             self.switch(verdict, draft);
         }
         metadata::act(cx, self.promotable(verdict).is_some(), draft);
@@ -321,17 +319,27 @@ impl<'a> BlueGreen<'_, 'a> {
         }
     }
 
-    /// The active Service: forward when the new version can carry everything and all gates are open, back at once on abort.
+    /// The active Service goes back from a rejected version: at once on abort, and as soon as it may where that was refused, or stable had
+    /// no pods, and another version came meanwhile. Whatever became of the new version: stable is whole, and takes the traffic back.
+    /// Answers whether it leads to stable now.
+    fn goes_back(&self, draft: &mut Draft) -> bool {
+        let cx = self.cx;
+        let rejected = |rs: &&ReplicaSetView| self.is_active(rs) && revision::is_rejected(cx, rs);
+        if !self.aborting && !cx.older.iter().any(|rs| rejected(rs)) {
+            return false;
+        }
+        let stable = cx.stable.filter(|rs| rs.serving() > 0 || cx.size == 0);
+        if let (Some(service), Some(stable)) = (self.active, stable) {
+            services::target(cx, service, stable, true, draft);
+            return true;
+        }
+        self.aborting
+    }
+
+    /// The active Service goes forward when the new version can carry everything and all gates are open.
     fn switch(&self, verdict: &Verdict<'_>, draft: &mut Draft) {
         let cx = self.cx;
         let Some(service) = self.active else { return };
-        if self.aborting {
-            // Whatever became of the new version: the old one is whole, and takes the traffic back.
-            if let Some(stable) = cx.stable.filter(|rs| rs.serving() > 0 || cx.size == 0) {
-                services::target(cx, service, stable, true, draft);
-            }
-            return;
-        }
         let Some(new) = cx.new else { return };
         if self.is_active(new) || deadline::unproven(cx) && !promotion::full(cx) {
             return;

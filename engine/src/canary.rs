@@ -247,6 +247,13 @@ impl<'a> Canary<'_, 'a> {
             promotion::retry(cx, draft, end_index.map(|_| 0));
             return;
         }
+        if self.pause_left_over() {
+            let status = &mut draft.status;
+            status
+                .pause_conditions
+                .retain(|p| p.reason != PauseReason::CanaryPauseStep);
+            status.controller_pause = None;
+        }
         if verdict.inconclusive(&self.wanted_runs(verdict)) {
             self.hold(draft);
             return;
@@ -379,8 +386,17 @@ impl<'a> Canary<'_, 'a> {
         })
     }
 
+    /// A client went past a step that pauses. What it left of that pause ends none that comes after it (S9).
+    fn pause_left_over(&self) -> bool {
+        let paused = self.cx.seen.paused;
+        paused.is_some_and(|paused| paused.is_left_over(self.cx.status()))
+    }
+
     fn pause_done(&self, pause: Pause, draft: &mut Draft) -> bool {
         let cx = self.cx;
+        if self.pause_left_over() {
+            return false;
+        }
         let Some(since) = cx.pause(&PauseReason::CanaryPauseStep) else {
             // The condition is gone but the controller had paused: a client resumed it.
             return cx.controller_pause();

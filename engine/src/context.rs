@@ -64,12 +64,23 @@ impl<'a> Context<'a> {
         // By name first, as upstream has it: what a webhook or a role put into its template makes it no other version. Then by
         // template: a ReplicaSet keeps the hash that it was born with (contract 2.4).
         let named = name_of(rollout, &identity.hash);
-        let new = owned
-            .iter()
-            .find(|rs| rs.hash == identity.hash && rs.name == named)
-            .or_else(|| owned.iter().find(|rs| rs.digest == identity.digest))
-            .copied();
-        let hash = new.map_or_else(|| identity.hash.clone(), |rs| rs.hash.clone());
+        // Where the template is gone, with the workload that it is from, the version on record is the new one.
+        let recorded = rollout
+            .status
+            .current_pod_hash
+            .as_ref()
+            .filter(|_| template.is_null());
+        let new = match recorded {
+            Some(recorded) => owned.iter().find(|rs| rs.hash == *recorded),
+            None => owned
+                .iter()
+                .find(|rs| rs.hash == identity.hash && rs.name == named)
+                .or_else(|| owned.iter().find(|rs| rs.digest == identity.digest)),
+        };
+        let new = new.copied();
+        let hash = new
+            .map_or(recorded.unwrap_or(&identity.hash), |rs| &rs.hash)
+            .clone();
         let stable_hash = rollout.status.stable_rs.as_deref().unwrap_or_default();
         let stable = owned
             .iter()

@@ -138,6 +138,13 @@ pub(crate) fn unproven(cx: &Context<'_>) -> bool {
     late && cx.size == 0 && !cx.fully_promoted()
 }
 
+/// An analysis before the switch is under way: it takes its time, however many pods are there to look at.
+pub(crate) fn measures(status: &RolloutStatus) -> bool {
+    let blue_green = status.blue_green.as_ref();
+    let run = blue_green.and_then(|bg| bg.pre_promotion_analysis_run_status.as_ref());
+    run.is_some_and(|run| !run.status.completed())
+}
+
 /// When the update counts as stuck, if it got no better since `at`; `None` while the clock does not run.
 fn deadline(cx: &Context<'_>, status: &RolloutStatus, at: Time) -> Option<Timestamp> {
     let condition = find(status, &RolloutConditionType::Progressing)?;
@@ -149,7 +156,7 @@ fn deadline(cx: &Context<'_>, status: &RolloutStatus, at: Time) -> Option<Timest
             let step = index.and_then(|i| canary.steps.get(i));
             step.is_some_and(|s| matches!(s.kind, StepKind::Pause(_) | StepKind::Analysis(_)))
         }
-        Strategy::BlueGreen(_) => false,
+        Strategy::BlueGreen(_) => measures(status),
     };
     let updated = cx
         .new

@@ -20,6 +20,7 @@ mod duration;
 mod heal;
 mod metadata;
 pub mod observed;
+mod paused;
 pub mod plan;
 mod progress;
 mod promotion;
@@ -43,6 +44,7 @@ use tidegate_crds::Rollout;
 
 pub use checked::Checked;
 pub use observed::{Observed, Settings, resolved_template};
+pub use paused::Paused;
 pub use plan::{Action, Change, Event, Plan, Scale, Urgency};
 pub use progress::Progress;
 pub use refusal::Refusal;

@@ -11,6 +11,7 @@ use tidegate_crds::{AnalysisRun, AnalysisTemplateSpec, Rollout, labels};
 use tidegate_traffic::Routes;
 
 use crate::checked::Checked;
+use crate::paused::Paused;
 use crate::progress::Progress;
 use crate::refusal::Refusal;
 
@@ -47,6 +48,8 @@ pub struct Observed {
     pub routed_since: BTreeMap<String, Timestamp>,
     /// [`Plan::progress`](crate::Plan::progress) of the last look that this process made a plan at.
     pub progress: Option<Progress>,
+    /// The last pause of a step that the status told of.
+    pub paused: Option<Paused>,
     /// Writes that the API server refused, by [`refusal::key`](crate::refusal::key), for the spec and workload as they are.
     pub refused: BTreeMap<String, Refusal>,
 }

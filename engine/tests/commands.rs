@@ -1051,3 +1051,90 @@ fn a_run_that_somebody_else_made_says_nothing() {
         }
     }
 }
+
+#[test]
+fn who_goes_past_a_pause_comes_to_the_next_one() {
+    let steps = json!([{ "setWeight": 20 }, { "pause": { "duration": 60 } }, { "pause": {} }]);
+    // Some clients take the pause along, some leave it.
+    for takes_it in [true, false] {
+        let mut world = updated(Mini::new(&nginx(&steps)));
+        world.pass(30);
+        let status = &mut world.seen.rollout.status;
+        assert_eq!(status.current_step_index, Some(1));
+        status.current_step_index = Some(2);
+        if takes_it {
+            status.pause_conditions.clear();
+        }
+        for _ in 0..2 {
+            world.settle();
+            let status = &world.seen.rollout.status;
+            let pauses = status.pause_conditions.iter();
+            let since: Vec<i64> = pauses.map(|p| p.start_time.timestamp().as_second()).collect();
+            assert_eq!(
+                (status.current_step_index, since.len()),
+                (Some(2), 1),
+                "{takes_it}"
+            );
+            assert_eq!(world.phase(), "Paused CanaryPauseStep", "{takes_it}");
+            assert!(since[0] > world.now.as_second() - 1000, "{takes_it}");
+            world.pass(900);
+        }
+        world.promote();
+        world.settle();
+        assert_eq!(world.phase(), "Healthy", "{takes_it}");
+    }
+}
+
+#[test]
+fn a_rejected_version_loses_its_requests_though_another_one_came_meanwhile() {
+    let mut world = blue_green(&json!({ "postPromotionAnalysis": templates() }));
+    world = updated(world);
+    assert_eq!(world.selector("active"), "v2");
+    abort(&mut world);
+    world.refuses = vec!["point Service active".to_owned()];
+    world.settle();
+    assert_eq!(world.selector("active"), "v2");
+    world.serving.insert(2, 0);
+    world.release("v3");
+    world.settle();
+    world.refuses.clear();
+    world.pass(60);
+    world.settle();
+    assert_eq!(world.selector("active"), "v1");
+}
+
+#[test]
+fn an_analysis_before_the_switch_takes_its_time() {
+    let options = json!({ "previewReplicaCount": 1, "prePromotionAnalysis": templates() });
+    let mut world = blue_green(&options);
+    world.seen.rollout.spec.progress_deadline_seconds = Some(20);
+    world = updated(world);
+    world.pass(60);
+    world.settle();
+    assert_eq!(
+        world.phase().split(' ').next(),
+        Some("Progressing"),
+        "{}",
+        world.phase()
+    );
+}
+
+#[test]
+fn an_abort_is_recorded_while_the_workload_is_gone() {
+    let mut world = updated(pausing());
+    let hash = world.seen.rollout.status.current_pod_hash.clone();
+    world.seen.rollout.spec.template = None;
+    world.seen.rollout.spec.workload_ref =
+        serde_json::from_value(json!({ "apiVersion": "apps/v1", "kind": "Deployment", "name": "web" }))
+            .unwrap();
+    abort(&mut world);
+    world.settle();
+    let status = &world.seen.rollout.status;
+    assert_eq!(
+        (world.weight().as_str(), status.aborted_at.is_some()),
+        ("0", true),
+        "{}",
+        world.phase()
+    );
+    assert_eq!(status.current_pod_hash, hash);
+}

@@ -163,4 +163,5 @@ fn turned(cx: &Context<'_>, draft: &Draft, reason: &str, waits: bool) -> bool {
         || draft.status.current_step_index != seen.current_step_index
         || draft.status.stable_rs != seen.stable_rs
         || selectors(&draft.status) != selectors(seen)
+        || deadline::measures(seen) && !deadline::measures(&draft.status)
 }

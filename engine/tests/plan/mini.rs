@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tidegate_analysis::templates::TemplateKey;
 use tidegate_crds::{Rollout, labels, template::template_digest};
 use tidegate_engine::observed::{PodView, ReplicaSetView, ServiceView};
-use tidegate_engine::{Change, Observed, Plan, Refusal, Scale, Settings, plan, refusal};
+use tidegate_engine::{Change, Observed, Paused, Plan, Refusal, Scale, Settings, plan, refusal};
 use tidegate_traffic::{ObjectRef, RouteWrite, nginx::INGRESS};
 
 use self::apply::merge;
@@ -137,6 +137,7 @@ impl Mini {
             let plan = self.plan();
             if self.carry_out(&plan, &mut after) {
                 self.seen.rollout.status = plan.status.clone();
+                self.seen.paused = Paused::after(self.seen.paused, &plan.status);
                 self.let_pods_come();
                 return plan;
             }
@@ -179,6 +180,7 @@ impl Mini {
     /// What is planned now, with the pods that it takes to know.
     pub(crate) fn plan(&mut self) -> Plan {
         self.seen.pods.clear();
+        self.seen.paused = Paused::after(self.seen.paused, &self.seen.rollout.status);
         loop {
             let plan = plan(&self.seen, self.now, &Settings::default());
             let missing = plan.needs_pods.iter().find(|h| !self.seen.pods.contains_key(*h));
