@@ -32,10 +32,13 @@ pub(crate) fn drained(cx: &Context<'_>, rs: &ReplicaSetView, draft: &mut Draft) 
         Rejected::Kept(delay) if revision::is_rejected(cx, rs) => delay.min(cx.valid.scale_down_delay),
         _ => cx.valid.scale_down_delay,
     };
-    let lost = rs
-        .scale_down_deadline()
-        .filter(|_| !cx.sends_to_all())
-        .and_then(|deadline| deadline.checked_sub(delay).ok());
+    let deadline = rs.scale_down_deadline().filter(|_| !cx.sends_to_all());
+    // The delay may have been another one. Who lost its traffic last is known by its deadline: that one did so before it, and nobody can
+    // tell how long before.
+    let mut deadlines = cx.older.iter().filter_map(|rs| rs.scale_down_deadline());
+    let later = deadlines.any(|other| Some(other) > deadline);
+    let delay = if later { delay } else { SignedDuration::ZERO };
+    let lost = deadline.and_then(|deadline| deadline.checked_sub(delay).ok());
     if lost.is_none() && draft.routes() {
         return false;
     }
