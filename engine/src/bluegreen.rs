@@ -324,8 +324,9 @@ impl<'a> BlueGreen<'_, 'a> {
     /// Answers whether it leads to stable now.
     fn goes_back(&self, draft: &mut Draft) -> bool {
         let cx = self.cx;
-        let rejected = |rs: &&ReplicaSetView| self.is_active(rs) && revision::is_rejected(cx, rs);
-        if !self.aborting && !cx.older.iter().any(|rs| rejected(rs)) {
+        let mut older = cx.older.iter().copied();
+        let rejected = older.any(|rs| self.is_active(rs) && revision::is_rejected(cx, rs));
+        if !self.aborting && !rejected {
             return false;
         }
         let stable = cx.stable.filter(|rs| rs.serving() > 0 || cx.size == 0);

@@ -400,7 +400,7 @@ const MUTANTS: &[Mutant] = &[
         guard: "a rejected version that is still active goes, whatever came after it",
         fault: "",
         file: "engine/src/bluegreen.rs",
-        code: "if !self.aborting && !cx.older.iter().any(|rs| rejected(rs)) {",
+        code: "if !self.aborting && !rejected {",
         instead: "if !self.aborting {",
     },
     Mutant {
